@@ -1,0 +1,244 @@
+//! The settings that every connector has.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::bytes_size::ByteSize;
+use crate::duration::HumanDuration;
+use crate::secret::Secret;
+use crate::sink::Ordering;
+
+/// A connector's whole configuration but its own section.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The instance: offsets, consumer group, state folder and metrics carry it. Letters, digits, `-` and `_`.
+    pub name: String,
+    /// Where EventMesh is and what to publish or subscribe there.
+    pub mesh: MeshSettings,
+    /// Steps applied to every event, in order.
+    #[serde(default)]
+    pub transforms: Vec<crate::transform::TransformConfig>,
+    /// What must hold for every event.
+    #[serde(default)]
+    pub delivery: DeliverySettings,
+    /// Where events go that can't be delivered. Default: a file in the state folder.
+    #[serde(default)]
+    pub dead_letter: DeadLetterSettings,
+    /// Offsets, inbox, dead letters and the lock of this instance.
+    #[serde(default)]
+    pub state: StateSettings,
+    /// Bounds of the process.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Health, metrics and status over HTTP. Absent: no admin server.
+    pub admin: Option<AdminSettings>,
+    /// Log output.
+    #[serde(default)]
+    pub log: LogSettings,
+}
+
+/// The `mesh:` section.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MeshSettings {
+    /// `tcp://host:10000[,host2:10000]` or `grpc://host:10205`; with `tls`: `tcps://`, `grpcs://`.
+    pub url: String,
+    /// The topic to publish to (source) or to subscribe to (sink).
+    pub topic: String,
+    /// Consumer group (sink) or producer group (source). Default: the instance's name.
+    pub group: Option<String>,
+    /// User name.
+    pub username: Option<String>,
+    /// Password.
+    pub password: Option<Secret>,
+    /// Token, for servers that check one.
+    pub token: Option<Secret>,
+    /// TLS settings for `tcps://` and `grpcs://`.
+    #[serde(default)]
+    pub tls: crate::tls::TlsSettings,
+    /// Connections to publish over; events of one key keep to one connection. Default 1.
+    pub connections: Option<usize>,
+    /// Publishes in flight per connection. Default: 4096 when the server keeps order on refusal, 1 otherwise.
+    pub window: Option<usize>,
+    /// How long one request may take before its connection counts as broken. Default 10s.
+    pub request_timeout: Option<HumanDuration>,
+    /// Interval of heartbeats. Default 10s. A server that answers none within the interval counts as gone.
+    pub heartbeat: Option<HumanDuration>,
+    /// Longest wait between two attempts to connect. Default 10s.
+    pub reconnect_max: Option<HumanDuration>,
+}
+
+/// The guarantees, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guarantee {
+    /// An event may be lost.
+    AtMostOnce,
+    /// No event is lost; some may be delivered again.
+    AtLeastOnce,
+    /// No event is lost, and a repeat leaves the target unchanged.
+    EffectivelyOnce,
+}
+
+/// When the mesh gets its acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Acknowledge {
+    /// `write` when the mesh redelivers, else `inbox`.
+    #[default]
+    Auto,
+    /// After the event is in the local inbox, fsynced.
+    Inbox,
+    /// After the target confirmed.
+    Write,
+}
+
+/// The `delivery:` section.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeliverySettings {
+    /// The connector refuses to start below this guarantee. Default `at-least-once`.
+    pub require: Option<Guarantee>,
+    /// Which events may overtake which. Default: the connector's.
+    pub ordering: Option<Ordering>,
+    /// jq expression that gives an event's key, over `{id, source, type, subject, <extensions>, data}`. Default: `.partitionkey`.
+    pub key: Option<String>,
+    /// When the mesh gets its acknowledgement (sinks).
+    pub acknowledge: Acknowledge,
+    /// Batching (sinks). Default: the connector's.
+    pub batch: BatchSettings,
+    /// Writes at the same time (sinks). Default: the connector's.
+    pub in_flight: Option<usize>,
+    /// Writes started per second, at the most (sinks). Default: no limit.
+    pub rate_limit: Option<u32>,
+    /// What to do after a failure that is worth another try.
+    pub retry: RetrySettings,
+    /// How long a shutdown may wait for what is in flight. Default 20s.
+    pub shutdown_timeout: Option<HumanDuration>,
+    /// Stops the connector when the target is broken rather than the events.
+    pub circuit: CircuitSettings,
+}
+
+/// The `delivery.batch:` section.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchSettings {
+    /// Events in a batch at the most.
+    pub max_events: Option<usize>,
+    /// Bytes in a batch at the most.
+    pub max_bytes: Option<ByteSize>,
+    /// How long a batch that is not full waits.
+    pub max_age: Option<HumanDuration>,
+}
+
+/// The `delivery.retry:` section: exponential back-off with full jitter.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetrySettings {
+    /// Upper bound of the first wait. Default 100ms.
+    pub initial: HumanDuration,
+    /// Upper bound of every wait, and of what a target may ask for. Default 30s.
+    pub max: HumanDuration,
+    /// Attempts before an event goes to the dead letters. Default: no limit, the connector waits for its target.
+    pub max_attempts: Option<u32>,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self { initial: HumanDuration(Duration::from_millis(100)), max: HumanDuration(Duration::from_secs(30)), max_attempts: None }
+    }
+}
+
+/// The `delivery.circuit:` section.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CircuitSettings {
+    /// Stop when more than this many of the last `window` events were dead-lettered. Default 100.
+    pub dead_letters: usize,
+    /// How many of the last events count. Default 200.
+    pub window: usize,
+}
+
+impl Default for CircuitSettings {
+    fn default() -> Self {
+        Self { dead_letters: 100, window: 200 }
+    }
+}
+
+/// The `dead_letter:` section: at most one of `topic` and `file`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeadLetterSettings {
+    /// A mesh topic.
+    pub topic: Option<String>,
+    /// A JSON-lines file; rotated files get a number. Default: `dead-letters.jsonl` in the state folder.
+    pub file: Option<PathBuf>,
+    /// Size at which the file is rotated. Default 64 MiB. Nothing is ever deleted.
+    pub rotate: Option<ByteSize>,
+}
+
+/// The `state:` section.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StateSettings {
+    /// The folder; an instance has its own below it, called by its name. Default `./state`.
+    pub dir: PathBuf,
+    /// How often offsets are written (sources). Default 1s.
+    pub flush_interval: HumanDuration,
+    /// Largest size of the inbox on disk (sinks). Default 1 GiB. When it is full, nothing more is taken from the mesh.
+    pub inbox_max: ByteSize,
+}
+
+impl Default for StateSettings {
+    fn default() -> Self {
+        Self { dir: PathBuf::from("./state"), flush_interval: HumanDuration(Duration::from_secs(1)), inbox_max: ByteSize(1 << 30) }
+    }
+}
+
+/// The `limits:` section.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Memory for the process. Default: 64 MiB, or half of the cgroup's limit when that is less.
+    pub memory: Option<ByteSize>,
+    /// Largest event. Default 1 MiB.
+    pub max_event_bytes: ByteSize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: None, max_event_bytes: ByteSize(1 << 20) }
+    }
+}
+
+/// The `admin:` section.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdminSettings {
+    /// `host:port`; port 0 takes a free one and logs it.
+    pub listen: String,
+}
+
+/// The `log:` section.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,openconnect_core=debug`. Default `info`.
+    pub level: Option<String>,
+    /// `text` or `json`. Default: text on a terminal, JSON otherwise.
+    pub format: Option<LogFormat>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

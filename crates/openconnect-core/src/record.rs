@@ -1,0 +1,98 @@
+//! What a source hands to the core: an event, where it came from, and who waits for its outcome.
+
+use std::fmt;
+use std::sync::Arc;
+
+use cloudevents::Event;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+use crate::failure::Failure;
+
+/// One independently ordered part of a source: a table, a shard, an object. Offsets are kept per partition.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition(Arc<str>);
+
+impl Partition {
+    /// A partition by its name; the name is the key under which its offset is stored.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where to resume in one partition. Stored as JSON.
+pub trait Position: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static {}
+impl<T: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static> Position for T {}
+
+/// How an event ended. Only the first three move anything forward.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Safe at the other side: the mesh (source) or the target (sink) has confirmed it.
+    Delivered,
+    /// A transform said that it shall not be delivered.
+    Filtered,
+    /// The dead-letter target has confirmed it.
+    DeadLettered(Failure),
+    /// Not delivered; it stays in the inbox or before the offset.
+    Failed(Failure),
+}
+
+impl Outcome {
+    /// May an offset move past this event?
+    pub fn is_resolved(&self) -> bool {
+        !matches!(self, Self::Failed(_))
+    }
+}
+
+/// Tells the source how its event ended: an HTTP source answers its client from it.
+///
+/// Dropping a receipt without an outcome reports [`Outcome::Failed`].
+#[derive(Debug)]
+pub struct Receipt(Option<oneshot::Sender<Outcome>>);
+
+impl Receipt {
+    /// A receipt and the end where its outcome arrives.
+    pub fn new() -> (Self, oneshot::Receiver<Outcome>) {
+        let (tx, rx) = oneshot::channel();
+        (Self(Some(tx)), rx)
+    }
+
+    pub(crate) fn resolve(mut self, outcome: Outcome) {
+        if let Some(tx) = self.0.take() {
+            let _ = tx.send(outcome);
+        }
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if let Some(tx) = self.0.take() {
+            let _ = tx.send(Outcome::Failed(Failure::retryable("OC0401", "the connector stopped before the event was delivered")));
+        }
+    }
+}
+
+/// One event from a source.
+#[derive(Debug)]
+pub struct Record<P> {
+    /// The event. Its `id` must be derived from the source position where there is one.
+    pub event: Event,
+    /// The partition it belongs to.
+    pub partition: Partition,
+    /// Where the source resumes after this event; `None` when the source has no position (a webhook).
+    pub position: Option<P>,
+    /// Who waits for the outcome.
+    pub receipt: Option<Receipt>,
+}

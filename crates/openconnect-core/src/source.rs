@@ -1,0 +1,72 @@
+//! What a source connector's author implements.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ConnectorConfig;
+use crate::error::Result;
+use crate::record::{Partition, Position, Record};
+
+/// Can the mesh take events now? A source that can refuse (HTTP) answers from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intake {
+    /// Events are being accepted.
+    Open,
+    /// The mesh can't be reached, or refuses; what is polled waits.
+    Blocked,
+    /// Shutting down: nothing new is taken.
+    Closed,
+}
+
+/// What the core gives to a source when it opens.
+pub struct SourceContext<P> {
+    /// The instance's name (`name:` of the configuration).
+    pub name: String,
+    /// Saved offsets: the last position up to which everything was resolved, per partition.
+    pub offsets: BTreeMap<Partition, P>,
+    /// Whether the mesh takes events now.
+    pub intake: watch::Receiver<Intake>,
+    /// `limits.max_event_bytes`: larger events are dead-lettered by the core; a source that can refuse earlier should.
+    pub max_event_bytes: usize,
+    /// Cancelled when the connector shuts down. `poll` need not look at it: it is dropped.
+    pub shutdown: CancellationToken,
+}
+
+/// Gets records from a system. The core owns the loop: publishing, offsets, back-pressure, shutdown.
+pub trait Source: Send + Sized + 'static {
+    /// The connector's name, e.g. `http-source`.
+    const NAME: &'static str;
+    /// May the same event be polled again after a crash? `false` for sources that cannot replay and have no caller
+    /// that retries (the guarantee then is at-most-once).
+    const REPLAYABLE: bool = true;
+    /// The `source:` section of the configuration.
+    type Config: ConnectorConfig;
+    /// Where to resume in one partition.
+    type Position: Position;
+
+    /// Connects. Called once, before the first `poll`.
+    fn open(config: Self::Config, cx: SourceContext<Self::Position>) -> impl Future<Output = Result<Self>> + Send;
+
+    /// Can the system be reached? Used by `check --connect`, after `open`.
+    fn check(&self) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Waits for the next records. Cancel-safe: what it did not return is returned by the next call.
+    fn poll(&mut self) -> impl Future<Output = Result<Vec<Record<Self::Position>>>> + Send;
+
+    /// Everything up to `position` in `partition` is resolved and the offset is durable. Upstream acknowledgements and
+    /// deletes happen here only.
+    fn commit(&mut self, partition: &Partition, position: &Self::Position) -> impl Future<Output = Result<()>> + Send {
+        let _ = (partition, position);
+        async { Ok(()) }
+    }
+
+    /// Releases what `open` took. All outcomes are known by now.
+    fn close(self) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
+}
