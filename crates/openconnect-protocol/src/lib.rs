@@ -1,1 +1,54 @@
-//! protocol
+//! EventMesh's wire formats, and CloudEvents to and from them. No input or output happens here.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`frame`] | TCP frames: header and body, an incremental bounded codec, the commands |
+//! | [`session`] | the bodies of the TCP session commands: user agent, subscription, redirect |
+//! | [`json`] | CloudEvents' own JSON format, one event and batches |
+//! | [`wire`] | an event as the mesh carries it in JSON: topic as subject, content that survives the server |
+//! | [`grpc`] | the gRPC messages and services, events to and from them |
+//! | [`payload`] | an event's data: bytes, interpreted by their content type |
+//! | [`attributes`] | the rules for attribute names, and the names that belong to the mesh |
+
+pub mod attributes;
+pub mod frame;
+pub mod grpc;
+pub mod json;
+pub mod payload;
+pub mod session;
+pub mod wire;
+
+pub use cloudevents::Event;
+
+/// Why bytes are no event, or an event can't be carried.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// Not JSON, or not an object.
+    #[error("not a JSON event: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A required attribute is absent or empty.
+    #[error("the attribute `{0}` is missing or empty")]
+    Missing(&'static str),
+    /// An attribute has a value that its type does not allow.
+    #[error("the attribute `{name}` is invalid: {reason}")]
+    Invalid {
+        /// The attribute.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The data does not fit its encoding.
+    #[error("the data can't be decoded: {0}")]
+    Data(String),
+}
+
+impl EventError {
+    pub(crate) fn invalid(name: &str, reason: impl ToString) -> Self {
+        let name: String = name.chars().take(64).collect();
+        Self::Invalid {
+            name,
+            reason: reason.to_string(),
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! CloudEvents' JSON format (specification 1.0): one event, and batches. Data that is JSON is carried as its exact text.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use chrono::{DateTime, SecondsFormat, Utc};
+use cloudevents::event::{Data, ExtensionValue};
+use cloudevents::{AttributesReader, Event, EventBuilder, EventBuilderV10};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use url::Url;
+
+use crate::{EventError, attributes, payload};
+
+/// The event in structured form.
+pub fn encode(event: &Event) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    encode_into(event, &mut out);
+    out
+}
+
+/// Appends the event in structured form.
+pub fn encode_into(event: &Event, out: &mut Vec<u8>) {
+    let mut object = Object::open(event, event.datacontenttype(), event.subject(), out);
+    for (name, value) in event.iter_extensions() {
+        object.extension(name, value);
+    }
+    match event.data() {
+        None => {}
+        Some(Data::Json(value)) => object.raw("data", &value.to_string()),
+        Some(data) => {
+            let bytes = payload::data_bytes(data);
+            let text = std::str::from_utf8(&bytes).ok();
+            match text {
+                Some(text)
+                    if payload::is_json(event.datacontenttype()) && payload::valid_json(text) =>
+                {
+                    object.raw("data", text)
+                }
+                Some(text) if payload::is_text(event.datacontenttype()) => {
+                    object.text("data", text)
+                }
+                _ => object.text("data_base64", &BASE64.encode(&bytes)),
+            }
+        }
+    }
+    object.close();
+}
+
+/// The events as one JSON array (`application/cloudevents-batch+json`).
+pub fn encode_batch<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<u8> {
+    let mut out = vec![b'['];
+    for event in events {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        encode_into(event, &mut out);
+    }
+    out.push(b']');
+    out
+}
+
+/// Reads one event in structured form.
+pub fn decode(bytes: &[u8]) -> Result<Event, EventError> {
+    let members: Members<'_> = serde_json::from_slice(bytes)?;
+    members.into_event()
+}
+
+/// Reads a batch.
+pub fn decode_batch(bytes: &[u8]) -> Result<Vec<Event>, EventError> {
+    let events: Vec<Members<'_>> = serde_json::from_slice(bytes)?;
+    events.into_iter().map(Members::into_event).collect()
+}
+
+/// A JSON object that is being written.
+pub(crate) struct Object<'a>(&'a mut Vec<u8>);
+
+impl<'a> Object<'a> {
+    /// Writes the context attributes.
+    pub(crate) fn open(
+        event: &Event,
+        content_type: Option<&str>,
+        subject: Option<&str>,
+        out: &'a mut Vec<u8>,
+    ) -> Self {
+        out.extend_from_slice(br#"{"specversion":"1.0""#);
+        let mut object = Self(out);
+        object.text("id", event.id());
+        object.text("source", event.source());
+        object.text("type", event.ty());
+        if let Some(content_type) = content_type {
+            object.text("datacontenttype", content_type);
+        }
+        if let Some(subject) = subject {
+            object.text("subject", subject);
+        }
+        if let Some(time) = event.time() {
+            object.text("time", &time_text(time));
+        }
+        if let Some(schema) = event.dataschema() {
+            object.text("dataschema", schema.as_str());
+        }
+        object
+    }
+
+    fn name(&mut self, name: &str) {
+        self.0.extend_from_slice(b",\"");
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+
+    /// A member whose value is JSON already.
+    pub(crate) fn raw(&mut self, name: &str, json: &str) {
+        self.name(name);
+        self.0.extend_from_slice(json.as_bytes());
+    }
+
+    /// A member whose value is a string.
+    pub(crate) fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        // Writing a string into a Vec can't fail.
+        let _ = serde_json::to_writer(&mut *self.0, value);
+    }
+
+    /// An extension. CloudEvents' integers have 32 bits: wider ones are carried as text, which every receiver takes.
+    pub(crate) fn extension(&mut self, name: &str, value: &ExtensionValue) {
+        match value {
+            ExtensionValue::String(text) => self.text(name, text),
+            ExtensionValue::Boolean(value) => self.raw(name, if *value { "true" } else { "false" }),
+            ExtensionValue::Integer(value) if i32::try_from(*value).is_ok() => {
+                self.raw(name, &value.to_string())
+            }
+            ExtensionValue::Integer(value) => self.text(name, &value.to_string()),
+        }
+    }
+
+    pub(crate) fn close(self) {
+        self.0.push(b'}');
+    }
+}
+
+pub(crate) fn time_text(time: &DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// The members of a structured event, before they mean anything. Of duplicates the last wins, as in EventMesh's server.
+#[derive(Default)]
+pub(crate) struct Members<'a> {
+    specversion: Option<Cow<'a, str>>,
+    id: Option<Cow<'a, str>>,
+    source: Option<Cow<'a, str>>,
+    ty: Option<Cow<'a, str>>,
+    pub(crate) subject: Option<Cow<'a, str>>,
+    time: Option<Cow<'a, str>>,
+    pub(crate) content_type: Option<Cow<'a, str>>,
+    dataschema: Option<Cow<'a, str>>,
+    pub(crate) extensions: Vec<(Cow<'a, str>, ExtensionValue)>,
+    pub(crate) data: Option<&'a RawValue>,
+    pub(crate) data_base64: Option<Cow<'a, str>>,
+    bad_extension: Option<String>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+/// A string, borrowed from the input when it has no escapes; `null` counts as absent.
+struct Text<'a>(Option<Cow<'a, str>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, v: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Some(Cow::Borrowed(v))))
+            }
+            fn visit_str<E>(self, v: &str) -> Result<Self::Value, E> {
+                Ok(Text(Some(Cow::Owned(v.to_owned()))))
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Text(None))
+            }
+        }
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+/// An extension's value, or nothing (`null`), or a value that no extension may have.
+enum Extension {
+    Value(ExtensionValue),
+    Null,
+    Bad,
+}
+
+impl<'de> Deserialize<'de> for Extension {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::Null => Self::Null,
+            serde_json::Value::Bool(value) => Self::Value(ExtensionValue::Boolean(value)),
+            serde_json::Value::String(text) => Self::Value(ExtensionValue::String(text)),
+            serde_json::Value::Number(number) => number
+                .as_i64()
+                .map_or(Self::Bad, |n| Self::Value(ExtensionValue::Integer(n))),
+            _ => Self::Bad,
+        })
+    }
+}
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a CloudEvent as a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Members::default();
+        while let Some(Text(Some(name))) = map.next_key::<Text<'de>>()? {
+            match &*name {
+                "specversion" => members.specversion = map.next_value::<Text<'de>>()?.0,
+                "id" => members.id = map.next_value::<Text<'de>>()?.0,
+                "source" => members.source = map.next_value::<Text<'de>>()?.0,
+                "type" => members.ty = map.next_value::<Text<'de>>()?.0,
+                "subject" => members.subject = map.next_value::<Text<'de>>()?.0,
+                "time" => members.time = map.next_value::<Text<'de>>()?.0,
+                "datacontenttype" => members.content_type = map.next_value::<Text<'de>>()?.0,
+                "dataschema" => members.dataschema = map.next_value::<Text<'de>>()?.0,
+                "data" => members.data = Some(map.next_value()?),
+                "data_base64" => members.data_base64 = map.next_value::<Text<'de>>()?.0,
+                _ => match map.next_value()? {
+                    Extension::Value(value) => members.put(name, value),
+                    Extension::Null => {}
+                    Extension::Bad => members.bad_extension = Some(name.into_owned()),
+                },
+            }
+        }
+        Ok(members)
+    }
+}
+
+impl<'a> Members<'a> {
+    fn put(&mut self, name: Cow<'a, str>, value: ExtensionValue) {
+        match self.extensions.iter_mut().find(|(known, _)| *known == name) {
+            Some(slot) => slot.1 = value,
+            None => self.extensions.push((name, value)),
+        }
+    }
+
+    /// The event with its data by the rules of the JSON format.
+    pub(crate) fn into_event(mut self) -> Result<Event, EventError> {
+        let content_type = self.content_type.take().map(Cow::into_owned);
+        let data = match (self.data_base64.take(), self.data.take()) {
+            (Some(text), _) => Some(decode_base64(&text)?),
+            (None, Some(raw)) if raw.get() != "null" => {
+                Some(json_member(raw, content_type.as_deref())?)
+            }
+            _ => None,
+        };
+        let subject = self.subject.take().map(Cow::into_owned);
+        self.build(subject, content_type, data)
+    }
+
+    /// The event, with what the caller made of subject, content type and data. `Data::Binary` is brought into the form
+    /// that [`crate::payload`] promises.
+    pub(crate) fn build(
+        self,
+        subject: Option<String>,
+        content_type: Option<String>,
+        data: Option<Data>,
+    ) -> Result<Event, EventError> {
+        match self.specversion.as_deref() {
+            Some("1.0" | "0.3") => {}
+            Some(other) => {
+                return Err(EventError::invalid(
+                    "specversion",
+                    format!("`{}` is not 1.0", truncate(other)),
+                ));
+            }
+            None => return Err(EventError::Missing("specversion")),
+        }
+        if let Some(name) = self.bad_extension {
+            return Err(EventError::invalid(
+                &name,
+                "an extension is a string, a boolean or an integer",
+            ));
+        }
+        let required = |value: Option<Cow<'a, str>>, name| {
+            value
+                .filter(|v| !v.is_empty())
+                .ok_or(EventError::Missing(name))
+        };
+        let mut builder = EventBuilderV10::new()
+            .id(required(self.id, "id")?)
+            .source(required(self.source, "source")?)
+            .ty(required(self.ty, "type")?);
+        if let Some(subject) = subject.filter(|s| !s.is_empty()) {
+            builder = builder.subject(subject);
+        }
+        if let Some(time) = self.time {
+            let time =
+                DateTime::parse_from_rfc3339(&time).map_err(|e| EventError::invalid("time", e))?;
+            builder = builder.time(time.with_timezone(&Utc));
+        }
+        for (name, value) in self.extensions {
+            if !attributes::is_acceptable(&name) {
+                return Err(EventError::invalid(
+                    &name,
+                    "an extension's name has lower-case letters and digits only",
+                ));
+            }
+            builder = builder.extension(&name, value);
+        }
+        let mut event = builder
+            .build()
+            .map_err(|e| EventError::invalid("event", e))?;
+        let schema = self
+            .dataschema
+            .map(|s| Url::parse(&s).map_err(|e| EventError::invalid("dataschema", e)))
+            .transpose()?;
+        finish(&mut event, content_type, schema, data);
+        Ok(event)
+    }
+}
+
+/// Sets content type, schema and data.
+pub(crate) fn finish(
+    event: &mut Event,
+    content_type: Option<String>,
+    schema: Option<Url>,
+    data: Option<Data>,
+) {
+    use cloudevents::AttributesWriter;
+    event.set_dataschema(schema);
+    match data {
+        None => {
+            event.set_datacontenttype(content_type);
+        }
+        Some(Data::Binary(bytes)) => payload::set_bytes(event, content_type, bytes),
+        Some(data) => payload::set(event, content_type, data),
+    }
+}
+
+fn json_member(raw: &RawValue, content_type: Option<&str>) -> Result<Data, EventError> {
+    let text = raw.get();
+    if !payload::is_json(content_type) && text.starts_with('"') {
+        return Ok(Data::String(serde_json::from_str(text)?));
+    }
+    Ok(Data::String(text.to_owned()))
+}
+
+pub(crate) fn decode_base64(text: &str) -> Result<Data, EventError> {
+    BASE64
+        .decode(text)
+        .map(Data::Binary)
+        .map_err(|e| EventError::Data(format!("not base64: {e}")))
+}
+
+fn truncate(text: &str) -> String {
+    text.chars().take(32).collect()
+}
