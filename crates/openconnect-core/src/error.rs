@@ -42,17 +42,32 @@ pub struct Error {
 impl Error {
     /// An error of the configuration (exit code 78).
     pub fn config(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None, exit: Exit::Config }
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+            exit: Exit::Config,
+        }
     }
 
     /// A resource is missing or refused (exit code 69).
     pub fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None, exit: Exit::Unavailable }
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+            exit: Exit::Unavailable,
+        }
     }
 
     /// The connector stopped with undelivered events (exit code 70).
     pub fn undelivered(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None, exit: Exit::Undelivered }
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+            exit: Exit::Undelivered,
+        }
     }
 
     /// Adds what to do about it.

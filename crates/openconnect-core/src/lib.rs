@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`source`], [`sink`] | the two traits a connector implements, and what they exchange with the core |
 //! | [`record`], [`failure`], [`error`] | events with their position and receipt; why something failed; why a process ends |
-//! | `engine` | the delivery engine: batching, retry, ordering, offsets, shutdown, the guarantee |
+//! | [`engine`] | the delivery engine: batching, retry, ordering, offsets, shutdown, the guarantee |
 //! | [`mesh`] | the client of EventMesh, TCP and gRPC |
 //! | `inbox`, `state`, `offsets` | what is durable: the sink's journal, the instance's folder, a source's positions |
 //! | [`dead_letter`] | events that can't be delivered |
@@ -12,10 +12,12 @@
 //! | [`config`], `cli`, `admin`, `telemetry` | settings, command line, health and metrics, logs |
 //! | [`tls`], [`secret`] | TLS settings for clients and servers; values that never show |
 
+pub mod admin;
 pub mod bytes_size;
 pub mod config;
 pub mod dead_letter;
 pub mod duration;
+pub mod engine;
 pub mod error;
 pub mod failure;
 pub mod mesh;

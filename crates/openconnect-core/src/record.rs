@@ -33,7 +33,10 @@ impl fmt::Display for Partition {
 }
 
 /// Where to resume in one partition. Stored as JSON.
-pub trait Position: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static {}
+pub trait Position:
+    Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static
+{
+}
 impl<T: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static> Position for T {}
 
 /// How an event ended. Only the first three move anything forward.
@@ -79,7 +82,10 @@ impl Receipt {
 impl Drop for Receipt {
     fn drop(&mut self) {
         if let Some(tx) = self.0.take() {
-            let _ = tx.send(Outcome::Failed(Failure::retryable("OC0401", "the connector stopped before the event was delivered")));
+            let _ = tx.send(Outcome::Failed(Failure::retryable(
+                "OC0401",
+                "the connector stopped before the event was delivered",
+            )));
         }
     }
 }

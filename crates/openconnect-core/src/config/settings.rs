@@ -149,7 +149,11 @@ pub struct RetrySettings {
 
 impl Default for RetrySettings {
     fn default() -> Self {
-        Self { initial: HumanDuration(Duration::from_millis(100)), max: HumanDuration(Duration::from_secs(30)), max_attempts: None }
+        Self {
+            initial: HumanDuration(Duration::from_millis(100)),
+            max: HumanDuration(Duration::from_secs(30)),
+            max_attempts: None,
+        }
     }
 }
 
@@ -165,7 +169,10 @@ pub struct CircuitSettings {
 
 impl Default for CircuitSettings {
     fn default() -> Self {
-        Self { dead_letters: 100, window: 200 }
+        Self {
+            dead_letters: 100,
+            window: 200,
+        }
     }
 }
 
@@ -195,7 +202,11 @@ pub struct StateSettings {
 
 impl Default for StateSettings {
     fn default() -> Self {
-        Self { dir: PathBuf::from("./state"), flush_interval: HumanDuration(Duration::from_secs(1)), inbox_max: ByteSize(1 << 30) }
+        Self {
+            dir: PathBuf::from("./state"),
+            flush_interval: HumanDuration(Duration::from_secs(1)),
+            inbox_max: ByteSize(1 << 30),
+        }
     }
 }
 
@@ -211,7 +222,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: None, max_event_bytes: ByteSize(1 << 20) }
+        Self {
+            memory: None,
+            max_event_bytes: ByteSize(1 << 20),
+        }
     }
 }
 

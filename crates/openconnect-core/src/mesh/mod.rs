@@ -56,14 +56,20 @@ impl Future for Published {
     type Output = std::result::Result<(), Failure>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|r| r.unwrap_or_else(|_| Err(Failure::retryable("OC0301", "the mesh client was closed"))))
+        Pin::new(&mut self.0).poll(cx).map(|r| {
+            r.unwrap_or_else(|_| Err(Failure::retryable("OC0301", "the mesh client was closed")))
+        })
     }
 }
 
 impl Publisher {
     /// Connects to the first server that answers. Fails at once on what no retry mends (wrong password, bad URL); waits
     /// up to `mesh.request_timeout` per server otherwise and then fails.
-    pub async fn connect(settings: &MeshSettings, group: &str, shutdown: CancellationToken) -> Result<Self> {
+    pub async fn connect(
+        settings: &MeshSettings,
+        group: &str,
+        shutdown: CancellationToken,
+    ) -> Result<Self> {
         let _ = (settings, group, shutdown);
         Err(crate::error::Error::unavailable("OC0301", "not built yet"))
     }
@@ -82,7 +88,12 @@ impl Publisher {
 
     /// What the server told at the last set-up.
     pub fn capabilities(&self) -> Capabilities {
-        Capabilities { redelivers: false, ordered_refusal: false, acknowledges: true, server: String::new() }
+        Capabilities {
+            redelivers: false,
+            ordered_refusal: false,
+            acknowledges: true,
+            server: String::new(),
+        }
     }
 
     /// Says goodbye and closes. Publishes still in flight resolve as retryable failures.
@@ -113,14 +124,23 @@ pub struct Subscriber {}
 impl Subscriber {
     /// Connects, subscribes to `mesh.topic` in `group` (clustering) and starts listening. Fails as [`Publisher::connect`].
     /// `buffer_bytes` bounds what is received and not yet taken by `recv`: beyond it the socket is not read.
-    pub async fn connect(settings: &MeshSettings, group: &str, buffer_bytes: usize, shutdown: CancellationToken) -> Result<Self> {
+    pub async fn connect(
+        settings: &MeshSettings,
+        group: &str,
+        buffer_bytes: usize,
+        shutdown: CancellationToken,
+    ) -> Result<Self> {
         let _ = (settings, group, buffer_bytes, shutdown);
         Err(crate::error::Error::unavailable("OC0301", "not built yet"))
     }
 
     /// Waits for deliveries and moves up to `max` into `into`; returns how many. Reconnects inside. `Err` only when
     /// nothing mends it (`Fatal`). Cancel-safe.
-    pub async fn recv(&mut self, into: &mut Vec<Delivery>, max: usize) -> std::result::Result<usize, Failure> {
+    pub async fn recv(
+        &mut self,
+        into: &mut Vec<Delivery>,
+        max: usize,
+    ) -> std::result::Result<usize, Failure> {
         let _ = (into, max);
         std::future::pending().await
     }
@@ -132,7 +152,12 @@ impl Subscriber {
 
     /// What the server told at the last set-up.
     pub fn capabilities(&self) -> Capabilities {
-        Capabilities { redelivers: false, ordered_refusal: false, acknowledges: true, server: String::new() }
+        Capabilities {
+            redelivers: false,
+            ordered_refusal: false,
+            acknowledges: true,
+            server: String::new(),
+        }
     }
 
     /// Stops receiving: unsubscribes; acknowledgements still go out until `close`.

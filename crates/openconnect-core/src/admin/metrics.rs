@@ -1,0 +1,142 @@
+//! The core's metrics in Prometheus' text format, rendered from the counters when they are asked for.
+//!
+//! | metric | what |
+//! |---|---|
+//! | `openconnect_up` | 1 when the connector is ready |
+//! | `openconnect_events_total{outcome}` | events by outcome: `received`, `delivered`, `filtered`, `dead_lettered`, `failed` |
+//! | `openconnect_retries_total` | attempts that were repeated |
+//! | `openconnect_backlog` | events accepted and not yet resolved |
+//! | `openconnect_write_seconds` | histogram: one write to the target, or one publish until it is acknowledged |
+//! | `openconnect_memory_used_bytes`, `openconnect_memory_budget_bytes` | use and size of the byte budget |
+//! | `openconnect_guarantee{guarantee}` | 1, the computed guarantee as label |
+//! | `openconnect_info{version}` | 1 |
+//!
+//! All carry `connector` and `name`.
+
+use std::fmt::Write;
+
+use super::status::{StatusHandle, WRITE_BUCKETS_MS, guarantee_name};
+
+/// Renders the core's metrics.
+pub(crate) fn render(status: &StatusHandle, version: &str) -> String {
+    let labels = format!(
+        "connector=\"{}\",name=\"{}\"",
+        escape(status.connector()),
+        escape(status.name())
+    );
+    let mut page = Page {
+        text: String::with_capacity(4096),
+        labels,
+    };
+    page.head("openconnect_up", "gauge", "1 when the connector is ready.");
+    page.line("openconnect_up", "", u64::from(status.readiness().is_ok()));
+    page.head("openconnect_info", "gauge", "Version of the connector.");
+    page.line(
+        "openconnect_info",
+        &format!("version=\"{}\"", escape(version)),
+        1,
+    );
+    page.head(
+        "openconnect_events_total",
+        "counter",
+        "Events by outcome since start.",
+    );
+    let mut retried = 0;
+    for (name, count) in status.counts().list() {
+        if name == "retried" {
+            retried = count;
+        } else {
+            page.line(
+                "openconnect_events_total",
+                &format!("outcome=\"{name}\""),
+                count,
+            );
+        }
+    }
+    page.head(
+        "openconnect_retries_total",
+        "counter",
+        "Attempts that were repeated.",
+    );
+    page.line("openconnect_retries_total", "", retried);
+    page.head(
+        "openconnect_backlog",
+        "gauge",
+        "Events accepted and not yet resolved.",
+    );
+    page.line("openconnect_backlog", "", status.backlog());
+    let (used, limit) = status.memory();
+    page.head(
+        "openconnect_memory_used_bytes",
+        "gauge",
+        "Bytes of the budget in use.",
+    );
+    page.line("openconnect_memory_used_bytes", "", used);
+    page.head(
+        "openconnect_memory_budget_bytes",
+        "gauge",
+        "Size of the byte budget.",
+    );
+    page.line("openconnect_memory_budget_bytes", "", limit);
+    if let Some(guarantee) = status.guarantee() {
+        page.head(
+            "openconnect_guarantee",
+            "gauge",
+            "The computed delivery guarantee.",
+        );
+        page.line(
+            "openconnect_guarantee",
+            &format!("guarantee=\"{}\"", guarantee_name(guarantee)),
+            1,
+        );
+    }
+    write_histogram(&mut page, status);
+    page.text
+}
+
+fn write_histogram(page: &mut Page, status: &StatusHandle) {
+    let (buckets, count, sum) = status.writes();
+    page.head(
+        "openconnect_write_seconds",
+        "histogram",
+        "One write to the target, or one publish until it is acknowledged.",
+    );
+    let mut below = 0;
+    for (bound, n) in WRITE_BUCKETS_MS.iter().zip(buckets) {
+        below += n;
+        let seconds = std::time::Duration::from_millis(*bound).as_secs_f64();
+        page.line(
+            "openconnect_write_seconds_bucket",
+            &format!("le=\"{seconds}\""),
+            below,
+        );
+    }
+    // The counters are read one after the other: never show fewer in total than in a bucket.
+    let count = count.max(below);
+    page.line("openconnect_write_seconds_bucket", "le=\"+Inf\"", count);
+    page.line("openconnect_write_seconds_sum", "", sum);
+    page.line("openconnect_write_seconds_count", "", count);
+}
+
+struct Page {
+    text: String,
+    labels: String,
+}
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn line(&mut self, name: &str, more: &str, value: impl std::fmt::Display) {
+        let comma = if more.is_empty() { "" } else { "," };
+        let _ = writeln!(self.text, "{name}{{{}{comma}{more}}} {value}", self.labels);
+    }
+}
+
+/// Escapes a label's value.
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}

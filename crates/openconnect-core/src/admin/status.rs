@@ -1,0 +1,328 @@
+//! What the engine tells about itself: shared, cheap to clone, cheap to count on.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::config::Guarantee;
+use crate::mesh::Capabilities;
+
+/// How long a connector may be blocked before readiness goes red.
+const BLOCKED_GRACE: Duration = Duration::from_secs(10);
+/// Partitions listed in `/status`; the rest is only counted.
+const MAX_POSITIONS: usize = 1_000;
+/// Upper bounds of the write histogram's buckets, in milliseconds.
+pub(crate) const WRITE_BUCKETS_MS: [u64; 13] = [
+    1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000,
+];
+
+/// Where a connector is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Opening state, mesh and target.
+    Starting,
+    /// Events flow, or could.
+    Running,
+    /// Waits for something: the mesh or the target is down. The reason is for people and carries no secret.
+    Blocked(String),
+    /// Shutting down: nothing new is taken.
+    Draining,
+    /// Ended.
+    Stopped,
+}
+
+impl State {
+    /// Name as in `/status`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Blocked(_) => "blocked",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Counters since start. Events that wait are in none but `received`.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Events taken from the source or the mesh.
+    pub received: AtomicU64,
+    /// Events that the mesh or the target has confirmed.
+    pub delivered: AtomicU64,
+    /// Events that a transform dropped.
+    pub filtered: AtomicU64,
+    /// Events that the dead-letter target has confirmed.
+    pub dead_lettered: AtomicU64,
+    /// Attempts that were repeated.
+    pub retried: AtomicU64,
+    /// Events that ended without any of the other outcomes; they come again after a restart.
+    pub failed: AtomicU64,
+}
+
+impl Counts {
+    /// Name and value of each, as in `/status`.
+    pub fn list(&self) -> [(&'static str, u64); 6] {
+        [
+            ("received", self.received.load(Relaxed)),
+            ("delivered", self.delivered.load(Relaxed)),
+            ("filtered", self.filtered.load(Relaxed)),
+            ("dead_lettered", self.dead_lettered.load(Relaxed)),
+            ("retried", self.retried.load(Relaxed)),
+            ("failed", self.failed.load(Relaxed)),
+        ]
+    }
+}
+
+/// The last error, kept for `/status`.
+#[derive(Debug, Clone)]
+struct LastError {
+    code: String,
+    message: String,
+    at: chrono::DateTime<chrono::Utc>,
+}
+
+#[derive(Debug)]
+struct Detail {
+    state: State,
+    since: Instant,
+    guarantee: Option<Guarantee>,
+    server: Option<Capabilities>,
+    positions: BTreeMap<String, Value>,
+    partitions_left_out: u64,
+    last_error: Option<LastError>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    connector: &'static str,
+    version: &'static str,
+    started: Instant,
+    counts: Counts,
+    backlog: AtomicU64,
+    memory_used: AtomicU64,
+    memory_limit: AtomicU64,
+    write_buckets: [AtomicU64; WRITE_BUCKETS_MS.len()],
+    write_count: AtomicU64,
+    write_nanos: AtomicU64,
+    detail: Mutex<Detail>,
+}
+
+/// Shared state of one connector: the engine sets it, the admin server shows it.
+#[derive(Debug, Clone)]
+pub struct StatusHandle(Arc<Inner>);
+
+impl StatusHandle {
+    /// State of the instance `name` of `connector`; it is [`State::Starting`].
+    pub fn new(name: impl Into<String>, connector: &'static str, version: &'static str) -> Self {
+        let now = Instant::now();
+        Self(Arc::new(Inner {
+            name: name.into(),
+            connector,
+            version,
+            started: now,
+            counts: Counts::default(),
+            backlog: AtomicU64::new(0),
+            memory_used: AtomicU64::new(0),
+            memory_limit: AtomicU64::new(0),
+            write_buckets: Default::default(),
+            write_count: AtomicU64::new(0),
+            write_nanos: AtomicU64::new(0),
+            detail: Mutex::new(Detail {
+                state: State::Starting,
+                since: now,
+                guarantee: None,
+                server: None,
+                positions: BTreeMap::new(),
+                partitions_left_out: 0,
+                last_error: None,
+            }),
+        }))
+    }
+
+    fn detail(&self) -> MutexGuard<'_, Detail> {
+        // Every update is a plain assignment: what a panicking thread left is whole.
+        self.0.detail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The instance's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The connector's name.
+    pub fn connector(&self) -> &'static str {
+        self.0.connector
+    }
+
+    /// Sets the state. Being blocked for another reason does not restart the grace period of readiness.
+    pub fn set_state(&self, state: State) {
+        let mut detail = self.detail();
+        if detail.state.name() != state.name() {
+            detail.since = Instant::now();
+        }
+        detail.state = state;
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        self.detail().state.clone()
+    }
+
+    /// Sets the computed guarantee.
+    pub fn set_guarantee(&self, guarantee: Guarantee) {
+        self.detail().guarantee = Some(guarantee);
+    }
+
+    /// The computed guarantee, once known.
+    pub fn guarantee(&self) -> Option<Guarantee> {
+        self.detail().guarantee
+    }
+
+    /// Sets what the mesh told about itself.
+    pub fn set_server(&self, server: Capabilities) {
+        self.detail().server = Some(server);
+    }
+
+    /// Sets the durable position of one partition.
+    pub fn set_position(&self, partition: &str, position: Value) {
+        let mut detail = self.detail();
+        if let Some(known) = detail.positions.get_mut(partition) {
+            *known = position;
+        } else if detail.positions.len() < MAX_POSITIONS {
+            detail.positions.insert(partition.to_owned(), position);
+        } else {
+            detail.partitions_left_out += 1;
+        }
+    }
+
+    /// Sets the number of events that are accepted and not yet resolved (inbox, window).
+    pub fn set_backlog(&self, events: u64) {
+        self.0.backlog.store(events, Relaxed);
+    }
+
+    /// The number of events that are accepted and not yet resolved.
+    pub fn backlog(&self) -> u64 {
+        self.0.backlog.load(Relaxed)
+    }
+
+    /// Sets use and size of the byte budget.
+    pub fn set_memory(&self, used: u64, limit: u64) {
+        self.0.memory_used.store(used, Relaxed);
+        self.0.memory_limit.store(limit, Relaxed);
+    }
+
+    /// Use and size of the byte budget.
+    pub fn memory(&self) -> (u64, u64) {
+        (
+            self.0.memory_used.load(Relaxed),
+            self.0.memory_limit.load(Relaxed),
+        )
+    }
+
+    /// Keeps an error for `/status`. The text carries no secret and no event data.
+    pub fn error(&self, code: impl Into<String>, message: impl Into<String>) {
+        self.detail().last_error = Some(LastError {
+            code: code.into(),
+            message: message.into(),
+            at: chrono::Utc::now(),
+        });
+    }
+
+    /// The counters.
+    pub fn counts(&self) -> &Counts {
+        &self.0.counts
+    }
+
+    /// Records how long one write (sink) or one publish until its acknowledgement (source) took.
+    pub fn observe_write(&self, took: Duration) {
+        let inner = &self.0;
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(bucket) = WRITE_BUCKETS_MS.iter().position(|bound| millis < *bound) {
+            inner.write_buckets[bucket].fetch_add(1, Relaxed);
+        }
+        inner.write_count.fetch_add(1, Relaxed);
+        inner.write_nanos.fetch_add(nanos, Relaxed);
+    }
+
+    /// Buckets (not cumulated), number and sum in seconds of [`Self::observe_write`].
+    pub(crate) fn writes(&self) -> ([u64; WRITE_BUCKETS_MS.len()], u64, f64) {
+        let inner = &self.0;
+        let mut buckets = [0; WRITE_BUCKETS_MS.len()];
+        for (to, from) in buckets.iter_mut().zip(&inner.write_buckets) {
+            *to = from.load(Relaxed);
+        }
+        (
+            buckets,
+            inner.write_count.load(Relaxed),
+            Duration::from_nanos(inner.write_nanos.load(Relaxed)).as_secs_f64(),
+        )
+    }
+
+    /// `Ok` when the connector does its work, else why not. Being blocked is tolerated for 10 s.
+    pub fn readiness(&self) -> Result<(), String> {
+        let detail = self.detail();
+        match &detail.state {
+            State::Running => Ok(()),
+            State::Blocked(_) if detail.since.elapsed() <= BLOCKED_GRACE => Ok(()),
+            State::Blocked(reason) => Err(format!("blocked: {reason}")),
+            other => Err(other.name().to_owned()),
+        }
+    }
+
+    /// The document of `/status`.
+    pub fn to_json(&self) -> Value {
+        let ready = self.readiness().is_ok();
+        let inner = &self.0;
+        let counts: serde_json::Map<String, Value> = inner
+            .counts
+            .list()
+            .into_iter()
+            .map(|(name, n)| (name.to_owned(), json!(n)))
+            .collect();
+        let (used, limit) = self.memory();
+        let detail = self.detail();
+        json!({
+            "name": inner.name,
+            "connector": inner.connector,
+            "version": inner.version,
+            "state": detail.state.name(),
+            "reason": if let State::Blocked(reason) = &detail.state { json!(reason) } else { Value::Null },
+            "state_seconds": detail.since.elapsed().as_secs(),
+            "ready": ready,
+            "uptime_seconds": inner.started.elapsed().as_secs(),
+            "guarantee": detail.guarantee.map(guarantee_name),
+            "server": detail.server.as_ref().map(|server| json!({
+                "name": server.server,
+                "redelivers": server.redelivers,
+                "ordered_refusal": server.ordered_refusal,
+                "acknowledges": server.acknowledges,
+            })),
+            "positions": detail.positions,
+            "positions_left_out": detail.partitions_left_out,
+            "backlog": self.backlog(),
+            "memory": { "used": used, "limit": limit },
+            "last_error": detail.last_error.as_ref().map(|e| json!({
+                "code": e.code,
+                "message": e.message,
+                "at": e.at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            })),
+            "counts": counts,
+        })
+    }
+}
+
+/// A guarantee as the configuration writes it.
+pub(crate) fn guarantee_name(guarantee: Guarantee) -> &'static str {
+    match guarantee {
+        Guarantee::AtMostOnce => "at-most-once",
+        Guarantee::AtLeastOnce => "at-least-once",
+        Guarantee::EffectivelyOnce => "effectively-once",
+    }
+}
