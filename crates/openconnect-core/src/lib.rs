@@ -13,6 +13,7 @@
 //! | [`tls`], [`secret`] | TLS settings for clients and servers; values that never show |
 
 pub mod admin;
+mod budget;
 pub mod bytes_size;
 pub mod config;
 pub mod dead_letter;
@@ -20,11 +21,14 @@ pub mod duration;
 pub mod engine;
 pub mod error;
 pub mod failure;
+mod inbox;
 pub mod mesh;
+pub mod offsets;
 pub mod record;
 pub mod secret;
 pub mod sink;
 pub mod source;
+pub mod state;
 pub mod tls;
 pub mod transform;
 

@@ -72,7 +72,8 @@ impl Receipt {
         (Self(Some(tx)), rx)
     }
 
-    pub(crate) fn resolve(mut self, outcome: Outcome) {
+    /// Tells the outcome. The core calls it; a test of a source may.
+    pub fn resolve(mut self, outcome: Outcome) {
         if let Some(tx) = self.0.take() {
             let _ = tx.send(outcome);
         }

@@ -1,11 +1,14 @@
 //! What `check` finds out without delivering anything.
 
-use crate::config::Guarantee;
-use crate::error::{Error, Result};
-use crate::sink::Sink;
-use crate::source::Source;
+use tokio_util::sync::CancellationToken;
 
-use super::App;
+use super::{App, group, guarantee, resolve_defaults};
+use crate::config::{Acknowledge, Guarantee, Settings};
+use crate::error::Result;
+use crate::mesh::{Capabilities, Publisher, Subscriber};
+use crate::sink::{Sink, SinkContext};
+use crate::source::Source;
+use crate::transform::{KeyExpression, Transforms};
 
 /// How one line of a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +32,99 @@ pub struct CheckReport {
     pub lines: Vec<(String, CheckState, String)>,
 }
 
-/// Checks a source; with `connect` also that mesh and system can be reached.
-pub async fn check_source<S: Source>(app: App<S::Config>, connect: bool) -> Result<CheckReport> {
-    let _ = (app, connect);
-    Err(Error::unavailable("OC0401", "not built yet"))
+struct Lines(Vec<(String, CheckState, String)>);
+
+impl Lines {
+    fn add(&mut self, what: &str, state: CheckState, text: impl Into<String>) {
+        self.0.push((what.to_owned(), state, text.into()));
+    }
+
+    /// Notes a result; gives the value when it is one.
+    fn result<T>(&mut self, what: &str, good: &str, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.add(what, CheckState::Ok, good);
+                Some(value)
+            }
+            Err(error) => {
+                let hint = error.hint.as_deref().map(|hint| format!(" {hint}")).unwrap_or_default();
+                self.add(what, CheckState::Failed, format!("{error}.{hint}"));
+                None
+            }
+        }
+    }
+
+    fn compiled(&mut self, settings: &Settings) {
+        self.result("transforms", "compile", Transforms::compile(&settings.transforms).map(|_| ()));
+        self.result("delivery.key", "compiles", KeyExpression::compile(settings.delivery.key.as_deref()).map(|_| ()));
+    }
+
+    fn guarantee(&mut self, computed: &guarantee::Computed, settings: &Settings) {
+        let text = format!("{}: {}", computed.guarantee.as_str(), computed.because);
+        self.result("guarantee", &text, guarantee::enforce(computed, settings.delivery.require));
+    }
 }
 
-/// Checks a sink; with `connect` also that mesh and target can be reached.
+/// Checks a source; with `connect` also that the mesh can be reached. Takes no offsets and opens no port.
+pub async fn check_source<S: Source>(app: App<S::Config>, connect: bool) -> Result<CheckReport> {
+    let mut lines = Lines(Vec::new());
+    lines.compiled(&app.settings);
+    let computed = guarantee::of_source(S::REPLAYABLE);
+    lines.guarantee(&computed, &app.settings);
+    if connect {
+        let connected = Publisher::connect(&app.settings.mesh, group(&app.settings), CancellationToken::new()).await;
+        if let Some(publisher) = lines.result("mesh", "can be reached", connected) {
+            lines.add("mesh server", CheckState::Ok, publisher.capabilities().server);
+            publisher.close().await;
+        }
+    } else {
+        lines.add("mesh", CheckState::Skipped, "not tried; use --connect");
+    }
+    Ok(CheckReport { guarantee: computed.guarantee, lines: lines.0 })
+}
+
+/// Checks a sink; with `connect` also that mesh and target can be reached. The mesh is asked as a publisher, so that no event
+/// is taken from the group.
 pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<CheckReport> {
-    let _ = (app, connect);
-    Err(Error::unavailable("OC0401", "not built yet"))
+    let App { settings, config, .. } = app;
+    let mut lines = Lines(Vec::new());
+    lines.compiled(&settings);
+    let defaults = resolve_defaults::<S>(&settings, &config);
+    let capabilities = if connect { mesh(&settings, &mut lines).await } else { None };
+    if !connect {
+        lines.add("mesh", CheckState::Skipped, "not tried; use --connect. The guarantee below supposes EventMesh 1.x");
+    }
+    let capabilities = capabilities.unwrap_or_else(|| Subscriber::assumed_capabilities(&settings.mesh));
+    let acknowledge = guarantee::acknowledge(settings.delivery.acknowledge, &capabilities);
+    let computed = guarantee::of_sink(acknowledge, &capabilities, defaults.idempotent);
+    lines.guarantee(&computed, &settings);
+    if acknowledge == Acknowledge::Inbox {
+        lines.add(
+            "inbox",
+            CheckState::Warning,
+            format!(
+                "acknowledged events live in {} until the target has them: keep that folder on a disk that outlives the process",
+                settings.state.dir.join(&settings.name).join("inbox").display()
+            ),
+        );
+    }
+    if connect {
+        let context = SinkContext { name: settings.name.clone(), batch_events: defaults.batch_events, in_flight: defaults.in_flight };
+        if let Some(sink) = lines.result("sink", "opens", S::open(config, context).await) {
+            lines.result("target", "can be reached and written to", sink.check().await);
+            sink.close().await?;
+        }
+    } else {
+        lines.add("target", CheckState::Skipped, "not tried; use --connect");
+    }
+    Ok(CheckReport { guarantee: computed.guarantee, lines: lines.0 })
+}
+
+async fn mesh(settings: &Settings, lines: &mut Lines) -> Option<Capabilities> {
+    let connected = Publisher::connect(&settings.mesh, group(settings), CancellationToken::new()).await;
+    let publisher = lines.result("mesh", "can be reached", connected)?;
+    let capabilities = publisher.capabilities();
+    publisher.close().await;
+    lines.add("mesh server", CheckState::Ok, capabilities.server.clone());
+    Some(capabilities)
 }

@@ -166,3 +166,16 @@ impl Subscriber {
     /// Flushes queued acknowledgements, says goodbye, closes. Bounded by `mesh.request_timeout`.
     pub async fn close(self) {}
 }
+
+impl Subscriber {
+    /// What holds of a server that has not been asked: EventMesh 1.x over this transport.
+    pub fn assumed_capabilities(settings: &MeshSettings) -> Capabilities {
+        let grpc = settings.url.starts_with("grpc");
+        Capabilities {
+            redelivers: false,
+            ordered_refusal: false,
+            acknowledges: !grpc,
+            server: format!("EventMesh 1.x ({})", if grpc { "grpc" } else { "tcp" }),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The guarantee, computed from the links of the chain; the weakest one decides and is named.
+
+use crate::config::{Acknowledge, Guarantee};
+use crate::error::{Error, Result};
+use crate::mesh::Capabilities;
+
+/// A guarantee and the link that sets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Computed {
+    /// What holds.
+    pub guarantee: Guarantee,
+    /// The link that decides it, for people.
+    pub because: String,
+    /// What would make it stronger.
+    pub hint: Option<String>,
+}
+
+impl Guarantee {
+    /// The name in configuration, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AtMostOnce => "at-most-once",
+            Self::AtLeastOnce => "at-least-once",
+            Self::EffectivelyOnce => "effectively-once",
+        }
+    }
+}
+
+/// A source's guarantee.
+pub(crate) fn of_source(replayable: bool) -> Computed {
+    let (guarantee, because) = if replayable {
+        (Guarantee::AtLeastOnce, "the source goes on, or its client is told, only after the mesh has confirmed the event")
+    } else {
+        (Guarantee::AtMostOnce, "this source can't read an event a second time after a crash")
+    };
+    Computed { guarantee, because: because.into(), hint: None }
+}
+
+/// How a sink acknowledges, once the mesh has told what it does with what is not acknowledged.
+pub(crate) fn acknowledge(setting: Acknowledge, mesh: &Capabilities) -> Acknowledge {
+    match setting {
+        Acknowledge::Auto if mesh.redelivers => Acknowledge::Write,
+        Acknowledge::Auto => Acknowledge::Inbox,
+        other => other,
+    }
+}
+
+/// A sink's guarantee; `acknowledge` is resolved.
+pub(crate) fn of_sink(acknowledge: Acknowledge, mesh: &Capabilities, idempotent: bool) -> Computed {
+    let server = &mesh.server;
+    if !mesh.acknowledges {
+        return Computed {
+            guarantee: Guarantee::AtMostOnce,
+            because: format!(
+                "a gRPC subscription to {server} has no acknowledgement: an event counts as consumed once it is written to the stream"
+            ),
+            hint: Some("Subscribe over TCP (mesh.url: tcp://host:10000), or accept the loss with delivery.require: at-most-once.".into()),
+        };
+    }
+    if acknowledge == Acknowledge::Write && !mesh.redelivers {
+        return Computed {
+            guarantee: Guarantee::AtMostOnce,
+            because: format!("{server} forgets what is not acknowledged within 3 to 8 seconds, and delivery.acknowledge is write"),
+            hint: Some("Set delivery.acknowledge to auto or inbox.".into()),
+        };
+    }
+    let kept = if acknowledge == Acknowledge::Write { "the mesh keeps an event" } else { "the inbox on disk keeps an event" };
+    let (guarantee, repeat) = if idempotent {
+        (Guarantee::EffectivelyOnce, "a repeated write changes nothing")
+    } else {
+        (Guarantee::AtLeastOnce, "a repeated write may show in the target")
+    };
+    Computed { guarantee, because: format!("{kept} until the target has it, and {repeat}"), hint: None }
+}
+
+/// Refuses what is below `delivery.require`.
+pub(crate) fn enforce(computed: &Computed, require: Option<Guarantee>) -> Result<()> {
+    let required = require.unwrap_or(Guarantee::AtLeastOnce);
+    let holds = computed.guarantee.as_str();
+    if computed.guarantee >= required {
+        return Ok(());
+    }
+    let accept = format!("Set delivery.require: {holds} to accept it.");
+    Err(Error::config("OC0410", format!("delivery.require is {}, but only {holds} holds: {}", required.as_str(), computed.because))
+        .hint(computed.hint.clone().unwrap_or(accept)))
+}

@@ -1,0 +1,162 @@
+//! Where a sink's events come from: the mesh directly, the inbox, or the replay of dead letters. Decodes, transforms, keys
+//! and budgets each before the worker sees it.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use cloudevents::Event;
+use openconnect_protocol::{payload, wire};
+use tokio::sync::mpsc;
+
+use super::scheduler::Schedulable;
+use crate::budget::{Budget, Permit};
+use crate::dead_letter::ReplayToken;
+use crate::failure::Failure;
+use crate::inbox::Stored;
+use crate::mesh::{Ack, Delivery};
+use crate::transform::{KeyExpression, Transformed, Transforms};
+
+/// Deliveries taken from the mesh at once.
+pub(crate) const TAKE: usize = 256;
+
+/// Where an entry's outcome goes.
+pub(crate) enum Origin {
+    Mesh(Ack),
+    Inbox(u64),
+    Replay(ReplayToken),
+}
+
+/// What an entry became on its way in.
+#[derive(Clone)]
+pub(crate) enum Payload {
+    Event(Arc<Event>),
+    Filtered,
+    /// Readable, but not deliverable: a transform failed, or it is too large.
+    Rejected(Arc<Event>, Failure),
+    Unreadable(Bytes, Failure),
+}
+
+/// One event in the worker, with its part of the budget, until its outcome.
+pub(crate) struct Entry {
+    pub(crate) payload: Payload,
+    pub(crate) origin: Origin,
+    key: Option<u64>,
+    bytes: usize,
+    arrived: Instant,
+    /// Not to be written before; set on the first entry of a segment that waits.
+    pub(crate) not_before: Option<Instant>,
+    /// Attempts that have failed.
+    pub(crate) failed: u32,
+    _permit: Permit,
+}
+
+impl Entry {
+    pub(crate) fn event(&self) -> Option<&Arc<Event>> {
+        match &self.payload {
+            Payload::Event(event) => Some(event),
+            _ => None,
+        }
+    }
+
+}
+
+impl Schedulable for Entry {
+    fn key(&self) -> Option<u64> {
+        self.key
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn arrived(&self) -> Instant {
+        self.arrived
+    }
+}
+
+/// Turns what arrived into entries.
+pub(crate) struct Preparer {
+    pub(crate) transforms: Transforms,
+    pub(crate) key: KeyExpression,
+    pub(crate) budget: Budget,
+    pub(crate) max_event_bytes: usize,
+    pub(crate) hasher: RandomState,
+}
+
+/// Something that has arrived.
+pub(crate) enum Arrived {
+    Raw(Stored),
+    Event(Box<Event>),
+}
+
+impl From<Delivery> for (Arrived, Origin) {
+    fn from(delivery: Delivery) -> Self {
+        (Arrived::Raw(Stored { raw: delivery.raw, unreadable: delivery.unreadable }), Origin::Mesh(delivery.ack))
+    }
+}
+
+impl Preparer {
+    /// Prepares what arrived and hands it to the worker; false when the worker is gone. What has its permit already is
+    /// handed over before waiting for more budget: else this would wait for itself.
+    pub(crate) async fn hand_over(&self, arrived: Vec<(Arrived, Origin)>, to: &mpsc::Sender<Vec<Entry>>) -> bool {
+        let mut entries = Vec::with_capacity(arrived.len());
+        for (arrived, origin) in arrived {
+            let bytes = match &arrived {
+                Arrived::Raw(stored) => stored.raw.len(),
+                Arrived::Event(event) => payload::bytes(event).map_or(0, |data| data.len()),
+            };
+            let permit = match self.budget.try_acquire(bytes) {
+                Some(permit) => permit,
+                None => {
+                    if !entries.is_empty() && to.send(std::mem::take(&mut entries)).await.is_err() {
+                        return false;
+                    }
+                    self.budget.acquire(bytes).await
+                }
+            };
+            let payload = match arrived {
+                Arrived::Raw(stored) => self.read(stored),
+                Arrived::Event(event) => self.transform(*event),
+            };
+            entries.push(self.entry(payload, origin, bytes, permit));
+        }
+        entries.is_empty() || to.send(entries).await.is_ok()
+    }
+
+    fn read(&self, stored: Stored) -> Payload {
+        let bytes = stored.raw.len();
+        if let Some(reason) = stored.unreadable {
+            let reason = format!("the mesh could not deliver the event: {reason}");
+            return Payload::Unreadable(stored.raw, Failure::permanent("OC0402", reason));
+        }
+        match wire::decode(&stored.raw) {
+            Err(error) => Payload::Unreadable(stored.raw, Failure::permanent("OC0402", error.to_string())),
+            Ok(event) if bytes > self.max_event_bytes => {
+                let reason = format!("the event has {bytes} bytes, limits.max_event_bytes is {}", self.max_event_bytes);
+                Payload::Rejected(Arc::new(event), Failure::permanent("OC0403", reason))
+            }
+            Ok(event) => self.transform(event),
+        }
+    }
+
+    fn transform(&self, event: Event) -> Payload {
+        if self.transforms.is_empty() {
+            return Payload::Event(Arc::new(event));
+        }
+        match self.transforms.apply(event) {
+            Ok(Transformed::Keep(event)) => Payload::Event(Arc::new(event)),
+            Ok(Transformed::Drop) => Payload::Filtered,
+            Err(rejected) => Payload::Rejected(Arc::new(rejected.0), rejected.1),
+        }
+    }
+
+    fn entry(&self, payload: Payload, origin: Origin, bytes: usize, permit: Permit) -> Entry {
+        let key = match &payload {
+            Payload::Event(event) => self.key.key(event).map(|key| self.hasher.hash_one(key)),
+            _ => None,
+        };
+        Entry { payload, origin, key, bytes, arrived: Instant::now(), not_before: None, failed: 0, _permit: permit }
+    }
+}

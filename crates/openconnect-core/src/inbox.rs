@@ -1,0 +1,347 @@
+//! The sink's inbox: events that the mesh has been told are safe, in a local journal until they have their outcome.
+//!
+//! A writer thread appends what arrives, syncs once for all that is queued, and only then acknowledges to the mesh. A
+//! reader thread hands the entries to the engine in order. What is resolved is kept as a prefix and the numbers beyond it,
+//! in a small file that is replaced as a whole; after a crash some resolved events are delivered again, none is missing.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc as blocking;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use openconnect_journal::{Journal, JournalError, JournalOptions, Reader};
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc};
+
+use crate::error::{Error, Result};
+use crate::mesh::{Ack, Delivery};
+use crate::state::write_atomically;
+
+const QUEUE: usize = 16;
+/// One chunk that the reader thread hands over.
+const CHUNK_EVENTS: usize = 256;
+const CHUNK_BYTES: usize = 256 << 10;
+const SEGMENT_BYTES: u64 = 16 << 20;
+/// How long closing waits for the writer thread; a disk that hangs longer loses only the checkpoint.
+const CLOSE: Duration = Duration::from_secs(5);
+/// How often a full or failing disk is tried again.
+const DISK_RETRY: Duration = Duration::from_secs(1);
+
+/// One entry: an event as the mesh delivered it, or something that the mesh could not read.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) raw: Bytes,
+    pub(crate) unreadable: Option<String>,
+}
+
+impl Stored {
+    fn encode(delivery: &Delivery) -> Bytes {
+        let reason = delivery.unreadable.as_deref();
+        let mut out = BytesMut::with_capacity(delivery.raw.len() + 5 + reason.map_or(0, str::len));
+        match reason {
+            None => out.put_u8(0),
+            Some(reason) => {
+                out.put_u8(1);
+                out.put_u32(u32::try_from(reason.len()).unwrap_or(u32::MAX));
+                out.put_slice(reason.as_bytes());
+            }
+        }
+        out.put_slice(&delivery.raw);
+        out.freeze()
+    }
+
+    fn decode(mut entry: Bytes) -> Self {
+        let unreadable = (entry.first() == Some(&1) && entry.len() >= 5).then(|| {
+            let length = u32::from_be_bytes([entry[1], entry[2], entry[3], entry[4]]) as usize;
+            let end = length.saturating_add(5).min(entry.len());
+            let reason = String::from_utf8_lossy(&entry[5..end]).into_owned();
+            let _ = entry.split_to(end);
+            reason
+        });
+        if unreadable.is_none() && !entry.is_empty() {
+            let _ = entry.split_to(1);
+        }
+        Self { raw: entry, unreadable }
+    }
+}
+
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+struct Checkpoint {
+    /// Every entry up to this one is resolved.
+    prefix: u64,
+    /// Ranges beyond it, both ends included.
+    done: Vec<(u64, u64)>,
+}
+
+enum Command {
+    Append(Vec<Delivery>),
+    Checkpoint(Checkpoint),
+}
+
+#[derive(Default)]
+struct Shared {
+    next: AtomicU64,
+    size: AtomicU64,
+    room: Notify,
+    problem: Mutex<Option<String>>,
+}
+
+/// The engine's end of the inbox.
+pub(crate) struct Inbox {
+    appender: Appender,
+    prefix: u64,
+    done: BTreeSet<u64>,
+    dirty: bool,
+    writer: Option<thread::JoinHandle<()>>,
+}
+
+/// Where the entries come out, in order.
+pub(crate) struct Entries(mpsc::Receiver<Result<Vec<(u64, Bytes)>>>);
+
+/// The intake's end. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Appender {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+    max_bytes: u64,
+}
+
+impl Inbox {
+    /// Opens or makes `inbox/` in the instance's folder; a torn tail (never acknowledged) is cut off.
+    pub(crate) fn open(state: &Path, max_bytes: u64) -> Result<(Self, Entries)> {
+        let dir = state.join("inbox");
+        let (journal, recovery) =
+            Journal::open(&dir, JournalOptions { segment_bytes: SEGMENT_BYTES, fsync: true }).map_err(|e| unusable(&dir, &e))?;
+        if recovery.truncated_bytes > 0 {
+            tracing::warn!(bytes = recovery.truncated_bytes, "cut an unfinished entry off the end of the inbox");
+        }
+        let file = dir.join("checkpoint.json");
+        let checkpoint = read_checkpoint(&file)?;
+        let prefix = checkpoint.prefix.max(journal.first_index().saturating_sub(1)).min(journal.next_index() - 1);
+        let done: BTreeSet<u64> = checkpoint.done.iter().flat_map(|(a, b)| *a..=*b).filter(|i| *i > prefix).collect();
+        let shared = Arc::new(Shared::default());
+        shared.next.store(journal.next_index(), Ordering::Release);
+        shared.size.store(journal.size_bytes(), Ordering::Release);
+        let (wake, woken) = blocking::sync_channel(1);
+        let (chunks, entries) = mpsc::channel(2);
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let reader = journal.reader(prefix + 1);
+        let skip = done.clone();
+        spawn("inbox-reader", move || read_entries(reader, &skip, &woken, &chunks))?;
+        let writer = Writer { journal, file, shared: Arc::clone(&shared), wake, handle: Handle::current() };
+        let writer = spawn("inbox-writer", move || writer.run(queue))?;
+        let appender = Appender { commands, shared, max_bytes };
+        Ok((Self { appender, prefix, done, dirty: false, writer: Some(writer) }, Entries(entries)))
+    }
+
+    pub(crate) fn appender(&self) -> Appender {
+        self.appender.clone()
+    }
+
+    /// This entry has its outcome.
+    pub(crate) fn resolve(&mut self, index: u64) {
+        self.dirty = true;
+        self.done.insert(index);
+        while self.done.remove(&(self.prefix + 1)) {
+            self.prefix += 1;
+        }
+    }
+
+    /// Entries without an outcome.
+    pub(crate) fn backlog(&self) -> u64 {
+        (self.appender.shared.next.load(Ordering::Acquire) - 1).saturating_sub(self.prefix + self.done.len() as u64)
+    }
+
+    /// Why nothing can be appended at the moment, for people.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.appender.shared.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Hands what is resolved to the writer thread, if it changed.
+    pub(crate) async fn checkpoint(&mut self) {
+        if !std::mem::take(&mut self.dirty) {
+            return;
+        }
+        let mut done: Vec<(u64, u64)> = Vec::new();
+        for &index in &self.done {
+            match done.last_mut() {
+                Some((_, end)) if *end + 1 == index => *end = index,
+                _ => done.push((index, index)),
+            }
+        }
+        let _ = self.appender.commands.send(Command::Checkpoint(Checkpoint { prefix: self.prefix, done })).await;
+    }
+
+    /// Writes the last checkpoint and waits until everything queued is on disk. Drop every [`Appender`] before.
+    pub(crate) async fn close(mut self) {
+        self.dirty = true;
+        self.checkpoint().await;
+        let writer = self.writer.take();
+        drop(self);
+        if let Some(writer) = writer {
+            let joined = tokio::task::spawn_blocking(move || writer.join());
+            let _ = tokio::time::timeout(CLOSE, joined).await;
+        }
+    }
+}
+
+impl Entries {
+    /// The next entries. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Result<Vec<(u64, Stored)>> {
+        match self.0.recv().await {
+            Some(chunk) => Ok(chunk?.into_iter().map(|(index, entry)| (index, Stored::decode(entry))).collect()),
+            None => Err(Error::undelivered("OC0221", "the inbox's reader has stopped")),
+        }
+    }
+}
+
+impl Appender {
+    /// Queues deliveries; each is acknowledged once it is on disk. Waits while the inbox is over its size.
+    pub(crate) async fn append(&self, deliveries: Vec<Delivery>) {
+        loop {
+            let room = self.shared.room.notified();
+            if self.shared.size.load(Ordering::Acquire) < self.max_bytes {
+                break;
+            }
+            room.await;
+        }
+        let _ = self.commands.send(Command::Append(deliveries)).await;
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(256 << 10)
+        .spawn(run)
+        .map_err(|e| Error::unavailable("OC0220", format!("the thread {name} can't be started: {e}")))
+}
+
+fn unusable(path: &Path, error: &JournalError) -> Error {
+    Error::unavailable("OC0220", format!("the inbox in {} can't be used: {error}", path.display()))
+        .hint("If the disk is full, free space. If a file is damaged, restore it from a copy, or move the inbox away: the events in it are then lost to this sink.")
+}
+
+fn read_checkpoint(file: &PathBuf) -> Result<Checkpoint> {
+    match std::fs::read(file) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| {
+            Error::unavailable("OC0222", format!("{} is corrupt: {e}", file.display()))
+                .hint("Remove it: every event in the inbox is then delivered once more.")
+        }),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Checkpoint::default()),
+        Err(e) => Err(Error::unavailable("OC0222", format!("{} can't be read: {e}", file.display()))),
+    }
+}
+
+fn read_entries(
+    mut reader: Reader,
+    skip: &BTreeSet<u64>,
+    woken: &blocking::Receiver<()>,
+    chunks: &mpsc::Sender<Result<Vec<(u64, Bytes)>>>,
+) {
+    loop {
+        let mut chunk = Vec::new();
+        match reader.read(CHUNK_EVENTS, CHUNK_BYTES, &mut chunk) {
+            Ok(0) => {
+                if woken.recv().is_err() {
+                    return;
+                }
+            }
+            Ok(_) => {
+                chunk.retain(|(index, _)| !skip.contains(index));
+                if !chunk.is_empty() && chunks.blocking_send(Ok(chunk)).is_err() {
+                    return;
+                }
+            }
+            Err(e) => {
+                let _ = chunks.blocking_send(Err(Error::undelivered("OC0221", format!("the inbox can't be read: {e}"))));
+                return;
+            }
+        }
+    }
+}
+
+struct Writer {
+    journal: Journal,
+    file: PathBuf,
+    shared: Arc<Shared>,
+    wake: blocking::SyncSender<()>,
+    handle: Handle,
+}
+
+impl Writer {
+    fn run(mut self, mut queue: mpsc::Receiver<Command>) {
+        let mut held: Vec<Delivery> = Vec::new();
+        loop {
+            let command = if held.is_empty() {
+                queue.blocking_recv()
+            } else {
+                let wait = async { tokio::time::timeout(DISK_RETRY, queue.recv()).await };
+                match self.handle.block_on(wait) {
+                    Ok(command) => command,
+                    Err(_) => {
+                        self.append(&mut held);
+                        continue;
+                    }
+                }
+            };
+            let Some(command) = command else { return };
+            let mut checkpoint = None;
+            let mut take = |command| match command {
+                Command::Append(deliveries) => held.extend(deliveries),
+                Command::Checkpoint(latest) => checkpoint = Some(latest),
+            };
+            take(command);
+            while let Ok(command) = queue.try_recv() {
+                take(command);
+            }
+            if let Some(checkpoint) = checkpoint {
+                self.keep(&checkpoint);
+            }
+            self.append(&mut held);
+        }
+    }
+
+    /// Appends and acknowledges all that is held; on failure everything stays held, unacknowledged.
+    fn append(&mut self, held: &mut Vec<Delivery>) {
+        if held.is_empty() {
+            return;
+        }
+        let entries: Vec<Bytes> = held.iter().map(Stored::encode).collect();
+        let written = self.journal.append(&entries).and_then(|_| self.journal.sync());
+        match written {
+            Ok(()) => {
+                self.shared.next.store(self.journal.next_index(), Ordering::Release);
+                self.problem(None);
+                held.drain(..).map(|delivery| delivery.ack).for_each(Ack::ack);
+                let _ = self.wake.try_send(());
+            }
+            Err(e) => self.problem(Some(format!("the inbox can't be written: {e}"))),
+        }
+        self.shared.size.store(self.journal.size_bytes(), Ordering::Release);
+    }
+
+    fn keep(&mut self, checkpoint: &Checkpoint) {
+        let bytes = serde_json::to_vec(checkpoint).unwrap_or_default();
+        let kept = write_atomically(&self.file, &bytes).map_err(|e| e.to_string());
+        let freed = kept.and_then(|()| self.journal.truncate_before(checkpoint.prefix + 1).map_err(|e| e.to_string()));
+        if let Err(e) = freed {
+            self.problem(Some(format!("the inbox's checkpoint can't be written: {e}")));
+        }
+        self.shared.size.store(self.journal.size_bytes(), Ordering::Release);
+        self.shared.room.notify_waiters();
+    }
+
+    fn problem(&self, problem: Option<String>) {
+        let mut known = self.shared.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = problem.as_ref().filter(|text| known.as_ref() != Some(*text)) {
+            tracing::error!(code = "OC0223", "{text}");
+        }
+        *known = problem;
+    }
+}

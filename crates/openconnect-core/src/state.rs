@@ -1,0 +1,154 @@
+//! The folder of one instance: who owns it, and that only one process uses it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Settings, StateSettings};
+use crate::error::{Error, Result};
+
+const FORMAT: u32 = 1;
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Instance {
+    connector: String,
+    name: String,
+    format: u32,
+}
+
+/// An instance's folder, locked for this process until dropped.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl StateDir {
+    /// Where the instance `name` keeps its state.
+    pub fn path_of(settings: &StateSettings, name: &str) -> PathBuf {
+        settings.dir.join(name)
+    }
+
+    /// Opens or makes the folder of this instance of `connector`. Refuses a folder that another process uses (naming it),
+    /// that belongs to another connector, or whose format is newer.
+    pub fn open(settings: &Settings, connector: &str) -> Result<Self> {
+        Self::open_at(Self::path_of(&settings.state, &settings.name), connector, &settings.name)
+    }
+
+    fn open_at(path: PathBuf, connector: &str, name: &str) -> Result<Self> {
+        fs::create_dir_all(&path).map_err(|e| unusable(&path, &e))?;
+        let lock = lock(&path, connector)?;
+        check_instance(&path, connector, name)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> Error {
+    Error::unavailable("OC0201", format!("the state folder {} can't be used: {error}", path.display()))
+        .hint("Make it writable for this user, free some space, or set state.dir to another folder.")
+}
+
+fn lock(path: &Path, connector: &str) -> Result<File> {
+    let file = path.join("lock");
+    let mut lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&file).map_err(|e| unusable(path, &e))?;
+    if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut holder = String::new();
+        let _ = Read::by_ref(&mut lock).take(256).read_to_string(&mut holder);
+        let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
+        return Err(Error::unavailable("OC0202", format!("the state folder {} is in use by {holder}", path.display()))
+            .hint("Stop that process, or give this instance a name of its own (name:)."));
+    }
+    let write = |lock: &mut File| -> std::io::Result<()> {
+        lock.set_len(0)?;
+        lock.rewind()?;
+        write!(lock, "{connector}, process {}", std::process::id())
+    };
+    write(&mut lock).map_err(|e| unusable(path, &e))?;
+    Ok(lock)
+}
+
+fn check_instance(path: &Path, connector: &str, name: &str) -> Result<()> {
+    let file = path.join("instance.json");
+    let mine = Instance { connector: connector.to_owned(), name: name.to_owned(), format: FORMAT };
+    let bytes = match fs::read(&file) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == ErrorKind::NotFound => return write_atomically(&file, &serde_json::to_vec_pretty(&mine).unwrap_or_default()),
+        Err(e) => return Err(unusable(path, &e)),
+    };
+    let found: Instance = serde_json::from_slice(&bytes).map_err(|e| {
+        Error::unavailable("OC0203", format!("{} is corrupt: {e}", file.display()))
+            .hint("Restore the folder from a copy, or move it away to start without state (events may then be delivered again or be missing).")
+    })?;
+    if found.format > FORMAT {
+        return Err(Error::unavailable(
+            "OC0204",
+            format!("the state folder {} has format {}, this binary knows {FORMAT}", path.display(), found.format),
+        )
+        .hint("Use the newer binary that wrote it."));
+    }
+    if found.connector != connector || found.name != name {
+        return Err(Error::config(
+            "OC0205",
+            format!(
+                "the state folder {} belongs to the {} `{}`, not to the {connector} `{name}`",
+                path.display(),
+                found.connector,
+                found.name
+            ),
+        )
+        .hint("Choose another name: or another state.dir."));
+    }
+    Ok(())
+}
+
+/// Writes a small file so that a crash leaves the old or the new one, never a part.
+pub(crate) fn write_atomically(file: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = file.with_extension("tmp");
+    let write = || -> std::io::Result<()> {
+        let mut out = File::create(&temporary)?;
+        out.write_all(bytes)?;
+        out.sync_all()?;
+        fs::rename(&temporary, file)?;
+        if let Some(parent) = file.parent() {
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(())
+    };
+    write().map_err(|e| unusable(file.parent().unwrap_or(file), &e))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_second_opener_is_refused_and_told_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("orders");
+        let first = StateDir::open_at(at.clone(), "http-sink", "orders").unwrap();
+        let error = StateDir::open_at(at.clone(), "http-sink", "orders").unwrap_err();
+        assert_eq!(error.code, "OC0202");
+        assert!(error.message.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(first);
+        StateDir::open_at(at, "http-sink", "orders").unwrap();
+    }
+
+    #[test]
+    fn a_folder_of_another_connector_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("orders");
+        drop(StateDir::open_at(at.clone(), "http-sink", "orders").unwrap());
+        let error = StateDir::open_at(at.clone(), "jdbc-sink", "orders").unwrap_err();
+        assert!(error.message.contains("http-sink"), "{error}");
+        fs::write(at.join("instance.json"), b"{\"conn").unwrap();
+        assert_eq!(StateDir::open_at(at, "http-sink", "orders").unwrap_err().code, "OC0203");
+    }
+}
