@@ -15,7 +15,7 @@ impl ByteSize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let split = text
             .find(|c: char| !c.is_ascii_digit())
@@ -60,7 +60,7 @@ impl JsonSchema for ByteSize {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["string", "integer"], "examples": ["512KiB", "10MiB"] })
+        json_schema!({ "type": ["string", "integer"], "format": "byte-size", "examples": ["512KiB", "10MiB"] })
     }
 
     fn inline_schema() -> bool {

@@ -27,7 +27,7 @@ impl JsonSchema for HumanDuration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "examples": ["500ms", "10s", "2m 30s"] })
+        json_schema!({ "type": "string", "format": "human-duration", "examples": ["500ms", "10s", "2m 30s"] })
     }
 
     fn inline_schema() -> bool {

@@ -29,6 +29,7 @@ pub mod secret;
 pub mod sink;
 pub mod source;
 pub mod state;
+pub mod telemetry;
 pub mod tls;
 pub mod transform;
 

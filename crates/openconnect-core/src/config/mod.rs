@@ -1,12 +1,39 @@
 //! Configuration: one YAML file, environment and flags over it, every mistake reported at once.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `settings` | the settings that every connector has |
+//! | `layers`, `yaml`, `placeholder` | file, environment and flags merged into one value; `${env:…}` and `${file:…}` |
+//! | `place`, `problem` | where a value was written; one mistake |
+//! | `schema`, `check`, `validate` | the schema; the value held against it; what types cannot say |
+//! | `load` | all of it in order |
+//! | `redact`, `example` | what may be shown; an example made from the schema |
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
+mod check;
+mod example;
+mod layers;
+mod load;
+mod place;
+mod placeholder;
+mod problem;
+mod redact;
+mod schema;
 mod settings;
+mod validate;
+mod yaml;
+
+pub use example::example;
+pub use layers::Sources;
+pub use load::{Loaded, load};
+pub use problem::{Problem, Rejected};
+pub use schema::{Section, schema};
 pub use settings::*;
 
-/// A connector's own section (`source:` or `sink:`). Every field has a doc comment: it becomes the reference.
+/// A connector's own section (`source:` or `sink:`). Every field has a doc comment: it becomes the reference. A required
+/// field has an example (`#[schemars(example = &"…")]`) that passes `validate`: it becomes part of `config example`.
 pub trait ConnectorConfig: DeserializeOwned + JsonSchema + Send + 'static {
     /// Checks what types cannot say. Every problem found is reported, not only the first.
     fn validate(&self, problems: &mut Problems) {
@@ -19,7 +46,8 @@ pub trait ConnectorConfig: DeserializeOwned + JsonSchema + Send + 'static {
 pub struct Problems(pub(crate) Vec<(String, String)>);
 
 impl Problems {
-    /// Reports a mistake at `path` (dotted, relative to the connector's section, e.g. `auth.token_url`).
+    /// Reports a mistake at `path` (dotted, relative to the connector's section, e.g. `auth.token_url`). The message never
+    /// holds the value of a secret.
     pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.0.push((path.into(), message.into()));
     }

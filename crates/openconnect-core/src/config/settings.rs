@@ -16,6 +16,7 @@ use crate::sink::Ordering;
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The instance: offsets, consumer group, state folder and metrics carry it. Letters, digits, `-` and `_`.
+    #[schemars(example = &"orders")]
     pub name: String,
     /// Where EventMesh is and what to publish or subscribe there.
     pub mesh: MeshSettings,
@@ -46,8 +47,10 @@ pub struct Settings {
 #[serde(deny_unknown_fields)]
 pub struct MeshSettings {
     /// `tcp://host:10000[,host2:10000]` or `grpc://host:10205`; with `tls`: `tcps://`, `grpcs://`.
+    #[schemars(example = &"tcp://127.0.0.1:10000")]
     pub url: String,
     /// The topic to publish to (source) or to subscribe to (sink).
+    #[schemars(example = &"orders")]
     pub topic: String,
     /// Consumer group (sink) or producer group (source). Default: the instance's name.
     pub group: Option<String>,
@@ -106,6 +109,7 @@ pub struct DeliverySettings {
     /// Which events may overtake which. Default: the connector's.
     pub ordering: Option<Ordering>,
     /// jq expression that gives an event's key, over `{id, source, type, subject, <extensions>, data}`. Default: `.partitionkey`.
+    #[schemars(example = &".partitionkey")]
     pub key: Option<String>,
     /// When the mesh gets its acknowledgement (sinks).
     pub acknowledge: Acknowledge,
@@ -234,6 +238,7 @@ impl Default for Limits {
 #[serde(deny_unknown_fields)]
 pub struct AdminSettings {
     /// `host:port`; port 0 takes a free one and logs it.
+    #[schemars(example = &"127.0.0.1:9090")]
     pub listen: String,
 }
 
@@ -242,6 +247,7 @@ pub struct AdminSettings {
 #[serde(deny_unknown_fields, default)]
 pub struct LogSettings {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,openconnect_core=debug`. Default `info`.
+    #[schemars(example = &"info")]
     pub level: Option<String>,
     /// `text` or `json`. Default: text on a terminal, JSON otherwise.
     pub format: Option<LogFormat>,

@@ -1,0 +1,567 @@
+//! Holds a configuration against its schema and collects every mistake.
+//!
+//! What is wrong is taken out of the value while going, so that the rest can still be checked by its own types.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::place::{Path, Places, Spot};
+use super::problem::Problem;
+use super::schema::{accepts_null, branches, follow, required, types};
+use super::yaml;
+
+/// The walk over one configuration.
+pub(crate) struct Checker<'a> {
+    root: &'a Value,
+    places: &'a Places,
+    /// Paths of mistakes, to keep later stages from reporting a consequence.
+    pub(crate) bad: BTreeSet<Path>,
+    pub(crate) problems: Vec<Problem>,
+    /// Values that the schema calls secret.
+    pub(crate) secrets: BTreeSet<Path>,
+}
+
+impl<'a> Checker<'a> {
+    pub(crate) fn new(root: &'a Value, places: &'a Places) -> Self {
+        Self {
+            root,
+            places,
+            bad: BTreeSet::new(),
+            problems: Vec::new(),
+            secrets: BTreeSet::new(),
+        }
+    }
+
+    /// Reports a mistake.
+    pub(crate) fn report(
+        &mut self,
+        code: &'static str,
+        path: &Path,
+        spot: Spot,
+        message: impl Into<String>,
+    ) {
+        let place = self.places.describe(path, spot);
+        self.problems.push(Problem {
+            code,
+            path: path.to_string(),
+            place,
+            message: message.into(),
+        });
+        self.bad.insert(path.clone());
+    }
+
+    /// Is the value, or anything around it, not to be shown?
+    pub(crate) fn is_hidden(&self, path: &Path) -> bool {
+        self.secrets
+            .iter()
+            .chain(&self.places.hidden)
+            .any(|hidden| path.starts_with(hidden) || hidden.starts_with(path))
+    }
+
+    /// Checks `value`; `false` when it can't be used.
+    pub(crate) fn check(&mut self, value: &mut Value, schema: &Value, path: &Path) -> bool {
+        if schema.get("writeOnly") == Some(&Value::Bool(true)) {
+            self.secrets.insert(path.clone());
+        }
+        let root = self.root;
+        let schema = follow(schema, root);
+        if schema.get("writeOnly") == Some(&Value::Bool(true)) {
+            self.secrets.insert(path.clone());
+        }
+        for part in schema
+            .get("allOf")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            if !self.check(value, part, path) {
+                return false;
+            }
+        }
+        if let Some(list) = branches(&schema) {
+            if value.is_null() && accepts_null(&schema, root) {
+                return true;
+            }
+            if !self.check_branches(value, &list, path) {
+                return false;
+            }
+        }
+        self.check_one(value, &schema, path)
+    }
+
+    fn check_one(&mut self, value: &mut Value, schema: &Value, path: &Path) -> bool {
+        let named = types(schema);
+        if !named.is_empty() && !fits(value, &named) {
+            let read = self
+                .places
+                .untyped
+                .contains(path)
+                .then(|| read_as(value, &named))
+                .flatten();
+            match read {
+                Some(read) => *value = read,
+                None => return self.wrong_type(value, &named, path),
+            }
+        }
+        if let Some(constant) = schema.get("const") {
+            if constant != value {
+                return self.not_one_of(value, &[constant], path);
+            }
+        }
+        if let Some(list) = schema.get("enum").and_then(Value::as_array) {
+            if !list.contains(value) {
+                return self.not_one_of(value, &list.iter().collect::<Vec<_>>(), path);
+            }
+        }
+        match value {
+            Value::String(_) | Value::Number(_) => self.check_scalar(value, schema, path),
+            Value::Object(map) => self.check_object(map, schema, path),
+            Value::Array(items) => {
+                let mut all = true;
+                for (n, item) in items.iter_mut().enumerate() {
+                    if let Some(of) = schema.get("items") {
+                        all &= self.check(item, of, &path.index(n));
+                    }
+                }
+                all
+            }
+            Value::Null | Value::Bool(_) => true,
+        }
+    }
+
+    fn check_scalar(&mut self, value: &Value, schema: &Value, path: &Path) -> bool {
+        let format = schema
+            .get("format")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let wrong = match (value, format) {
+            (Value::String(text), "human-duration") if humantime::parse_duration(text).is_err() => {
+                Some("is not a duration; write for instance 500ms, 10s or 2m".to_owned())
+            }
+            (Value::String(text), "byte-size")
+                if crate::bytes_size::ByteSize::parse(text).is_none() =>
+            {
+                Some("is not a size; write for instance 512KiB or 10MiB".to_owned())
+            }
+            (Value::Number(number), _) => out_of_bounds(number, schema, format),
+            _ => None,
+        };
+        let Some(wrong) = wrong else { return true };
+        let shown = self.shown(value, path);
+        self.report("OC0106", path, Spot::Value, format!("{shown} {wrong}"));
+        false
+    }
+
+    fn check_object(&mut self, map: &mut Map<String, Value>, schema: &Value, path: &Path) -> bool {
+        let empty = Map::new();
+        let properties = schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .unwrap_or(&empty);
+        let additional = schema.get("additionalProperties");
+        let closed = match additional {
+            Some(Value::Bool(more)) => !more,
+            Some(_) => false,
+            // Branches beside the properties have keys of their own.
+            None => !properties.is_empty() && branches(schema).is_none(),
+        };
+        let needed = required(schema);
+        let keys: Vec<String> = map.keys().cloned().collect();
+        let mut meant = Vec::new();
+        for key in keys {
+            let below = path.key(&key);
+            let known = properties
+                .get(&key)
+                .or_else(|| additional.filter(|more| more.is_object()));
+            let Some(known) = known else {
+                if closed {
+                    map.remove(&key);
+                    let names = properties.keys().map(String::as_str);
+                    meant.extend(nearest(&key, names.clone()));
+                    self.report("OC0103", &below, Spot::Key, unknown(&key, names));
+                }
+                continue;
+            };
+            let Some(value) = map.get_mut(&key) else {
+                continue;
+            };
+            if value.is_null() && !accepts_null(known, self.root) {
+                map.remove(&key);
+                // A section whose lines are all comments is as good as absent.
+                continue;
+            }
+            if !self.check(value, known, &below) {
+                map.remove(&key);
+            }
+        }
+        for key in needed {
+            if meant.contains(&key) {
+                // Misspelt, and reported as that.
+                self.bad.insert(path.key(key));
+            }
+            self.require(map, key, properties.get(key), path);
+        }
+        true
+    }
+
+    /// Reports a missing key, and puts something in its place for the stages that follow.
+    fn require(
+        &mut self,
+        map: &mut Map<String, Value>,
+        key: &str,
+        schema: Option<&Value>,
+        path: &Path,
+    ) {
+        if map.contains_key(key) {
+            return;
+        }
+        let below = path.key(key);
+        let Some(schema) = schema else { return };
+        let resolved = follow(schema, self.root);
+        let named = types(&resolved);
+        if !self.bad.contains(&below) {
+            if named.contains(&"object") && resolved.get("properties").is_some() {
+                // Name the missing keys inside rather than the section.
+                let mut section = Value::Object(Map::new());
+                let before = self.problems.len();
+                self.check(&mut section, schema, &below);
+                map.insert(key.to_owned(), section);
+                if self.problems.len() > before {
+                    return;
+                }
+                return;
+            }
+            let text = schema
+                .get("description")
+                .or_else(|| resolved.get("description"))
+                .and_then(Value::as_str);
+            let what = text
+                .and_then(|text| text.split_terminator(&['\n', '.'][..]).next())
+                .unwrap_or_default();
+            let message = if what.is_empty() {
+                "is required and missing".to_owned()
+            } else {
+                format!("is required and missing: {what}")
+            };
+            self.report("OC0104", &below, Spot::Key, message);
+        }
+        if named.contains(&"string") {
+            map.insert(key.to_owned(), Value::String("x".to_owned()));
+        } else if named.contains(&"integer") {
+            map.insert(key.to_owned(), Value::from(1));
+        } else if named.contains(&"array") {
+            map.insert(key.to_owned(), Value::Array(Vec::new()));
+        }
+    }
+
+    /// A value that may take one of several shapes.
+    fn check_branches(&mut self, value: &mut Value, list: &[&Value], path: &Path) -> bool {
+        let root = self.root;
+        let resolved: Vec<_> = list.iter().map(|branch| follow(branch, root)).collect();
+        if let [only] = list {
+            return self.check(value, only, path);
+        }
+        if let (Value::String(text), true) = (&*value, self.places.untyped.contains(path)) {
+            let structure = text.trim_start().starts_with(['{', '[']);
+            if structure {
+                if let Some(read) = read_as(value, &["object", "array"]) {
+                    *value = read;
+                }
+            }
+        }
+        let names: Vec<&Value> = resolved
+            .iter()
+            .flat_map(|branch| constants(branch))
+            .collect();
+        if value.is_string() && !names.is_empty() {
+            return names.contains(&&*value) || self.not_one_of(value, &names, path);
+        }
+        if let Value::Object(map) = value {
+            if let Some(tag) = tag_of(&resolved) {
+                return self.check_tagged(value, list, &resolved, &tag, path);
+            }
+            let variants: Vec<&str> = resolved
+                .iter()
+                .filter_map(|branch| variant(branch))
+                .collect();
+            if !variants.is_empty() {
+                if let Some(at) = resolved
+                    .iter()
+                    .position(|branch| variant(branch).is_some_and(|name| map.contains_key(name)))
+                {
+                    return self.check(value, list[at], path);
+                }
+                return match map.keys().next().cloned() {
+                    Some(key) => {
+                        self.report(
+                            "OC0103",
+                            &path.key(&key),
+                            Spot::Key,
+                            unknown(&key, variants.into_iter()),
+                        );
+                        false
+                    }
+                    None => {
+                        self.report(
+                            "OC0104",
+                            path,
+                            Spot::Value,
+                            format!("needs one of {}", quoted(variants.into_iter())),
+                        );
+                        false
+                    }
+                };
+            }
+        }
+        self.check_any(value, list, path)
+    }
+
+    /// Branches told apart by the value of one key.
+    fn check_tagged(
+        &mut self,
+        value: &mut Value,
+        list: &[&Value],
+        resolved: &[std::borrow::Cow<'_, Value>],
+        tag: &str,
+        path: &Path,
+    ) -> bool {
+        let names: Vec<&Value> = resolved
+            .iter()
+            .filter_map(|branch| branch.get("properties")?.get(tag)?.get("const"))
+            .collect();
+        let below = path.key(tag);
+        let Some(given) = value.get(tag) else {
+            let names = quoted(names.iter().filter_map(|name| name.as_str()));
+            self.report(
+                "OC0104",
+                &below,
+                Spot::Key,
+                format!("is required and missing; one of {names}"),
+            );
+            return false;
+        };
+        match names.iter().position(|name| *name == given) {
+            Some(at) => self.check(value, list[at], path),
+            None => {
+                let given = given.clone();
+                self.not_one_of(&given, &names, &below)
+            }
+        }
+    }
+
+    /// Branches that nothing tells apart: the one with the fewest mistakes counts.
+    fn check_any(&mut self, value: &mut Value, list: &[&Value], path: &Path) -> bool {
+        let mut best: Option<(bool, Value, Checker<'a>)> = None;
+        for branch in list {
+            let mut trial = Checker::new(self.root, self.places);
+            let mut copy = value.clone();
+            let usable = trial.check(&mut copy, branch, path);
+            if best
+                .as_ref()
+                .is_none_or(|(_, _, known)| trial.problems.len() < known.problems.len())
+            {
+                best = Some((usable, copy, trial));
+            }
+        }
+        let Some((usable, copy, trial)) = best else {
+            return true;
+        };
+        *value = copy;
+        self.problems.extend(trial.problems);
+        self.bad.extend(trial.bad);
+        self.secrets.extend(trial.secrets);
+        usable
+    }
+
+    fn wrong_type(&mut self, value: &Value, named: &[&str], path: &Path) -> bool {
+        let expected: Vec<&str> = named
+            .iter()
+            .filter(|name| **name != "null")
+            .map(|name| type_name(name))
+            .collect();
+        let mut message = format!("expected {}, found {}", expected.join(" or "), kind(value));
+        if named.contains(&"string") && (value.is_number() || value.is_boolean()) {
+            message.push_str("; put it in quotes");
+        }
+        self.report("OC0105", path, Spot::Value, message);
+        false
+    }
+
+    fn not_one_of(&mut self, value: &Value, names: &[&Value], path: &Path) -> bool {
+        let texts: Vec<&str> = names.iter().filter_map(|name| name.as_str()).collect();
+        let near = value
+            .as_str()
+            .and_then(|text| nearest(text, texts.iter().copied()));
+        let shown = self.shown(value, path);
+        let all = if texts.is_empty() {
+            names
+                .iter()
+                .map(|n| n.to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
+        } else {
+            quoted(texts.iter().copied())
+        };
+        let message = match near {
+            Some(near) => format!("{shown} is not known here; did you mean `{near}`? One of {all}"),
+            None => format!("{shown} is not known here; one of {all}"),
+        };
+        self.report("OC0106", path, Spot::Value, message);
+        false
+    }
+
+    /// The value for a message, or a word in its place when it must not show.
+    fn shown(&self, value: &Value, path: &Path) -> String {
+        if self.is_hidden(path) {
+            return "the value (not shown)".to_owned();
+        }
+        let text = match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let cut: String = text.chars().take(60).collect();
+        let more = if cut.len() < text.len() { "…" } else { "" };
+        format!("`{}{more}`", super::redact::mask(&cut))
+    }
+}
+
+fn fits(value: &Value, named: &[&str]) -> bool {
+    named.iter().any(|name| match *name {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => true,
+    })
+}
+
+/// Reads a text from the environment, a flag or a placeholder as what the schema wants.
+fn read_as(value: &Value, named: &[&str]) -> Option<Value> {
+    let text = value.as_str()?;
+    let structured = text.trim_start().starts_with(['{', '[']);
+    let read = if structured {
+        yaml::parse(text).ok()?.value
+    } else {
+        yaml::plain(text.trim())
+    };
+    (!read.is_string() && fits(&read, named)).then_some(read)
+}
+
+fn out_of_bounds(number: &serde_json::Number, schema: &Value, format: &str) -> Option<String> {
+    let value = number.as_f64()?;
+    let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
+    if let Some(least) = bound("minimum").filter(|least| value < *least) {
+        return Some(format!("is too small; at least {least}"));
+    }
+    if let Some(least) = bound("exclusiveMinimum").filter(|least| value <= *least) {
+        return Some(format!("is too small; more than {least}"));
+    }
+    let limit = match format {
+        "uint8" => Some(f64::from(u8::MAX)),
+        "uint16" => Some(f64::from(u16::MAX)),
+        "uint32" => Some(f64::from(u32::MAX)),
+        "int32" => Some(f64::from(i32::MAX)),
+        _ => None,
+    };
+    let most = bound("maximum").or(limit).filter(|most| value > *most)?;
+    Some(format!("is too large; at most {most}"))
+}
+
+/// The texts that a branch of plain names stands for.
+fn constants(branch: &Value) -> Vec<&Value> {
+    match (
+        branch.get("const"),
+        branch.get("enum").and_then(Value::as_array),
+    ) {
+        (Some(one), _) => vec![one],
+        (None, Some(list)) => list.iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The key whose constant tells all branches apart.
+fn tag_of(resolved: &[std::borrow::Cow<'_, Value>]) -> Option<String> {
+    let first = resolved.first()?.get("properties")?.as_object()?;
+    let is_tag = |key: &String| {
+        resolved.iter().all(|branch| {
+            branch
+                .get("properties")
+                .and_then(|p| p.get(key)?.get("const"))
+                .is_some()
+        })
+    };
+    first.keys().find(|key| is_tag(key)).cloned()
+}
+
+/// The one key of a branch such as `{jq: …}`.
+fn variant(branch: &Value) -> Option<&str> {
+    match (
+        required(branch).as_slice(),
+        branch.get("properties").and_then(Value::as_object),
+    ) {
+        ([only], Some(properties)) if properties.len() == 1 => Some(*only),
+        _ => None,
+    }
+}
+
+fn unknown<'n>(key: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
+    match nearest(key, names.clone()) {
+        Some(near) => format!("unknown key; did you mean `{near}`?"),
+        None => {
+            let shown: Vec<&str> = names.take(24).collect();
+            if shown.is_empty() {
+                "unknown key".to_owned()
+            } else {
+                format!("unknown key; known here: {}", quoted(shown.into_iter()))
+            }
+        }
+    }
+}
+
+/// The nearest known name, when it is near enough to be what was meant.
+pub(crate) fn nearest<'n>(key: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
+    let key = plain(key);
+    names
+        .map(|name| (strsim::jaro_winkler(&key, &plain(name)), name))
+        .filter(|(score, name)| {
+            *score > 0.85 || strsim::damerau_levenshtein(&key, &plain(name)) <= 2 && name.len() > 3
+        })
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+fn quoted<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    names
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn type_name(name: &str) -> &str {
+    match name {
+        "string" => "a text",
+        "integer" => "a whole number",
+        "number" => "a number",
+        "boolean" => "true or false",
+        "array" => "a list",
+        "object" => "a section with keys",
+        other => other,
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(n) if n.is_f64() => "a number with a fraction",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a section with keys",
+    }
+}

@@ -1,0 +1,238 @@
+//! The layers of a configuration: file, environment, flags.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path as FilePath, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::place::{Path, Place, Places, Step};
+use super::problem::{Problem, Rejected};
+use super::{schema, yaml};
+
+/// Largest configuration file.
+const MAX_FILE: u64 = 1 << 20;
+/// What the names of the environment variables start with.
+const PREFIX: &str = "OPENCONNECT__";
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file: `.toml`, `.json`, and YAML under any other name.
+    pub file: Option<PathBuf>,
+    /// Environment variables: `OPENCONNECT__MESH__URL` sets `mesh.url`; the others serve `${env:…}`.
+    pub environment: std::collections::BTreeMap<String, String>,
+    /// Flags `key.path=value`.
+    pub set: Vec<String>,
+}
+
+impl Sources {
+    /// A file and flags, with the process's environment. Variables that are not UTF-8 are left out.
+    pub fn of_process(file: Option<PathBuf>, set: Vec<String>) -> Self {
+        let environment = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect();
+        Self {
+            file,
+            environment,
+            set,
+        }
+    }
+
+    /// For people.
+    pub(crate) fn origin(&self) -> String {
+        match &self.file {
+            Some(file) => file.display().to_string(),
+            None => "configuration".to_owned(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.file.is_none()
+            && self.set.is_empty()
+            && !self.environment.keys().any(|key| key.starts_with(PREFIX))
+    }
+}
+
+/// The merged value with the place of everything in it.
+pub(crate) struct Merged {
+    pub(crate) value: Value,
+    pub(crate) places: Places,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Reads and merges all layers.
+pub(crate) fn merge(sources: &Sources, root: &Value) -> Result<Merged, Rejected> {
+    let mut merged = Merged {
+        value: Value::Object(Map::new()),
+        places: Places::default(),
+        problems: Vec::new(),
+    };
+    if let Some(file) = &sources.file {
+        read_file(file, &mut merged)?;
+    }
+    for (name, text) in &sources.environment {
+        if let Some(rest) = name.strip_prefix(PREFIX) {
+            let path = known_path(rest.split("__"), root);
+            put(&mut merged, &path, text, Place::Environment(name.clone()));
+        }
+    }
+    for flag in &sources.set {
+        let Some((key, text)) = flag.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+            // The text is not shown: it may be a secret without its key.
+            return Err(Rejected::one(
+                "--set",
+                "OC0109",
+                "a flag has no `=`; write --set mesh.topic=orders",
+            ));
+        };
+        let path = Path::parse(key);
+        put(&mut merged, &path, text, Place::Flag);
+    }
+    Ok(merged)
+}
+
+fn read_file(path: &FilePath, merged: &mut Merged) -> Result<(), Rejected> {
+    let name = path.display().to_string();
+    let text = read_text(path, &name)?;
+    merged.places.file = Some(name.clone());
+    let extension = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    if extension == "toml" {
+        merged.value = read_toml(&text, &name)?;
+        return Ok(());
+    }
+    // JSON is YAML as well, and this reader knows the places.
+    let document = yaml::parse(&text).map_err(|e| Rejected {
+        origin: name.clone(),
+        problems: vec![Problem {
+            code: "OC0102",
+            path: String::new(),
+            place: format!("{name}:{}:{}", e.line, e.column),
+            message: e.message,
+        }],
+    })?;
+    for (path, (line, column)) in document.duplicates {
+        merged.problems.push(Problem {
+            code: "OC0108",
+            path: path.to_string(),
+            place: format!("{name}:{line}:{column}"),
+            message: "this key is there twice".to_owned(),
+        });
+    }
+    merged.places.known.extend(document.places);
+    match document.value {
+        Value::Object(map) => merged.value = Value::Object(map),
+        Value::Null => {}
+        _ => {
+            return Err(Rejected::one(
+                &name,
+                "OC0102",
+                "the file must hold keys and values, such as `name: orders`",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn read_text(path: &FilePath, name: &str) -> Result<String, Rejected> {
+    let unreadable =
+        |e: std::io::Error| Rejected::one(name, "OC0101", format!("can't be read: {e}"));
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err(Rejected::one(name, "OC0101", "is a folder, not a file"));
+    }
+    let mut bytes = Vec::new();
+    // Also a pipe or a device has an end here.
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(Rejected::one(
+            name,
+            "OC0101",
+            "is larger than 1 MiB, which no configuration is",
+        ));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|b| **b == b'\n').count();
+        Rejected::one(
+            name,
+            "OC0102",
+            format!("is not UTF-8 text: the first wrong byte is in line {line}"),
+        )
+    })
+}
+
+fn read_toml(text: &str, name: &str) -> Result<Value, Rejected> {
+    let wrong =
+        |e: config::ConfigError| Rejected::one(name, "OC0102", toml_message(&e.to_string()));
+    let source = config::File::from_str(text, config::FileFormat::Toml);
+    config::Config::builder()
+        .add_source(source)
+        .build()
+        .and_then(config::Config::try_deserialize)
+        .map_err(wrong)
+}
+
+/// The parser's words without the line of the file that it quotes: that line may hold a secret.
+fn toml_message(text: &str) -> String {
+    let kept: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.contains('|') && !line.trim().is_empty())
+        .collect();
+    format!("is not TOML: {}", kept.join(" "))
+}
+
+/// The path of a variable's name, in the letters of the schema.
+fn known_path<'p>(parts: impl Iterator<Item = &'p str>, root: &Value) -> Path {
+    let mut at = Some(root.clone());
+    let mut steps = Vec::new();
+    for part in parts {
+        let found = at
+            .as_ref()
+            .and_then(|schema| schema::child(schema, part, root));
+        let name = found
+            .as_ref()
+            .map_or_else(|| part.to_ascii_lowercase(), |(name, _)| name.clone());
+        steps.push(name.parse().map_or(Step::Key(name), Step::Index));
+        at = found.map(|(_, child)| child);
+    }
+    Path(steps)
+}
+
+/// Sets a value, making the sections on the way.
+fn put(merged: &mut Merged, path: &Path, text: &str, place: Place) {
+    let mut at = &mut merged.value;
+    for step in &path.0 {
+        at = match step {
+            Step::Index(index) if at.as_array().is_some_and(|items| *index <= items.len()) => {
+                let Value::Array(items) = at else { return };
+                if *index == items.len() {
+                    items.push(Value::Null);
+                }
+                &mut items[*index]
+            }
+            step => {
+                let key = match step {
+                    Step::Key(key) => key.clone(),
+                    Step::Index(index) => index.to_string(),
+                };
+                if !at.is_object() {
+                    *at = Value::Object(Map::new());
+                }
+                let Value::Object(map) = at else { return };
+                map.entry(key).or_insert(Value::Null)
+            }
+        };
+    }
+    *at = Value::String(text.to_owned());
+    merged.places.forget(path);
+    merged.places.known.insert(path.clone(), place);
+    merged.places.untyped.insert(path.clone());
+}

@@ -1,0 +1,79 @@
+//! Mistakes in a configuration: all of them at once, each with its code, path and place.
+
+use std::fmt;
+
+use crate::error::Error;
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Stable code with a page in `docs/errors/`.
+    pub code: &'static str,
+    /// Dotted path of the setting; empty when the mistake is about the whole file.
+    pub path: String,
+    /// `file:line:column`, or which environment variable or flag.
+    pub place: String,
+    /// What is wrong, and the nearest right thing. Never the value of a secret.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.place)?;
+        if !self.path.is_empty() {
+            write!(f, " {}", self.path)?;
+        }
+        write!(f, ": {} [{}]", self.message, self.code)
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Where the configuration came from.
+    pub origin: String,
+    /// The mistakes; never empty.
+    pub problems: Vec<Problem>,
+}
+
+impl Rejected {
+    pub(crate) fn one(origin: &str, code: &'static str, message: impl Into<String>) -> Self {
+        let problem = Problem {
+            code,
+            path: String::new(),
+            place: origin.to_owned(),
+            message: message.into(),
+        };
+        Self {
+            origin: origin.to_owned(),
+            problems: vec![problem],
+        }
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n = self.problems.len();
+        write!(
+            f,
+            "{} has {n} mistake{}",
+            self.origin,
+            if n == 1 { "" } else { "s" }
+        )?;
+        for problem in &self.problems {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Rejected> for Error {
+    fn from(rejected: Rejected) -> Self {
+        let code = match rejected.problems.as_slice() {
+            [only] => only.code,
+            _ => "OC0100",
+        };
+        Self::config(code, rejected.to_string())
+            .hint("`config example` prints every setting with its explanation")
+    }
+}

@@ -1,0 +1,226 @@
+//! What the types of the core's settings cannot say.
+
+use super::schema::Section;
+use super::{MeshSettings, Problems, Settings};
+
+const SCHEMES: [&str; 4] = ["tcp", "tcps", "grpc", "grpcs"];
+/// Longest name of an instance: it becomes a folder and a part of other names.
+const MAX_NAME: usize = 64;
+
+/// Checks all sections.
+pub(crate) fn settings(settings: &Settings, section: Section, problems: &mut Problems) {
+    if let Some(wrong) = name(&settings.name) {
+        problems.add("name", wrong);
+    }
+    mesh(&settings.mesh, problems);
+    delivery(settings, section, problems);
+    let dead_letter = &settings.dead_letter;
+    if dead_letter.topic.is_some() && dead_letter.file.is_some() {
+        problems.add(
+            "dead_letter.file",
+            "`topic` and `file` exclude each other; keep one",
+        );
+    }
+    if dead_letter
+        .topic
+        .as_deref()
+        .is_some_and(|topic| topic.trim().is_empty())
+    {
+        problems.add("dead_letter.topic", "is empty");
+    }
+    if section == Section::Sink
+        && dead_letter.topic.as_deref() == Some(settings.mesh.topic.as_str())
+    {
+        problems.add(
+            "dead_letter.topic",
+            "is the topic that this sink reads: dead letters would come back for ever",
+        );
+    }
+    zero(
+        "dead_letter.rotate",
+        dead_letter.rotate.map(|size| size.0),
+        problems,
+    );
+    if settings.state.dir.as_os_str().is_empty() {
+        problems.add("state.dir", "is empty; write `.` for the current folder");
+    }
+    zero(
+        "state.inbox_max",
+        Some(settings.state.inbox_max.0),
+        problems,
+    );
+    limits(settings, problems);
+    if let Some(admin) = &settings.admin {
+        listen("admin.listen", &admin.listen, problems);
+    }
+    if let Some(level) = &settings.log.level {
+        if let Err(wrong) = crate::telemetry::parse_level(level) {
+            problems.add("log.level", wrong);
+        }
+    }
+}
+
+fn name(name: &str) -> Option<&'static str> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() {
+        Some("is empty; it names the offsets, the consumer group and the metrics")
+    } else if name.len() > MAX_NAME {
+        Some("is longer than 64 characters")
+    } else if !name.chars().all(fine) {
+        Some("may have letters, digits, `-` and `_` only")
+    } else {
+        None
+    }
+}
+
+fn mesh(mesh: &MeshSettings, problems: &mut Problems) {
+    if let Some(wrong) = url(&mesh.url) {
+        problems.add("mesh.url", wrong);
+    }
+    if mesh.topic.trim().is_empty() {
+        problems.add("mesh.topic", "is empty");
+    }
+    if mesh
+        .group
+        .as_deref()
+        .is_some_and(|group| group.trim().is_empty())
+    {
+        problems.add(
+            "mesh.group",
+            "is empty; leave it out to use the instance's name",
+        );
+    }
+    zero("mesh.connections", mesh.connections, problems);
+    zero("mesh.window", mesh.window, problems);
+    for (path, duration) in [
+        ("mesh.request_timeout", mesh.request_timeout),
+        ("mesh.heartbeat", mesh.heartbeat),
+        ("mesh.reconnect_max", mesh.reconnect_max),
+    ] {
+        if duration.is_some_and(|duration| duration.0.is_zero()) {
+            problems.add(path, "must be more than 0");
+        }
+    }
+    if mesh.tls.cert_file.is_some() != mesh.tls.key_file.is_some() {
+        problems.add("mesh.tls", "`cert_file` and `key_file` belong together");
+    }
+}
+
+fn url(url: &str) -> Option<String> {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Some("has no scheme; write tcp://host:10000 or grpc://host:10205".to_owned());
+    };
+    if !SCHEMES.contains(&scheme) {
+        return Some("has an unknown scheme; one of tcp, tcps, grpc, grpcs".to_owned());
+    }
+    if rest.contains('@') {
+        return Some(
+            "holds a user name; it belongs to `mesh.username` and `mesh.password`".to_owned(),
+        );
+    }
+    for server in rest.trim_end_matches('/').split(',') {
+        let port = server
+            .trim()
+            .rsplit_once(':')
+            .filter(|(host, _)| !host.is_empty());
+        if port
+            .and_then(|(_, port)| port.parse::<u16>().ok())
+            .is_none_or(|port| port == 0)
+        {
+            return Some(format!("`{server}` is not host:port"));
+        }
+    }
+    None
+}
+
+fn delivery(settings: &Settings, section: Section, problems: &mut Problems) {
+    let delivery = &settings.delivery;
+    zero("delivery.in_flight", delivery.in_flight, problems);
+    zero("delivery.rate_limit", delivery.rate_limit, problems);
+    zero(
+        "delivery.batch.max_events",
+        delivery.batch.max_events,
+        problems,
+    );
+    zero(
+        "delivery.batch.max_bytes",
+        delivery.batch.max_bytes.map(|size| size.0),
+        problems,
+    );
+    zero(
+        "delivery.retry.max_attempts",
+        delivery.retry.max_attempts,
+        problems,
+    );
+    zero(
+        "delivery.circuit.window",
+        Some(delivery.circuit.window),
+        problems,
+    );
+    let retry = &delivery.retry;
+    if retry.initial.0.is_zero() {
+        problems.add("delivery.retry.initial", "must be more than 0");
+    }
+    if retry.max.0 < retry.initial.0 {
+        problems.add(
+            "delivery.retry.max",
+            "is less than `delivery.retry.initial`",
+        );
+    }
+    if delivery.circuit.dead_letters > delivery.circuit.window {
+        problems.add(
+            "delivery.circuit.dead_letters",
+            "is more than `delivery.circuit.window`: the circuit would never open",
+        );
+    }
+    if section == Section::Source {
+        for (path, set) in [
+            (
+                "delivery.batch",
+                delivery.batch.max_events.is_some()
+                    || delivery.batch.max_bytes.is_some()
+                    || delivery.batch.max_age.is_some(),
+            ),
+            ("delivery.in_flight", delivery.in_flight.is_some()),
+            ("delivery.rate_limit", delivery.rate_limit.is_some()),
+        ] {
+            if set {
+                problems.add(path, "is for sinks only; a source has `mesh.window`");
+            }
+        }
+    }
+}
+
+fn limits(settings: &Settings, problems: &mut Problems) {
+    let limits = &settings.limits;
+    zero(
+        "limits.max_event_bytes",
+        Some(limits.max_event_bytes.0),
+        problems,
+    );
+    if limits
+        .memory
+        .is_some_and(|memory| memory.0 < limits.max_event_bytes.0.saturating_mul(2))
+    {
+        problems.add(
+            "limits.memory",
+            "is less than twice `limits.max_event_bytes`: one event would fill it",
+        );
+    }
+}
+
+fn listen(path: &str, address: &str, problems: &mut Problems) {
+    let port = address
+        .rsplit_once(':')
+        .filter(|(host, _)| !host.is_empty())
+        .and_then(|(_, port)| port.parse::<u16>().ok());
+    if port.is_none() {
+        problems.add(path, "is not host:port; write for instance 127.0.0.1:9090");
+    }
+}
+
+fn zero<N: Default + PartialEq>(path: &str, value: Option<N>, problems: &mut Problems) {
+    if value.is_some_and(|value| value == N::default()) {
+        problems.add(path, "must be more than 0");
+    }
+}

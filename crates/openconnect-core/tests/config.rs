@@ -1,0 +1,375 @@
+//! Loading a configuration: layers, placeholders, and every mistake at once.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use openconnect_core::config::{
+    ConnectorConfig, Loaded, Problems, Rejected, Section, Sources, example, load, schema,
+};
+use openconnect_core::duration::HumanDuration;
+use openconnect_core::secret::Secret;
+use openconnect_core::{Error, Exit};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+const CANARY: &str = "canary-5f2e-s3cret";
+
+/// A section with one of everything.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Section1 {
+    /// Where to send. Must be http or https.
+    #[schemars(example = &"https://example.com/hook")]
+    url: String,
+    /// Who are we?
+    auth: Option<Auth>,
+    /// Headers.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// Secret headers.
+    #[serde(default)]
+    secret_headers: BTreeMap<String, Secret>,
+    /// Codes that are retried.
+    #[serde(default)]
+    retry_codes: Vec<u16>,
+    /// How bodies look.
+    #[serde(default)]
+    mode: Mode,
+    /// Pause.
+    pause: Option<HumanDuration>,
+    /// Number of things.
+    #[serde(default)]
+    batch: Batch,
+}
+
+/// Numbers.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[allow(dead_code)]
+struct Batch {
+    /// Events at the most.
+    max_events: Option<u32>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[allow(dead_code)]
+enum Auth {
+    /// User and password.
+    Basic {
+        /// User.
+        user: String,
+        /// Password.
+        password: Secret,
+    },
+    /// A token.
+    Bearer {
+        /// Token.
+        token: Secret,
+    },
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    /// One event a request.
+    #[default]
+    Binary,
+    /// Several.
+    Batch,
+}
+
+impl ConnectorConfig for Section1 {
+    fn validate(&self, problems: &mut Problems) {
+        if !self.url.starts_with("http") {
+            problems.add("url", "is neither http nor https");
+        }
+    }
+}
+
+fn sources(dir: &tempfile::TempDir, text: impl AsRef<[u8]>) -> Sources {
+    let file = dir.path().join("orders.yaml");
+    std::fs::write(&file, text).unwrap();
+    Sources {
+        file: Some(file),
+        ..Sources::default()
+    }
+}
+
+/// Loads, with the folder's name taken out of the messages.
+fn try_load(text: &str, change: impl FnOnce(&mut Sources)) -> Result<Loaded<Section1>, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sources = sources(&dir, text);
+    change(&mut sources);
+    let folder = format!("{}/", dir.path().display());
+    load::<Section1>(&sources, Section::Sink)
+        .map_err(|rejected: Rejected| rejected.to_string().replace(&folder, ""))
+}
+
+fn mistakes(text: &str) -> String {
+    try_load(text, |_| {}).unwrap_err()
+}
+
+const GOOD: &str =
+    "name: orders\nmesh: {url: 'tcp://127.0.0.1:10000', topic: orders}\nsink: {url: 'http://x'}\n";
+
+#[test]
+fn a_small_file_loads() {
+    let loaded = try_load(GOOD, |_| {}).unwrap();
+    assert_eq!(loaded.settings.name, "orders");
+    assert_eq!(loaded.settings.mesh.topic, "orders");
+    assert_eq!(loaded.connector.mode, Mode::Binary);
+}
+
+#[test]
+fn three_mistakes_are_reported_with_place_and_nearest_name() {
+    let text = "name: orders\nmesh:\n  url: tcp://127.0.0.1:10000\n  topik: orders\nsink:\n  url: https://x\n  pause: soon\n  batch:\n    max_event: 10\n";
+    insta::assert_snapshot!(mistakes(text), @r#"
+    orders.yaml has 3 mistakes
+      orders.yaml:4:3 mesh.topik: unknown key; did you mean `topic`? [OC0103]
+      orders.yaml:7:10 sink.pause: `soon` is not a duration; write for instance 500ms, 10s or 2m [OC0106]
+      orders.yaml:9:5 sink.batch.max_event: unknown key; did you mean `max_events`? [OC0103]
+    "#);
+}
+
+#[test]
+fn every_kind_of_mistake_is_found_at_once() {
+    let text = "name: 'bad name'\nmesh: {url: 'htp://x', topic: 5}\nadmn: {}\ndelivery:\n  require: at-lest-once\n  in_flight: 0\n  retry: {initial: 10 parsecs}\n\
+                dead_letter: {topic: a, file: b}\ntransforms: [{jqq: .}]\n\
+                sink:\n  mode: bach\n  retry_codes: [500, 70000, x]\n  auth: {type: basic, user: me, pasword: hunter22}\n  headers: [a]\n  pause: ${env:NO_SUCH}\n";
+    insta::assert_snapshot!(mistakes(text), @r#"
+    orders.yaml has 16 mistakes
+      orders.yaml:1:7 name: may have letters, digits, `-` and `_` only [OC0106]
+      orders.yaml:2:13 mesh.url: has an unknown scheme; one of tcp, tcps, grpc, grpcs [OC0106]
+      orders.yaml:2:31 mesh.topic: expected a text, found a number; put it in quotes [OC0105]
+      orders.yaml:3:1 admn: unknown key; did you mean `admin`? [OC0103]
+      orders.yaml:5:12 delivery.require: `at-lest-once` is not known here; did you mean `at-least-once`? One of `at-most-once`, `at-least-once`, `effectively-once` [OC0106]
+      orders.yaml:6:14 delivery.in_flight: must be more than 0 [OC0106]
+      orders.yaml:7:20 delivery.retry.initial: `10 parsecs` is not a duration; write for instance 500ms, 10s or 2m [OC0106]
+      orders.yaml:8:31 dead_letter.file: `topic` and `file` exclude each other; keep one [OC0106]
+      orders.yaml:9:15 transforms[0].jqq: unknown key; did you mean `jq`? [OC0103]
+      orders.yaml:10:1 sink.url: is required and missing: Where to send [OC0104]
+      orders.yaml:11:9 sink.mode: `bach` is not known here; did you mean `batch`? One of `binary`, `batch` [OC0106]
+      orders.yaml:12:22 sink.retry_codes[1]: `70000` is too large; at most 65535 [OC0106]
+      orders.yaml:12:29 sink.retry_codes[2]: expected a whole number, found a text [OC0105]
+      orders.yaml:13:33 sink.auth.pasword: unknown key; did you mean `password`? [OC0103]
+      orders.yaml:14:12 sink.headers: expected a section with keys, found a list [OC0105]
+      orders.yaml:15:10 sink.pause: the environment variable NO_SUCH is not set; set it, or write `${env:NO_SUCH:-default}` [OC0107]
+    "#);
+}
+
+#[test]
+fn environment_and_flags_lie_over_the_file() {
+    let loaded = try_load(GOOD, |sources| {
+        for (key, value) in [
+            ("OPENCONNECT__MESH__TOPIC", "12345"),
+            ("OPENCONNECT__MESH__WINDOW", "7"),
+            ("OPENCONNECT__SINK__RETRY_CODES", "[500, 503]"),
+            (
+                "OPENCONNECT__SINK__AUTH",
+                r#"{"type":"bearer","token":"abc"}"#,
+            ),
+            ("OPENCONNECT__NAME", "from-environment"),
+            ("OPENCONNECT__SINK__HEADERS__X-Key", "v"),
+        ] {
+            sources.environment.insert(key.to_owned(), value.to_owned());
+        }
+        sources.set = vec![
+            "name=from-flag".to_owned(),
+            "sink.batch.max_events=${env:N:-9}".to_owned(),
+        ];
+    })
+    .unwrap();
+    assert_eq!(loaded.settings.name, "from-flag");
+    assert_eq!(loaded.settings.mesh.topic, "12345");
+    assert_eq!(loaded.settings.mesh.window, Some(7));
+    assert_eq!(loaded.connector.retry_codes, [500, 503]);
+    assert_eq!(loaded.connector.batch.max_events, Some(9));
+    assert_eq!(loaded.connector.headers["X-Key"], "v");
+    assert!(matches!(loaded.connector.auth, Some(Auth::Bearer { .. })));
+    assert_eq!(loaded.shown["sink"]["auth"], "***");
+}
+
+#[test]
+fn mistakes_in_other_layers_name_the_layer() {
+    let text = try_load(GOOD, |sources| {
+        sources
+            .environment
+            .insert("OPENCONNECT__MESH__WINDOWS".to_owned(), "7".to_owned());
+        sources.environment.insert(
+            "OPENCONNECT__SINK__RETRY_CODES".to_owned(),
+            "many".to_owned(),
+        );
+        sources.set = vec!["mesh.connections=two".to_owned()];
+    })
+    .unwrap_err();
+    insta::assert_snapshot!(text, @r#"
+    orders.yaml has 3 mistakes
+      --set mesh.connections: expected a whole number, found a text [OC0105]
+      environment variable OPENCONNECT__MESH__WINDOWS mesh.windows: unknown key; did you mean `window`? [OC0103]
+      environment variable OPENCONNECT__SINK__RETRY_CODES sink.retry_codes: expected a list, found a text [OC0105]
+    "#);
+}
+
+#[test]
+fn toml_and_json_load_too() {
+    for (name, text) in [
+        (
+            "a.toml",
+            "name='orders'\n[mesh]\nurl='tcp://h:1'\ntopic='t'\n[sink]\nurl='http://x'\nretry_codes=[500]\n",
+        ),
+        (
+            "a.json",
+            r#"{"name":"orders","mesh":{"url":"tcp://h:1","topic":"t"},"sink":{"url":"http://x","retry_codes":[500]}}"#,
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let loaded = load::<Section1>(
+            &Sources {
+                file: Some(file),
+                ..Sources::default()
+            },
+            Section::Sink,
+        )
+        .unwrap();
+        assert_eq!(loaded.connector.retry_codes, [500], "{name}");
+    }
+}
+
+#[test]
+fn unusable_files_say_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |text: &[u8]| load::<Section1>(&sources(&dir, text), Section::Sink).unwrap_err();
+    assert!(
+        of(b"name: a\nx: \xff")
+            .to_string()
+            .contains("not UTF-8 text: the first wrong byte is in line 2")
+    );
+    assert!(
+        of(b"- a\n- b")
+            .to_string()
+            .contains("must hold keys and values")
+    );
+    assert!(of(b"a: [1").problems[0].place.contains("orders.yaml:"));
+    assert!(
+        of(b"name: a\nname: b")
+            .problems
+            .iter()
+            .any(|p| p.code == "OC0108")
+    );
+    let large = dir.path().join("large.yaml");
+    std::fs::File::create(&large)
+        .unwrap()
+        .set_len(100 << 20)
+        .unwrap();
+    for (file, word) in [
+        (large, "larger than 1 MiB"),
+        (dir.path().join("none.yaml"), "can't be read"),
+        (dir.path().to_owned(), "folder"),
+    ] {
+        let rejected = load::<Section1>(
+            &Sources {
+                file: Some(file),
+                ..Sources::default()
+            },
+            Section::Sink,
+        )
+        .unwrap_err();
+        assert!(rejected.to_string().contains(word), "{rejected}");
+        assert_eq!(Error::from(rejected).exit, Exit::Config);
+    }
+    let none = load::<Section1>(&Sources::default(), Section::Sink).unwrap_err();
+    assert!(none.to_string().contains("--config"), "{none}");
+}
+
+#[test]
+fn no_secret_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret: PathBuf = dir.path().join("token");
+    std::fs::write(&secret, format!("{CANARY}\n")).unwrap();
+    let text = format!(
+        "name: orders\nmesh: {{url: 'tcp://h:1', topic: t, username: u, password: {CANARY}, token: '${{env:T}}'}}\n\
+         sink:\n  url: 'http://me:{CANARY}@host/x'\n  headers: {{a: '${{file:{}}}'}}\n  secret_headers: {{b: {CANARY}}}\n  auth: {{type: basic, user: u, password: {CANARY}}}\n",
+        secret.display()
+    );
+    let with_env = |sources: &mut Sources| {
+        sources
+            .environment
+            .insert("T".to_owned(), CANARY.to_owned());
+    };
+    let loaded = try_load(&text, with_env).unwrap();
+    assert_eq!(loaded.connector.headers["a"], CANARY);
+    assert_eq!(
+        loaded.settings.mesh.token.as_ref().unwrap().expose(),
+        CANARY
+    );
+    assert!(
+        !loaded.shown.to_string().contains(CANARY),
+        "{}",
+        loaded.shown
+    );
+    assert!(!format!("{:?}", loaded.settings).contains(CANARY));
+    assert!(
+        !schema::<Section1>(Section::Sink)
+            .to_string()
+            .contains(CANARY)
+    );
+    // The same secrets, each in a place where it is wrong.
+    for wrong in [
+        format!("mesh: {{password: [{CANARY}]}}"),
+        format!("mesh: {{password: {{a: {CANARY}}}}}"),
+        "mesh: {window: '${env:T}', heartbeat: '${env:T}'}".to_owned(),
+        "delivery: {require: '${env:T}', retry: {initial: 'a${env:T}'}}".to_owned(),
+        format!("sink: {{mode: '${{file:{}}}'}}", secret.display()),
+        format!("sink: {{auth: {{type: basic, password: {{x: {CANARY}}}}}}}"),
+        format!("sink: {{auth: {{type: bearer, tokn: {CANARY}}}}}"),
+        format!("sink: {{url: 'tcp://me:{CANARY}@h'}}\nmesh: {{url: 'tcp://me:{CANARY}@h:1'}}"),
+        format!("sink: {{secret_headers: {CANARY}}}"),
+        format!("password: \"{CANARY}\nx: }}"),
+    ] {
+        let rejected = try_load(&wrong, with_env).unwrap_err();
+        assert!(!rejected.contains(CANARY), "{wrong}\n{rejected}");
+    }
+}
+
+#[test]
+fn the_example_loads_and_so_does_all_of_it() {
+    let text = example::<Section1>("test-sink", Section::Sink);
+    insta::assert_snapshot!("example", text);
+    try_load(&text, |_| {}).unwrap();
+    // Everything uncommented: every key is known and has a value of the right type.
+    let all: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("# "))
+        .map(|line| format!("{}\n", line.strip_prefix('#').unwrap_or(line)))
+        .collect();
+    let known = "exclude each other";
+    if let Err(text) = try_load(&all, |_| {}) {
+        let unexpected: Vec<&str> = text
+            .lines()
+            .skip(1)
+            .filter(|line| !line.contains(known) && !line.contains("for ever"))
+            .collect();
+        assert!(unexpected.is_empty(), "{all}\n{unexpected:#?}");
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+        let dir = tempfile::tempdir().unwrap();
+        let _ = load::<Section1>(&sources(&dir, bytes), Section::Sink);
+    }
+
+    #[test]
+    fn no_yaml_panics(text in "(name|mesh|sink|transforms|url|auth|type|mode|\\$\\{env:|\\$\\{file:|[:{}\\[\\]&*!|>'\"%@`#,?~ \n-]|[a-z0-9.]{1,3}|\t){0,80}") {
+        let dir = tempfile::tempdir().unwrap();
+        let _ = load::<Section1>(&sources(&dir, text), Section::Sink);
+    }
+}
