@@ -22,7 +22,10 @@ fn sources(folder: &Path, into: &mut BTreeSet<String>) {
         if path.is_dir() {
             sources(&path, into);
         } else if path.extension().is_some_and(|e| e == "rs") {
-            codes(&std::fs::read_to_string(&path).unwrap(), into);
+            let text = std::fs::read_to_string(&path).unwrap();
+            for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+                codes(line, into);
+            }
         }
     }
 }
