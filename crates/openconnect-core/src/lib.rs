@@ -9,12 +9,13 @@
 //! | `inbox`, `state`, `offsets` | what is durable: the sink's journal, the instance's folder, a source's positions |
 //! | [`dead_letter`] | events that can't be delivered |
 //! | [`transform`], [`template`] | steps on events; text from events |
-//! | [`config`], `cli`, `admin`, `telemetry` | settings, command line, health and metrics, logs |
+//! | [`config`], [`cli`], [`admin`], [`telemetry`] | settings, command line, health and metrics, logs |
 //! | [`tls`], [`secret`] | TLS settings for clients and servers; values that never show |
 
 pub mod admin;
 mod budget;
 pub mod bytes_size;
+pub mod cli;
 pub mod config;
 pub mod dead_letter;
 pub mod duration;

@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 mod metrics;
 mod status;
 
+pub(crate) use status::guarantee_name;
 pub use status::{Counts, State, StatusHandle};
 
 const MAX_CONNECTIONS: usize = 64;

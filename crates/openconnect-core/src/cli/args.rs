@@ -1,0 +1,148 @@
+//! All arguments.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   everything that was taken is delivered; the check passed
+  69  the mesh, the target, the state folder or the admin address is missing or refuses
+  70  stopped with undelivered events: they are in the inbox or before the offset, the next start delivers them
+  78  the configuration or the command line is wrong
+
+Every error has a code with a page in docs/errors.";
+
+/// The arguments. Name, version and description are set at run time.
+#[derive(Debug, Parser)]
+#[command(after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Args {
+    /// Configuration: YAML, or TOML by its extension. Without it `openconnect.yaml` in the current folder, where there is one.
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "FILE",
+        env = "OPENCONNECT_CONFIG"
+    )]
+    pub(crate) config: Option<PathBuf>,
+    /// Sets one value over file and environment, e.g. `mesh.topic=orders`; lists and sections as JSON. For secrets use the
+    /// environment or `${file:…}`: other users can see a process's arguments.
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// How results and errors are printed.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub(crate) output: Format,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,openconnect_core=debug`.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results and errors are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs the connector until SIGTERM or Ctrl-C.
+    Run,
+    /// Checks the configuration and says which delivery guarantee it gives.
+    Check {
+        /// Also connects to the mesh and to the system, without delivering anything.
+        #[arg(long)]
+        connect: bool,
+    },
+    /// Shows configuration.
+    Config {
+        /// What to show.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Shows and changes where a source resumes. The connector must not run meanwhile.
+    Offsets {
+        /// What to do.
+        #[command(subcommand)]
+        command: OffsetsCommand,
+    },
+    /// Shows and replays events that could not be delivered.
+    DeadLetters {
+        /// What to do.
+        #[command(subcommand)]
+        command: DeadLettersCommand,
+    },
+    /// Prints the completions of a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+/// `config …`
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// A commented file with every setting.
+    Example,
+    /// The JSON Schema of the file, for editors.
+    Schema,
+    /// What file, environment and flags give together, without secrets.
+    Show,
+}
+
+/// `offsets …`
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum OffsetsCommand {
+    /// The position of every partition.
+    Show,
+    /// Sets the position of one partition.
+    Set {
+        /// The partition, as `offsets show` names it.
+        partition: String,
+        /// The position as JSON, as `offsets show` prints it.
+        position: String,
+    },
+    /// Forgets the position of one partition, or of all: the source starts there as if for the first time.
+    Reset {
+        /// The partition.
+        #[arg(required_unless_present = "all")]
+        partition: Option<String>,
+        /// All partitions.
+        #[arg(long, conflicts_with = "partition")]
+        all: bool,
+    },
+}
+
+/// `dead-letters …`
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum DeadLettersCommand {
+    /// Number, id, code and reason of each.
+    List {
+        /// How many at the most.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// One event with its data.
+    Show {
+        /// Its number or id, as `list` prints them.
+        which: String,
+    },
+    /// Publishes events again to the topic they came from.
+    Replay {
+        /// Numbers or ids, as `list` prints them.
+        #[arg(required_unless_present = "all")]
+        which: Vec<String>,
+        /// All of them.
+        #[arg(long, conflicts_with = "which")]
+        all: bool,
+    },
+}

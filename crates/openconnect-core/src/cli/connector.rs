@@ -1,0 +1,55 @@
+//! Sources and sinks under one face, so that each command is written once.
+
+use std::future::Future;
+use std::marker::PhantomData;
+
+use crate::config::{ConnectorConfig, Section};
+use crate::engine::check::{CheckReport, check_sink, check_source};
+use crate::engine::{App, run_sink, run_source};
+use crate::error::{Exit, Result};
+use crate::sink::Sink;
+use crate::source::Source;
+
+/// A connector, whichever its kind.
+pub(crate) trait Connector {
+    const NAME: &'static str;
+    const SECTION: Section;
+    type Config: ConnectorConfig;
+
+    fn run(app: App<Self::Config>) -> impl Future<Output = Result<Exit>>;
+    fn check(app: App<Self::Config>, connect: bool) -> impl Future<Output = Result<CheckReport>>;
+}
+
+/// A source as a connector.
+pub(crate) struct AsSource<S>(PhantomData<S>);
+
+impl<S: Source> Connector for AsSource<S> {
+    const NAME: &'static str = S::NAME;
+    const SECTION: Section = Section::Source;
+    type Config = S::Config;
+
+    fn run(app: App<Self::Config>) -> impl Future<Output = Result<Exit>> {
+        run_source::<S>(app)
+    }
+
+    fn check(app: App<Self::Config>, connect: bool) -> impl Future<Output = Result<CheckReport>> {
+        check_source::<S>(app, connect)
+    }
+}
+
+/// A sink as a connector.
+pub(crate) struct AsSink<S>(PhantomData<S>);
+
+impl<S: Sink> Connector for AsSink<S> {
+    const NAME: &'static str = S::NAME;
+    const SECTION: Section = Section::Sink;
+    type Config = S::Config;
+
+    fn run(app: App<Self::Config>) -> impl Future<Output = Result<Exit>> {
+        run_sink::<S>(app)
+    }
+
+    fn check(app: App<Self::Config>, connect: bool) -> impl Future<Output = Result<CheckReport>> {
+        check_sink::<S>(app, connect)
+    }
+}

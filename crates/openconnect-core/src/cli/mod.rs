@@ -1,0 +1,192 @@
+//! The command line that every connector's binary has.
+//!
+//! | file | command |
+//! |---|---|
+//! | `args` | all arguments |
+//! | `run` | `run` |
+//! | `check` | `check [--connect]` |
+//! | `config` | `config example`, `config schema`, `config show` |
+//! | `offsets` | `offsets show`, `offsets set`, `offsets reset` |
+//! | `dead_letters` | `dead-letters list`, `dead-letters show`, `dead-letters replay` |
+//! | `completions` | `completions` |
+//! | `connector` | sources and sinks under one face |
+//! | `output` | text for people, JSON for programs |
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::config::{Loaded, LogSettings, Sources, load};
+use crate::error::{Error, Exit, Result};
+use crate::sink::Sink;
+use crate::source::Source;
+use crate::{telemetry, tls};
+
+mod args;
+mod check;
+mod completions;
+mod config;
+mod connector;
+mod dead_letters;
+mod offsets;
+mod output;
+mod run;
+
+use args::{Args, Command};
+use connector::{AsSink, AsSource, Connector};
+use output::Output;
+
+/// Makes `main` of a source's binary: `openconnect_core::source_main!(MySource);`.
+#[macro_export]
+macro_rules! source_main {
+    ($source:ty) => {
+        fn main() -> ::std::process::ExitCode {
+            $crate::cli::source::<$source>(::std::env!("CARGO_PKG_VERSION"), ::std::env::args_os())
+        }
+    };
+}
+
+/// Makes `main` of a sink's binary: `openconnect_core::sink_main!(MySink);`.
+#[macro_export]
+macro_rules! sink_main {
+    ($sink:ty) => {
+        fn main() -> ::std::process::ExitCode {
+            $crate::cli::sink::<$sink>(::std::env!("CARGO_PKG_VERSION"), ::std::env::args_os())
+        }
+    };
+}
+
+/// The command line of the source `S`; `version` is that of the connector.
+pub fn source<S: Source>(
+    version: &'static str,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> ExitCode {
+    main::<AsSource<S>>(version, arguments)
+}
+
+/// The command line of the sink `S`; `version` is that of the connector.
+pub fn sink<S: Sink>(
+    version: &'static str,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> ExitCode {
+    main::<AsSink<S>>(version, arguments)
+}
+
+/// What the commands share.
+pub(crate) struct Cli {
+    args: Args,
+    output: Output,
+    version: &'static str,
+}
+
+impl Cli {
+    /// Loads the configuration and starts logging.
+    fn load<C: Connector>(&self) -> Result<Loaded<C::Config>, Error> {
+        match load(&self.sources(), C::SECTION) {
+            Ok(loaded) => Ok(loaded),
+            Err(rejected) => {
+                self.output.problems(&rejected.problems);
+                Err(rejected.into())
+            }
+        }
+    }
+
+    fn sources(&self) -> Sources {
+        let default = PathBuf::from("openconnect.yaml");
+        let file = self
+            .args
+            .config
+            .clone()
+            .or_else(|| default.exists().then_some(default));
+        Sources::of_process(file, self.args.set.clone())
+    }
+
+    fn logs(&self, settings: &LogSettings) -> Result<()> {
+        telemetry::init_logs(settings, self.args.log_level.as_deref())
+    }
+}
+
+fn main<C: Connector>(
+    version: &'static str,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> ExitCode {
+    tls::install_provider();
+    let command = command::<C>(version);
+    let args = match command
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Args::from_arg_matches(&matches))
+    {
+        Ok(args) => args,
+        Err(e) => {
+            // Help and version are no errors: they go to stdout and end with 0.
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() {
+                Exit::Config.code()
+            } else {
+                Exit::Clean.code()
+            });
+        }
+    };
+    let output = Output::new(args.output);
+    let cli = Cli {
+        args,
+        output,
+        version,
+    };
+    match execute::<C>(&cli) {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(error) => {
+            cli.output.error(&error);
+            ExitCode::from(error.exit.code())
+        }
+    }
+}
+
+fn command<C: Connector>(version: &'static str) -> clap::Command {
+    let kind = C::SECTION.key();
+    let name = binary::<C>();
+    // The parser keeps names for the whole run; there is one a process.
+    let name: &'static str = Box::leak(name.into_boxed_str());
+    Args::command()
+        .name(name)
+        .bin_name(name)
+        .version(version)
+        .about(format!("The {kind} `{}` for Apache EventMesh", C::NAME))
+}
+
+/// The binary's name.
+fn binary<C: Connector>() -> String {
+    format!("openconnect-{}", C::NAME)
+}
+
+fn execute<C: Connector>(cli: &Cli) -> Result<Exit> {
+    match &cli.args.command {
+        Command::Run => run::run::<C>(cli),
+        Command::Check { connect } => check::check::<C>(cli, *connect),
+        Command::Config { command } => config::config::<C>(cli, command),
+        Command::Offsets { command } => offsets::offsets::<C>(cli, command),
+        Command::DeadLetters { command } => dead_letters::dead_letters::<C>(cli, command),
+        Command::Completions { shell } => completions::completions::<C>(cli, *shell),
+    }
+}
+
+/// A runtime with few, small threads: a connector waits most of the time.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    const STACK: usize = 1 << 20;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.clamp(1, 2))
+        .max_blocking_threads(16)
+        .thread_stack_size(STACK)
+        .thread_name("openconnect")
+        .enable_all()
+        .build()
+        .map_err(|e| {
+            Error::unavailable(
+                "OC0502",
+                format!("can't start the threads of the process: {e}"),
+            )
+        })
+}

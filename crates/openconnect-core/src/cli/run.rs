@@ -1,0 +1,116 @@
+//! `run`: the connector with its admin server, until a signal or its end.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Cli, Connector, runtime};
+use crate::admin::{AdminServer, State, StatusHandle};
+use crate::config::Settings;
+use crate::engine::App;
+use crate::error::{Error, Exit, Result};
+use crate::telemetry;
+
+pub(crate) fn run<C: Connector>(cli: &Cli) -> Result<Exit> {
+    let loaded = cli.load::<C>()?;
+    cli.logs(&loaded.settings.log)?;
+    tracing::info!(connector = C::NAME, version = cli.version, name = %loaded.settings.name, configuration = %loaded.origin, "starting");
+    let runtime = runtime()?;
+    let status = StatusHandle::new(&loaded.settings.name, C::NAME, cli.version);
+    let shutdown = CancellationToken::new();
+    let app = App {
+        settings: loaded.settings,
+        config: loaded.connector,
+        status,
+        shutdown,
+    };
+    let result = runtime.block_on(supervise::<C>(app, cli.version));
+    // A blocking call that hangs (a file system that is gone) must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+/// Runs the engine beside the admin server and the signals.
+async fn supervise<C: Connector>(app: App<C::Config>, version: &'static str) -> Result<Exit> {
+    // Before anything is open: a signal during the start is not lost.
+    let signals = Signals::new()?;
+    let stop_admin = CancellationToken::new();
+    let admin = start_admin::<C>(&app.settings, &app.status, version, &stop_admin).await?;
+    let (status, shutdown) = (app.status.clone(), app.shutdown.clone());
+    let result = tokio::select! {
+        result = C::run(app) => result,
+        () = signals.twice(&shutdown) => {
+            Err(Error::undelivered("OC0503", "stopped at once by a second signal; what was in flight is delivered after the next start"))
+        }
+    };
+    match &result {
+        Ok(exit) => tracing::info!(exit = exit.code(), "stopped"),
+        Err(error) => {
+            status.error(error.code, error.message.as_str());
+            tracing::error!(
+                code = error.code,
+                exit = error.exit.code(),
+                "stopped: {}",
+                error.message
+            );
+        }
+    }
+    status.set_state(State::Stopped);
+    stop_admin.cancel();
+    if let Some(admin) = admin {
+        // Its connections end with it; nothing to wait for that could hang.
+        let _ = admin.await;
+    }
+    result
+}
+
+async fn start_admin<C: Connector>(
+    settings: &Settings,
+    status: &StatusHandle,
+    version: &'static str,
+    stop: &CancellationToken,
+) -> Result<Option<tokio::task::JoinHandle<()>>> {
+    let Some(admin) = &settings.admin else {
+        return Ok(None);
+    };
+    let recorder = telemetry::install_recorder(C::NAME, &settings.name);
+    let server = AdminServer::bind(&admin.listen, status.clone(), version, recorder).await?;
+    Ok(Some(tokio::spawn(server.serve(stop.clone()))))
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let open = |kind| {
+            signal(kind)
+                .map_err(|e| Error::unavailable("OC0502", format!("can't listen for signals: {e}")))
+        };
+        Ok(Self {
+            terminate: open(SignalKind::terminate())?,
+            interrupt: open(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    /// The first signal starts the shutdown; returns at the second.
+    async fn twice(mut self, shutdown: &CancellationToken) {
+        let name = self.next().await;
+        tracing::info!(
+            signal = name,
+            "shutting down; a second signal stops at once"
+        );
+        shutdown.cancel();
+        let name = self.next().await;
+        tracing::warn!(signal = name, "stopping at once");
+    }
+}
