@@ -17,9 +17,7 @@ impl ByteSize {
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let split = text
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len());
+        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let number: u64 = text[..split].parse().ok()?;
         let factor = match text[split..].trim().to_ascii_lowercase().as_str() {
             "" | "b" => 1,
@@ -45,11 +43,9 @@ impl<'de> Deserialize<'de> for ByteSize {
         }
         match Raw::deserialize(deserializer)? {
             Raw::Number(n) => Ok(Self(n)),
-            Raw::Text(text) => Self::parse(&text).ok_or_else(|| {
-                de::Error::custom(format!(
-                    "`{text}` is not a size; write for instance 512KiB or 10MiB"
-                ))
-            }),
+            Raw::Text(text) => {
+                Self::parse(&text).ok_or_else(|| de::Error::custom(format!("`{text}` is not a size; write for instance 512KiB or 10MiB")))
+            }
         }
     }
 }

@@ -13,11 +13,9 @@ pub struct HumanDuration(pub Duration);
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map(Self).map_err(|_| {
-            de::Error::custom(format!(
-                "`{text}` is not a duration; write for instance 500ms, 10s or 2m"
-            ))
-        })
+        humantime::parse_duration(&text)
+            .map(Self)
+            .map_err(|_| de::Error::custom(format!("`{text}` is not a duration; write for instance 500ms, 10s or 2m")))
     }
 }
 

@@ -24,31 +24,22 @@ pub(crate) fn parse_level(level: &str) -> std::result::Result<Targets, String> {
     let fine = level
         .split(',')
         .all(|part| known(part.rsplit('=').next().unwrap_or_default().trim()));
-    level
-        .parse::<Targets>()
-        .ok()
-        .filter(|_| fine)
-        .ok_or_else(|| HELP.to_owned())
+    level.parse::<Targets>().ok().filter(|_| fine).ok_or_else(|| HELP.to_owned())
 }
 
 /// Starts logging. The level comes from the flag, else from `RUST_LOG`, else from the settings, else it is `info`.
 /// Does nothing when a subscriber is installed already.
 pub fn init_logs(settings: &LogSettings, flag: Option<&str>) -> Result<()> {
-    let environment = std::env::var("RUST_LOG")
-        .ok()
-        .filter(|level| !level.is_empty());
+    let environment = std::env::var("RUST_LOG").ok().filter(|level| !level.is_empty());
     let (from, level) = match (flag, environment.as_deref(), settings.level.as_deref()) {
         (Some(level), ..) => ("--log-level", level),
         (None, Some(level), _) => ("RUST_LOG", level),
         (None, None, Some(level)) => ("log.level", level),
         (None, None, None) => ("", "info"),
     };
-    let filter = parse_level(level)
-        .map_err(|wrong| Error::config("OC0106", format!("{from}: `{level}` {wrong}")))?;
+    let filter = parse_level(level).map_err(|wrong| Error::config("OC0106", format!("{from}: `{level}` {wrong}")))?;
     let terminal = std::io::stderr().is_terminal();
-    let text = settings
-        .format
-        .map_or(terminal, |format| format == LogFormat::Text);
+    let text = settings.format.map_or(terminal, |format| format == LogFormat::Text);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let layer = if text {
         layer.with_ansi(terminal).boxed()
@@ -56,9 +47,7 @@ pub fn init_logs(settings: &LogSettings, flag: Option<&str>) -> Result<()> {
         layer.json().flatten_event(true).boxed()
     };
     // Whoever was first keeps it: a test, or a program that embeds the connector.
-    let _ = tracing_subscriber::registry()
-        .with(layer.with_filter(filter))
-        .try_init();
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
     Ok(())
 }
 

@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use openconnect_core::config::{
-    ConnectorConfig, Loaded, Problems, Rejected, Section, Sources, example, load, schema,
-};
+use openconnect_core::config::{ConnectorConfig, Loaded, Problems, Rejected, Section, Sources, example, load, schema};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::secret::Secret;
 use openconnect_core::{Error, Exit};
@@ -104,16 +102,14 @@ fn try_load(text: &str, change: impl FnOnce(&mut Sources)) -> Result<Loaded<Sect
     let mut sources = sources(&dir, text);
     change(&mut sources);
     let folder = format!("{}/", dir.path().display());
-    load::<Section1>(&sources, Section::Sink)
-        .map_err(|rejected: Rejected| rejected.to_string().replace(&folder, ""))
+    load::<Section1>(&sources, Section::Sink).map_err(|rejected: Rejected| rejected.to_string().replace(&folder, ""))
 }
 
 fn mistakes(text: &str) -> String {
     try_load(text, |_| {}).unwrap_err()
 }
 
-const GOOD: &str =
-    "name: orders\nmesh: {url: 'tcp://127.0.0.1:10000', topic: orders}\nsink: {url: 'http://x'}\n";
+const GOOD: &str = "name: orders\nmesh: {url: 'tcp://127.0.0.1:10000', topic: orders}\nsink: {url: 'http://x'}\n";
 
 #[test]
 fn a_small_file_loads() {
@@ -167,19 +163,13 @@ fn environment_and_flags_lie_over_the_file() {
             ("OPENCONNECT__MESH__TOPIC", "12345"),
             ("OPENCONNECT__MESH__WINDOW", "7"),
             ("OPENCONNECT__SINK__RETRY_CODES", "[500, 503]"),
-            (
-                "OPENCONNECT__SINK__AUTH",
-                r#"{"type":"bearer","token":"abc"}"#,
-            ),
+            ("OPENCONNECT__SINK__AUTH", r#"{"type":"bearer","token":"abc"}"#),
             ("OPENCONNECT__NAME", "from-environment"),
             ("OPENCONNECT__SINK__HEADERS__X-Key", "v"),
         ] {
             sources.environment.insert(key.to_owned(), value.to_owned());
         }
-        sources.set = vec![
-            "name=from-flag".to_owned(),
-            "sink.batch.max_events=${env:N:-9}".to_owned(),
-        ];
+        sources.set = vec!["name=from-flag".to_owned(), "sink.batch.max_events=${env:N:-9}".to_owned()];
     })
     .unwrap();
     assert_eq!(loaded.settings.name, "from-flag");
@@ -195,13 +185,10 @@ fn environment_and_flags_lie_over_the_file() {
 #[test]
 fn mistakes_in_other_layers_name_the_layer() {
     let text = try_load(GOOD, |sources| {
+        sources.environment.insert("OPENCONNECT__MESH__WINDOWS".to_owned(), "7".to_owned());
         sources
             .environment
-            .insert("OPENCONNECT__MESH__WINDOWS".to_owned(), "7".to_owned());
-        sources.environment.insert(
-            "OPENCONNECT__SINK__RETRY_CODES".to_owned(),
-            "many".to_owned(),
-        );
+            .insert("OPENCONNECT__SINK__RETRY_CODES".to_owned(), "many".to_owned());
         sources.set = vec!["mesh.connections=two".to_owned()];
     })
     .unwrap_err();
@@ -249,23 +236,11 @@ fn unusable_files_say_why() {
             .to_string()
             .contains("not UTF-8 text: the first wrong byte is in line 2")
     );
-    assert!(
-        of(b"- a\n- b")
-            .to_string()
-            .contains("must hold keys and values")
-    );
+    assert!(of(b"- a\n- b").to_string().contains("must hold keys and values"));
     assert!(of(b"a: [1").problems[0].place.contains("orders.yaml:"));
-    assert!(
-        of(b"name: a\nname: b")
-            .problems
-            .iter()
-            .any(|p| p.code == "OC0108")
-    );
+    assert!(of(b"name: a\nname: b").problems.iter().any(|p| p.code == "OC0108"));
     let large = dir.path().join("large.yaml");
-    std::fs::File::create(&large)
-        .unwrap()
-        .set_len(100 << 20)
-        .unwrap();
+    std::fs::File::create(&large).unwrap().set_len(100 << 20).unwrap();
     for (file, word) in [
         (large, "larger than 1 MiB"),
         (dir.path().join("none.yaml"), "can't be read"),
@@ -297,27 +272,14 @@ fn no_secret_shows() {
         secret.display()
     );
     let with_env = |sources: &mut Sources| {
-        sources
-            .environment
-            .insert("T".to_owned(), CANARY.to_owned());
+        sources.environment.insert("T".to_owned(), CANARY.to_owned());
     };
     let loaded = try_load(&text, with_env).unwrap();
     assert_eq!(loaded.connector.headers["a"], CANARY);
-    assert_eq!(
-        loaded.settings.mesh.token.as_ref().unwrap().expose(),
-        CANARY
-    );
-    assert!(
-        !loaded.shown.to_string().contains(CANARY),
-        "{}",
-        loaded.shown
-    );
+    assert_eq!(loaded.settings.mesh.token.as_ref().unwrap().expose(), CANARY);
+    assert!(!loaded.shown.to_string().contains(CANARY), "{}", loaded.shown);
     assert!(!format!("{:?}", loaded.settings).contains(CANARY));
-    assert!(
-        !schema::<Section1>(Section::Sink)
-            .to_string()
-            .contains(CANARY)
-    );
+    assert!(!schema::<Section1>(Section::Sink).to_string().contains(CANARY));
     // The same secrets, each in a place where it is wrong.
     for wrong in [
         format!("mesh: {{password: [{CANARY}]}}"),

@@ -23,10 +23,7 @@ fn sources(folder: &Path, into: &mut BTreeSet<String>) {
             sources(&path, into);
         } else if path.extension().is_some_and(|e| e == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
-            for line in text
-                .lines()
-                .filter(|line| !line.trim_start().starts_with("//"))
-            {
+            for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
                 codes(line, into);
             }
         }
@@ -39,19 +36,12 @@ fn every_code_has_a_page() {
     let mut used = BTreeSet::new();
     sources(&root.join("src"), &mut used);
     let pages = root.join("../../docs/errors");
-    let missing: Vec<&String> = used
-        .iter()
-        .filter(|code| !pages.join(format!("{code}.md")).is_file())
-        .collect();
+    let missing: Vec<&String> = used.iter().filter(|code| !pages.join(format!("{code}.md")).is_file()).collect();
     assert!(missing.is_empty(), "no page in docs/errors for {missing:?}");
     for page in std::fs::read_dir(pages).unwrap() {
         let path = page.unwrap().path();
         let code = path.file_stem().unwrap().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(
-            text.starts_with(&format!("# {code}: ")),
-            "{} has no title",
-            path.display()
-        );
+        assert!(text.starts_with(&format!("# {code}: ")), "{} has no title", path.display());
     }
 }

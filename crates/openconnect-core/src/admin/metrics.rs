@@ -19,11 +19,7 @@ use super::status::{StatusHandle, WRITE_BUCKETS_MS, guarantee_name};
 
 /// Renders the core's metrics.
 pub(crate) fn render(status: &StatusHandle, version: &str) -> String {
-    let labels = format!(
-        "connector=\"{}\",name=\"{}\"",
-        escape(status.connector()),
-        escape(status.name())
-    );
+    let labels = format!("connector=\"{}\",name=\"{}\"", escape(status.connector()), escape(status.name()));
     let mut page = Page {
         text: String::with_capacity(4096),
         labels,
@@ -31,64 +27,28 @@ pub(crate) fn render(status: &StatusHandle, version: &str) -> String {
     page.head("openconnect_up", "gauge", "1 when the connector is ready.");
     page.line("openconnect_up", "", u64::from(status.readiness().is_ok()));
     page.head("openconnect_info", "gauge", "Version of the connector.");
-    page.line(
-        "openconnect_info",
-        &format!("version=\"{}\"", escape(version)),
-        1,
-    );
-    page.head(
-        "openconnect_events_total",
-        "counter",
-        "Events by outcome since start.",
-    );
+    page.line("openconnect_info", &format!("version=\"{}\"", escape(version)), 1);
+    page.head("openconnect_events_total", "counter", "Events by outcome since start.");
     let mut retried = 0;
     for (name, count) in status.counts().list() {
         if name == "retried" {
             retried = count;
         } else {
-            page.line(
-                "openconnect_events_total",
-                &format!("outcome=\"{name}\""),
-                count,
-            );
+            page.line("openconnect_events_total", &format!("outcome=\"{name}\""), count);
         }
     }
-    page.head(
-        "openconnect_retries_total",
-        "counter",
-        "Attempts that were repeated.",
-    );
+    page.head("openconnect_retries_total", "counter", "Attempts that were repeated.");
     page.line("openconnect_retries_total", "", retried);
-    page.head(
-        "openconnect_backlog",
-        "gauge",
-        "Events accepted and not yet resolved.",
-    );
+    page.head("openconnect_backlog", "gauge", "Events accepted and not yet resolved.");
     page.line("openconnect_backlog", "", status.backlog());
     let (used, limit) = status.memory();
-    page.head(
-        "openconnect_memory_used_bytes",
-        "gauge",
-        "Bytes of the budget in use.",
-    );
+    page.head("openconnect_memory_used_bytes", "gauge", "Bytes of the budget in use.");
     page.line("openconnect_memory_used_bytes", "", used);
-    page.head(
-        "openconnect_memory_budget_bytes",
-        "gauge",
-        "Size of the byte budget.",
-    );
+    page.head("openconnect_memory_budget_bytes", "gauge", "Size of the byte budget.");
     page.line("openconnect_memory_budget_bytes", "", limit);
     if let Some(guarantee) = status.guarantee() {
-        page.head(
-            "openconnect_guarantee",
-            "gauge",
-            "The computed delivery guarantee.",
-        );
-        page.line(
-            "openconnect_guarantee",
-            &format!("guarantee=\"{}\"", guarantee_name(guarantee)),
-            1,
-        );
+        page.head("openconnect_guarantee", "gauge", "The computed delivery guarantee.");
+        page.line("openconnect_guarantee", &format!("guarantee=\"{}\"", guarantee_name(guarantee)), 1);
     }
     write_histogram(&mut page, status);
     page.text
@@ -105,11 +65,7 @@ fn write_histogram(page: &mut Page, status: &StatusHandle) {
     for (bound, n) in WRITE_BUCKETS_MS.iter().zip(buckets) {
         below += n;
         let seconds = std::time::Duration::from_millis(*bound).as_secs_f64();
-        page.line(
-            "openconnect_write_seconds_bucket",
-            &format!("le=\"{seconds}\""),
-            below,
-        );
+        page.line("openconnect_write_seconds_bucket", &format!("le=\"{seconds}\""), below);
     }
     // The counters are read one after the other: never show fewer in total than in a bucket.
     let count = count.max(below);
@@ -136,7 +92,5 @@ impl Page {
 
 /// Escapes a label's value.
 fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

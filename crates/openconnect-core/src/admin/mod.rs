@@ -49,18 +49,10 @@ struct View {
 
 impl AdminServer {
     /// Binds `listen` (`host:port`). `recorder` adds what the connector itself records with the `metrics` crate.
-    pub async fn bind(
-        listen: &str,
-        status: StatusHandle,
-        version: &'static str,
-        recorder: Option<PrometheusHandle>,
-    ) -> Result<Self> {
+    pub async fn bind(listen: &str, status: StatusHandle, version: &'static str, recorder: Option<PrometheusHandle>) -> Result<Self> {
         let failed = |e: std::io::Error| {
-            Error::unavailable(
-                "OC0501",
-                format!("admin.listen: can't listen on {listen}: {e}"),
-            )
-            .hint("choose another port, or port 0 for a free one; the log then names it")
+            Error::unavailable("OC0501", format!("admin.listen: can't listen on {listen}: {e}"))
+                .hint("choose another port, or port 0 for a free one; the log then names it")
         };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -68,11 +60,7 @@ impl AdminServer {
         Ok(Self {
             listener,
             address,
-            view: Arc::new(View {
-                status,
-                version,
-                recorder,
-            }),
+            view: Arc::new(View { status, version, recorder }),
         })
     }
 
@@ -150,17 +138,9 @@ fn answer(method: &Method, path: &str, view: &View) -> Response<Full<Bytes>> {
             if let Some(recorder) = &view.recorder {
                 page.push_str(&recorder.render());
             }
-            response(
-                StatusCode::OK,
-                "text/plain; version=0.0.4; charset=utf-8",
-                page,
-            )
+            response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page)
         }
-        "/status" => response(
-            StatusCode::OK,
-            "application/json",
-            format!("{}\n", view.status.to_json()),
-        ),
+        "/status" => response(StatusCode::OK, "application/json", format!("{}\n", view.status.to_json())),
         _ => text(StatusCode::NOT_FOUND, "/livez /readyz /metrics /status\n"),
     }
 }
@@ -173,13 +153,7 @@ fn response(status: StatusCode, content_type: &'static str, body: String) -> Res
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        http::HeaderValue::from_static(content_type),
-    );
-    headers.insert(
-        header::CACHE_CONTROL,
-        http::HeaderValue::from_static("no-store"),
-    );
+    headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
     response
 }

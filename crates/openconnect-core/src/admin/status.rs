@@ -15,9 +15,7 @@ const BLOCKED_GRACE: Duration = Duration::from_secs(10);
 /// Partitions listed in `/status`; the rest is only counted.
 const MAX_POSITIONS: usize = 1_000;
 /// Upper bounds of the write histogram's buckets, in milliseconds.
-pub(crate) const WRITE_BUCKETS_MS: [u64; 13] = [
-    1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000,
-];
+pub(crate) const WRITE_BUCKETS_MS: [u64; 13] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000];
 
 /// Where a connector is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,10 +217,7 @@ impl StatusHandle {
 
     /// Use and size of the byte budget.
     pub fn memory(&self) -> (u64, u64) {
-        (
-            self.0.memory_used.load(Relaxed),
-            self.0.memory_limit.load(Relaxed),
-        )
+        (self.0.memory_used.load(Relaxed), self.0.memory_limit.load(Relaxed))
     }
 
     /// Keeps an error for `/status`. The text carries no secret and no event data.

@@ -19,13 +19,7 @@ Every error has a code with a page in docs/errors.";
 #[command(after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Args {
     /// Configuration: YAML, or TOML by its extension. Without it `openconnect.yaml` in the current folder, where there is one.
-    #[arg(
-        long,
-        short,
-        global = true,
-        value_name = "FILE",
-        env = "OPENCONNECT_CONFIG"
-    )]
+    #[arg(long, short, global = true, value_name = "FILE", env = "OPENCONNECT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Sets one value over file and environment, e.g. `mesh.topic=orders`; lists and sections as JSON. For secrets use the
     /// environment or `${file:…}`: other users can see a process's arguments.

@@ -28,18 +28,9 @@ pub(crate) fn check<C: Connector>(cli: &Cli, connect: bool) -> Result<Exit> {
     let report = runtime.block_on(C::check(app, connect));
     runtime.shutdown_background();
     let report = report?;
-    let failed = report
-        .lines
-        .iter()
-        .any(|(_, state, _)| *state == CheckState::Failed);
-    cli.output.result(&as_json(&report, !failed), || {
-        as_text(&report, &loaded.origin)
-    });
-    Ok(if failed {
-        Exit::Unavailable
-    } else {
-        Exit::Clean
-    })
+    let failed = report.lines.iter().any(|(_, state, _)| *state == CheckState::Failed);
+    cli.output.result(&as_json(&report, !failed), || as_text(&report, &loaded.origin));
+    Ok(if failed { Exit::Unavailable } else { Exit::Clean })
 }
 
 fn as_json(report: &CheckReport, ok: bool) -> Value {

@@ -9,9 +9,7 @@ use crate::error::{Exit, Result};
 
 pub(crate) fn config<C: Connector>(cli: &Cli, command: &ConfigCommand) -> Result<Exit> {
     match command {
-        ConfigCommand::Example => cli
-            .output
-            .line(example::<C::Config>(C::NAME, C::SECTION).trim_end()),
+        ConfigCommand::Example => cli.output.line(example::<C::Config>(C::NAME, C::SECTION).trim_end()),
         ConfigCommand::Schema => cli.output.line(&pretty(&schema::<C::Config>(C::SECTION))),
         ConfigCommand::Show => {
             let loaded = cli.load::<C>()?;
@@ -31,9 +29,7 @@ fn yaml(value: &Value) -> String {
         let Value::Object(map) = value else { return };
         for (key, value) in map {
             let indent = "  ".repeat(depth);
-            let plain = key
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+            let plain = key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
             let key = if plain {
                 key.clone()
             } else {

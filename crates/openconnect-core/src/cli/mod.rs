@@ -59,18 +59,12 @@ macro_rules! sink_main {
 }
 
 /// The command line of the source `S`; `version` is that of the connector.
-pub fn source<S: Source>(
-    version: &'static str,
-    arguments: impl IntoIterator<Item = OsString>,
-) -> ExitCode {
+pub fn source<S: Source>(version: &'static str, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     main::<AsSource<S>>(version, arguments)
 }
 
 /// The command line of the sink `S`; `version` is that of the connector.
-pub fn sink<S: Sink>(
-    version: &'static str,
-    arguments: impl IntoIterator<Item = OsString>,
-) -> ExitCode {
+pub fn sink<S: Sink>(version: &'static str, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     main::<AsSink<S>>(version, arguments)
 }
 
@@ -95,11 +89,7 @@ impl Cli {
 
     fn sources(&self) -> Sources {
         let default = PathBuf::from("openconnect.yaml");
-        let file = self
-            .args
-            .config
-            .clone()
-            .or_else(|| default.exists().then_some(default));
+        let file = self.args.config.clone().or_else(|| default.exists().then_some(default));
         Sources::of_process(file, self.args.set.clone())
     }
 
@@ -108,10 +98,7 @@ impl Cli {
     }
 }
 
-fn main<C: Connector>(
-    version: &'static str,
-    arguments: impl IntoIterator<Item = OsString>,
-) -> ExitCode {
+fn main<C: Connector>(version: &'static str, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     tls::install_provider();
     let command = command::<C>(version);
     let args = match command
@@ -122,19 +109,11 @@ fn main<C: Connector>(
         Err(e) => {
             // Help and version are no errors: they go to stdout and end with 0.
             let _ = e.print();
-            return ExitCode::from(if e.use_stderr() {
-                Exit::Config.code()
-            } else {
-                Exit::Clean.code()
-            });
+            return ExitCode::from(if e.use_stderr() { Exit::Config.code() } else { Exit::Clean.code() });
         }
     };
     let output = Output::new(args.output);
-    let cli = Cli {
-        args,
-        output,
-        version,
-    };
+    let cli = Cli { args, output, version };
     match execute::<C>(&cli) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
@@ -183,10 +162,5 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .thread_name("openconnect")
         .enable_all()
         .build()
-        .map_err(|e| {
-            Error::unavailable(
-                "OC0502",
-                format!("can't start the threads of the process: {e}"),
-            )
-        })
+        .map_err(|e| Error::unavailable("OC0502", format!("can't start the threads of the process: {e}")))
 }

@@ -15,11 +15,10 @@ use crate::state::StateDir;
 
 pub(crate) fn offsets<C: Connector>(cli: &Cli, command: &OffsetsCommand) -> Result<Exit> {
     if C::SECTION == Section::Sink {
-        return Err(Error::config(
-            "OC0505",
-            "a sink has no offsets: the mesh knows where its consumer group is",
-        )
-        .hint("`dead-letters list` shows what this sink could not deliver"));
+        return Err(
+            Error::config("OC0505", "a sink has no offsets: the mesh knows where its consumer group is")
+                .hint("`dead-letters list` shows what this sink could not deliver"),
+        );
     }
     let settings = cli.load::<C>()?.settings;
     let folder = StateDir::path_of(&settings.state, &settings.name);
@@ -33,27 +32,21 @@ pub(crate) fn offsets<C: Connector>(cli: &Cli, command: &OffsetsCommand) -> Resu
     let store = OffsetStore::open(state.path())?;
     match command {
         OffsetsCommand::Show => show(cli, &store.all()?, &folder),
-        OffsetsCommand::Set {
-            partition,
-            position,
-        } => {
+        OffsetsCommand::Set { partition, position } => {
             let position: Value = serde_json::from_str(position).map_err(|e| {
                 Error::config("OC0506", format!("the position is not JSON: {e}"))
                     .hint("write it as `offsets show` prints it, in single quotes for the shell")
             })?;
             store.set(partition, position.clone())?;
-            cli.output
-                .result(&json!({ "set": { partition: position } }), || {
-                    format!("{partition} is at {position}")
-                });
+            cli.output.result(&json!({ "set": { partition: position } }), || {
+                format!("{partition} is at {position}")
+            });
         }
         OffsetsCommand::Reset {
             partition: Some(partition),
             ..
         } => reset(cli, &store, std::slice::from_ref(partition))?,
-        OffsetsCommand::Reset {
-            partition: None, ..
-        } => {
+        OffsetsCommand::Reset { partition: None, .. } => {
             let all: Vec<String> = store.all()?.into_keys().collect();
             reset_all(cli, &store, &all)?;
         }
@@ -79,11 +72,8 @@ fn show(cli: &Cli, all: &BTreeMap<String, Value>, folder: &Path) {
 fn reset(cli: &Cli, store: &OffsetStore, partitions: &[String]) -> Result<()> {
     for partition in partitions {
         if !store.all()?.contains_key(partition) {
-            return Err(Error::config(
-                "OC0507",
-                format!("there is no offset of a partition `{partition}`"),
-            )
-            .hint("`offsets show` lists the partitions"));
+            return Err(Error::config("OC0507", format!("there is no offset of a partition `{partition}`"))
+                .hint("`offsets show` lists the partitions"));
         }
     }
     reset_all(cli, store, partitions)
@@ -93,10 +83,9 @@ fn reset_all(cli: &Cli, store: &OffsetStore, partitions: &[String]) -> Result<()
     for partition in partitions {
         store.reset(partition)?;
     }
-    cli.output
-        .result(&json!({ "reset": partitions }), || match partitions {
-            [] => "no offsets".to_owned(),
-            list => format!("reset: {}", list.join(", ")),
-        });
+    cli.output.result(&json!({ "reset": partitions }), || match partitions {
+        [] => "no offsets".to_owned(),
+        list => format!("reset: {}", list.join(", ")),
+    });
     Ok(())
 }

@@ -60,11 +60,7 @@ impl Output {
                 .as_ref()
                 .map(|hint| format!("\n{bold}what to do{off}: {hint}"))
                 .unwrap_or_default();
-            writeln!(
-                err,
-                "{red}error{off} {bold}{}{off}: {}{hint}",
-                error.code, error.message
-            )
+            writeln!(err, "{red}error{off} {bold}{}{off}: {}{hint}", error.code, error.message)
         };
     }
 

@@ -46,12 +46,7 @@ async fn supervise<C: Connector>(app: App<C::Config>, version: &'static str) -> 
         Ok(exit) => tracing::info!(exit = exit.code(), "stopped"),
         Err(error) => {
             status.error(error.code, error.message.as_str());
-            tracing::error!(
-                code = error.code,
-                exit = error.exit.code(),
-                "stopped: {}",
-                error.message
-            );
+            tracing::error!(code = error.code, exit = error.exit.code(), "stopped: {}", error.message);
         }
     }
     status.set_state(State::Stopped);
@@ -85,10 +80,7 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self> {
-        let open = |kind| {
-            signal(kind)
-                .map_err(|e| Error::unavailable("OC0502", format!("can't listen for signals: {e}")))
-        };
+        let open = |kind| signal(kind).map_err(|e| Error::unavailable("OC0502", format!("can't listen for signals: {e}")));
         Ok(Self {
             terminate: open(SignalKind::terminate())?,
             interrupt: open(SignalKind::interrupt())?,
@@ -105,10 +97,7 @@ impl Signals {
     /// The first signal starts the shutdown; returns at the second.
     async fn twice(mut self, shutdown: &CancellationToken) {
         let name = self.next().await;
-        tracing::info!(
-            signal = name,
-            "shutting down; a second signal stops at once"
-        );
+        tracing::info!(signal = name, "shutting down; a second signal stops at once");
         shutdown.cancel();
         let name = self.next().await;
         tracing::warn!(signal = name, "stopping at once");

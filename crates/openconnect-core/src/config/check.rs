@@ -34,13 +34,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Reports a mistake.
-    pub(crate) fn report(
-        &mut self,
-        code: &'static str,
-        path: &Path,
-        spot: Spot,
-        message: impl Into<String>,
-    ) {
+    pub(crate) fn report(&mut self, code: &'static str, path: &Path, spot: Spot, message: impl Into<String>) {
         let place = self.places.describe(path, spot);
         self.problems.push(Problem {
             code,
@@ -69,12 +63,7 @@ impl<'a> Checker<'a> {
         if schema.get("writeOnly") == Some(&Value::Bool(true)) {
             self.secrets.insert(path.clone());
         }
-        for part in schema
-            .get("allOf")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
             if !self.check(value, part, path) {
                 return false;
             }
@@ -93,12 +82,7 @@ impl<'a> Checker<'a> {
     fn check_one(&mut self, value: &mut Value, schema: &Value, path: &Path) -> bool {
         let named = types(schema);
         if !named.is_empty() && !fits(value, &named) {
-            let read = self
-                .places
-                .untyped
-                .contains(path)
-                .then(|| read_as(value, &named))
-                .flatten();
+            let read = self.places.untyped.contains(path).then(|| read_as(value, &named)).flatten();
             match read {
                 Some(read) => *value = read,
                 None => return self.wrong_type(value, &named, path),
@@ -131,17 +115,12 @@ impl<'a> Checker<'a> {
     }
 
     fn check_scalar(&mut self, value: &Value, schema: &Value, path: &Path) -> bool {
-        let format = schema
-            .get("format")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let format = schema.get("format").and_then(Value::as_str).unwrap_or_default();
         let wrong = match (value, format) {
             (Value::String(text), "human-duration") if humantime::parse_duration(text).is_err() => {
                 Some("is not a duration; write for instance 500ms, 10s or 2m".to_owned())
             }
-            (Value::String(text), "byte-size")
-                if crate::bytes_size::ByteSize::parse(text).is_none() =>
-            {
+            (Value::String(text), "byte-size") if crate::bytes_size::ByteSize::parse(text).is_none() => {
                 Some("is not a size; write for instance 512KiB or 10MiB".to_owned())
             }
             (Value::Number(number), _) => out_of_bounds(number, schema, format),
@@ -155,10 +134,7 @@ impl<'a> Checker<'a> {
 
     fn check_object(&mut self, map: &mut Map<String, Value>, schema: &Value, path: &Path) -> bool {
         let empty = Map::new();
-        let properties = schema
-            .get("properties")
-            .and_then(Value::as_object)
-            .unwrap_or(&empty);
+        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
         let additional = schema.get("additionalProperties");
         let closed = match additional {
             Some(Value::Bool(more)) => !more,
@@ -171,9 +147,7 @@ impl<'a> Checker<'a> {
         let mut meant = Vec::new();
         for key in keys {
             let below = path.key(&key);
-            let known = properties
-                .get(&key)
-                .or_else(|| additional.filter(|more| more.is_object()));
+            let known = properties.get(&key).or_else(|| additional.filter(|more| more.is_object()));
             let Some(known) = known else {
                 if closed {
                     map.remove(&key);
@@ -206,13 +180,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Reports a missing key, and puts something in its place for the stages that follow.
-    fn require(
-        &mut self,
-        map: &mut Map<String, Value>,
-        key: &str,
-        schema: Option<&Value>,
-        path: &Path,
-    ) {
+    fn require(&mut self, map: &mut Map<String, Value>, key: &str, schema: Option<&Value>, path: &Path) {
         if map.contains_key(key) {
             return;
         }
@@ -270,10 +238,7 @@ impl<'a> Checker<'a> {
                 }
             }
         }
-        let names: Vec<&Value> = resolved
-            .iter()
-            .flat_map(|branch| constants(branch))
-            .collect();
+        let names: Vec<&Value> = resolved.iter().flat_map(|branch| constants(branch)).collect();
         if value.is_string() && !names.is_empty() {
             return names.contains(&&*value) || self.not_one_of(value, &names, path);
         }
@@ -281,10 +246,7 @@ impl<'a> Checker<'a> {
             if let Some(tag) = tag_of(&resolved) {
                 return self.check_tagged(value, list, &resolved, &tag, path);
             }
-            let variants: Vec<&str> = resolved
-                .iter()
-                .filter_map(|branch| variant(branch))
-                .collect();
+            let variants: Vec<&str> = resolved.iter().filter_map(|branch| variant(branch)).collect();
             if !variants.is_empty() {
                 if let Some(at) = resolved
                     .iter()
@@ -294,12 +256,7 @@ impl<'a> Checker<'a> {
                 }
                 return match map.keys().next().cloned() {
                     Some(key) => {
-                        self.report(
-                            "OC0103",
-                            &path.key(&key),
-                            Spot::Key,
-                            unknown(&key, variants.into_iter()),
-                        );
+                        self.report("OC0103", &path.key(&key), Spot::Key, unknown(&key, variants.into_iter()));
                         false
                     }
                     None => {
@@ -333,12 +290,7 @@ impl<'a> Checker<'a> {
         let below = path.key(tag);
         let Some(given) = value.get(tag) else {
             let names = quoted(names.iter().filter_map(|name| name.as_str()));
-            self.report(
-                "OC0104",
-                &below,
-                Spot::Key,
-                format!("is required and missing; one of {names}"),
-            );
+            self.report("OC0104", &below, Spot::Key, format!("is required and missing; one of {names}"));
             return false;
         };
         match names.iter().position(|name| *name == given) {
@@ -375,11 +327,7 @@ impl<'a> Checker<'a> {
     }
 
     fn wrong_type(&mut self, value: &Value, named: &[&str], path: &Path) -> bool {
-        let expected: Vec<&str> = named
-            .iter()
-            .filter(|name| **name != "null")
-            .map(|name| type_name(name))
-            .collect();
+        let expected: Vec<&str> = named.iter().filter(|name| **name != "null").map(|name| type_name(name)).collect();
         let mut message = format!("expected {}, found {}", expected.join(" or "), kind(value));
         if named.contains(&"string") && (value.is_number() || value.is_boolean()) {
             message.push_str("; put it in quotes");
@@ -390,16 +338,10 @@ impl<'a> Checker<'a> {
 
     fn not_one_of(&mut self, value: &Value, names: &[&Value], path: &Path) -> bool {
         let texts: Vec<&str> = names.iter().filter_map(|name| name.as_str()).collect();
-        let near = value
-            .as_str()
-            .and_then(|text| nearest(text, texts.iter().copied()));
+        let near = value.as_str().and_then(|text| nearest(text, texts.iter().copied()));
         let shown = self.shown(value, path);
         let all = if texts.is_empty() {
-            names
-                .iter()
-                .map(|n| n.to_string())
-                .collect::<Vec<_>>()
-                .join(", ")
+            names.iter().map(|n| n.to_string()).collect::<Vec<_>>().join(", ")
         } else {
             quoted(texts.iter().copied())
         };
@@ -473,10 +415,7 @@ fn out_of_bounds(number: &serde_json::Number, schema: &Value, format: &str) -> O
 
 /// The texts that a branch of plain names stands for.
 fn constants(branch: &Value) -> Vec<&Value> {
-    match (
-        branch.get("const"),
-        branch.get("enum").and_then(Value::as_array),
-    ) {
+    match (branch.get("const"), branch.get("enum").and_then(Value::as_array)) {
         (Some(one), _) => vec![one],
         (None, Some(list)) => list.iter().collect(),
         _ => Vec::new(),
@@ -487,22 +426,16 @@ fn constants(branch: &Value) -> Vec<&Value> {
 fn tag_of(resolved: &[std::borrow::Cow<'_, Value>]) -> Option<String> {
     let first = resolved.first()?.get("properties")?.as_object()?;
     let is_tag = |key: &String| {
-        resolved.iter().all(|branch| {
-            branch
-                .get("properties")
-                .and_then(|p| p.get(key)?.get("const"))
-                .is_some()
-        })
+        resolved
+            .iter()
+            .all(|branch| branch.get("properties").and_then(|p| p.get(key)?.get("const")).is_some())
     };
     first.keys().find(|key| is_tag(key)).cloned()
 }
 
 /// The one key of a branch such as `{jq: …}`.
 fn variant(branch: &Value) -> Option<&str> {
-    match (
-        required(branch).as_slice(),
-        branch.get("properties").and_then(Value::as_object),
-    ) {
+    match (required(branch).as_slice(), branch.get("properties").and_then(Value::as_object)) {
         ([only], Some(properties)) if properties.len() == 1 => Some(*only),
         _ => None,
     }
@@ -528,18 +461,13 @@ pub(crate) fn nearest<'n>(key: &str, names: impl Iterator<Item = &'n str>) -> Op
     let key = plain(key);
     names
         .map(|name| (strsim::jaro_winkler(&key, &plain(name)), name))
-        .filter(|(score, name)| {
-            *score > 0.85 || strsim::damerau_levenshtein(&key, &plain(name)) <= 2 && name.len() > 3
-        })
+        .filter(|(score, name)| *score > 0.85 || strsim::damerau_levenshtein(&key, &plain(name)) <= 2 && name.len() > 3)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
 }
 
 fn quoted<'n>(names: impl Iterator<Item = &'n str>) -> String {
-    names
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn type_name(name: &str) -> &str {

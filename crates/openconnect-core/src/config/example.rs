@@ -45,18 +45,12 @@ impl Writer<'_> {
     /// The keys of a section; `off` when all of it is commented out.
     fn object(&mut self, schema: &Value, depth: usize, off: bool) {
         let empty = Map::new();
-        let properties = schema
-            .get("properties")
-            .and_then(Value::as_object)
-            .unwrap_or(&empty);
+        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
         let needed = required(schema);
         let mut keys: Vec<&String> = properties.keys().collect();
         keys.sort_by_key(|key| {
             let place = if depth == 0 {
-                ORDER
-                    .iter()
-                    .position(|name| name == key)
-                    .unwrap_or(ORDER.len())
+                ORDER.iter().position(|name| name == key).unwrap_or(ORDER.len())
             } else {
                 0
             };
@@ -94,8 +88,7 @@ impl Writer<'_> {
         if !choices.is_empty() && !types(&resolved).contains(&"object") {
             self.comment(&format!("One of: {}.", choices.join(", ")), &indent);
         }
-        let section = types(&resolved).contains(&"object")
-            && resolved.get("properties").is_some_and(|p| p.is_object());
+        let section = types(&resolved).contains(&"object") && resolved.get("properties").is_some_and(|p| p.is_object());
         if section && branches(&resolved).is_none() {
             let _ = writeln!(self.text, "{lead}{indent}{key}:");
             let resolved = resolved.into_owned();
@@ -126,21 +119,14 @@ impl Writer<'_> {
     /// The names that a setting takes.
     fn choices(&self, schema: &Value) -> Vec<String> {
         let names = |schema: &Value| -> Vec<String> {
-            let list = schema
-                .get("enum")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten();
+            let list = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
             list.chain(schema.get("const"))
                 .filter_map(Value::as_str)
                 .map(str::to_owned)
                 .collect()
         };
         match branches(schema) {
-            Some(list) => list
-                .into_iter()
-                .flat_map(|branch| names(&follow(branch, self.root)))
-                .collect(),
+            Some(list) => list.into_iter().flat_map(|branch| names(&follow(branch, self.root))).collect(),
             None => names(schema),
         }
     }
@@ -157,16 +143,8 @@ impl Writer<'_> {
                 .and_then(Value::as_array)
                 .and_then(|list| list.first().cloned())
         };
-        let default = |schema: &Value| {
-            schema
-                .get("default")
-                .filter(|value| !value.is_null())
-                .cloned()
-        };
-        let text = schema
-            .get("description")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let default = |schema: &Value| schema.get("default").filter(|value| !value.is_null()).cloned();
+        let text = schema.get("description").and_then(Value::as_str).unwrap_or_default();
         let given = default(schema)
             .or_else(|| self.stated(text, resolved))
             .or_else(|| example(schema))
@@ -184,29 +162,14 @@ impl Writer<'_> {
                 return self.value(key, branch, &inner, depth + 1);
             }
         }
-        let secret = [schema, resolved]
-            .iter()
-            .any(|s| s.get("writeOnly") == Some(&Value::Bool(true)));
+        let secret = [schema, resolved].iter().any(|s| s.get("writeOnly") == Some(&Value::Bool(true)));
         match types(resolved).first().copied() {
-            Some("string") if secret => {
-                Value::String(format!("${{env:{}:-change-me}}", key.to_ascii_uppercase()))
-            }
+            Some("string") if secret => Value::String(format!("${{env:{}:-change-me}}", key.to_ascii_uppercase())),
             Some("string") => Value::String("example".to_owned()),
-            Some("integer" | "number") => Value::from(
-                resolved
-                    .get("minimum")
-                    .and_then(Value::as_u64)
-                    .unwrap_or(0)
-                    .max(1),
-            ),
+            Some("integer" | "number") => Value::from(resolved.get("minimum").and_then(Value::as_u64).unwrap_or(0).max(1)),
             Some("boolean") => Value::Bool(false),
             Some("array") => match resolved.get("items").filter(|_| depth < 4) {
-                Some(items) => Value::Array(vec![self.value(
-                    key,
-                    items,
-                    &follow(items, self.root),
-                    depth + 1,
-                )]),
+                Some(items) => Value::Array(vec![self.value(key, items, &follow(items, self.root), depth + 1)]),
                 None => Value::Array(Vec::new()),
             },
             _ => self.object_value(resolved, depth),
@@ -216,36 +179,21 @@ impl Writer<'_> {
     /// The default that the explanation names, when the setting takes it: "Default 10s."
     fn stated(&self, description: &str, resolved: &Value) -> Option<Value> {
         let text = description.split_once("Default ").map(|(_, text)| text)?;
-        let text = text
-            .split([',', ';'])
-            .next()
-            .unwrap_or_default()
-            .trim_end_matches('.');
-        let text = text
-            .split(". ")
-            .next()
-            .unwrap_or_default()
-            .trim_matches('`');
+        let text = text.split([',', ';']).next().unwrap_or_default().trim_end_matches('.');
+        let text = text.split(". ").next().unwrap_or_default().trim_matches('`');
         let named = types(resolved);
         match resolved.get("format").and_then(Value::as_str) {
             Some("human-duration") => humantime::parse_duration(text).is_ok().then(|| text.into()),
             Some("byte-size") => crate::bytes_size::ByteSize::parse(text).map(|_| text.into()),
             _ if named.contains(&"integer") => text.parse::<u64>().ok().map(Value::from),
-            _ => self
-                .choices(resolved)
-                .into_iter()
-                .find(|name| name == text)
-                .map(Value::String),
+            _ => self.choices(resolved).into_iter().find(|name| name == text).map(Value::String),
         }
     }
 
     fn object_value(&self, resolved: &Value, depth: usize) -> Value {
         let mut map = Map::new();
         for key in required(resolved) {
-            if let Some(child) = resolved
-                .get("properties")
-                .and_then(|properties| properties.get(key))
-            {
+            if let Some(child) = resolved.get("properties").and_then(|properties| properties.get(key)) {
                 if depth < 4 {
                     let value = match child.get("const") {
                         Some(constant) => constant.clone(),

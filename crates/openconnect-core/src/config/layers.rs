@@ -32,11 +32,7 @@ impl Sources {
         let environment = std::env::vars_os()
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
             .collect();
-        Self {
-            file,
-            environment,
-            set,
-        }
+        Self { file, environment, set }
     }
 
     /// For people.
@@ -48,9 +44,7 @@ impl Sources {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.file.is_none()
-            && self.set.is_empty()
-            && !self.environment.keys().any(|key| key.starts_with(PREFIX))
+        self.file.is_none() && self.set.is_empty() && !self.environment.keys().any(|key| key.starts_with(PREFIX))
     }
 }
 
@@ -80,11 +74,7 @@ pub(crate) fn merge(sources: &Sources, root: &Value) -> Result<Merged, Rejected>
     for flag in &sources.set {
         let Some((key, text)) = flag.split_once('=').filter(|(key, _)| !key.is_empty()) else {
             // The text is not shown: it may be a secret without its key.
-            return Err(Rejected::one(
-                "--set",
-                "OC0109",
-                "a flag has no `=`; write --set mesh.topic=orders",
-            ));
+            return Err(Rejected::one("--set", "OC0109", "a flag has no `=`; write --set mesh.topic=orders"));
         };
         let path = Path::parse(key);
         put(&mut merged, &path, text, Place::Flag);
@@ -96,11 +86,7 @@ fn read_file(path: &FilePath, merged: &mut Merged) -> Result<(), Rejected> {
     let name = path.display().to_string();
     let text = read_text(path, &name)?;
     merged.places.file = Some(name.clone());
-    let extension = path
-        .extension()
-        .and_then(|e| e.to_str())
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     if extension == "toml" {
         merged.value = read_toml(&text, &name)?;
         return Ok(());
@@ -139,8 +125,7 @@ fn read_file(path: &FilePath, merged: &mut Merged) -> Result<(), Rejected> {
 }
 
 fn read_text(path: &FilePath, name: &str) -> Result<String, Rejected> {
-    let unreadable =
-        |e: std::io::Error| Rejected::one(name, "OC0101", format!("can't be read: {e}"));
+    let unreadable = |e: std::io::Error| Rejected::one(name, "OC0101", format!("can't be read: {e}"));
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if metadata.is_dir() {
@@ -148,30 +133,19 @@ fn read_text(path: &FilePath, name: &str) -> Result<String, Rejected> {
     }
     let mut bytes = Vec::new();
     // Also a pipe or a device has an end here.
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(Rejected::one(
-            name,
-            "OC0101",
-            "is larger than 1 MiB, which no configuration is",
-        ));
+        return Err(Rejected::one(name, "OC0101", "is larger than 1 MiB, which no configuration is"));
     }
     String::from_utf8(bytes).map_err(|e| {
         let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
         let line = 1 + valid.iter().filter(|b| **b == b'\n').count();
-        Rejected::one(
-            name,
-            "OC0102",
-            format!("is not UTF-8 text: the first wrong byte is in line {line}"),
-        )
+        Rejected::one(name, "OC0102", format!("is not UTF-8 text: the first wrong byte is in line {line}"))
     })
 }
 
 fn read_toml(text: &str, name: &str) -> Result<Value, Rejected> {
-    let wrong =
-        |e: config::ConfigError| Rejected::one(name, "OC0102", toml_message(&e.to_string()));
+    let wrong = |e: config::ConfigError| Rejected::one(name, "OC0102", toml_message(&e.to_string()));
     let source = config::File::from_str(text, config::FileFormat::Toml);
     config::Config::builder()
         .add_source(source)
@@ -182,10 +156,7 @@ fn read_toml(text: &str, name: &str) -> Result<Value, Rejected> {
 
 /// The parser's words without the line of the file that it quotes: that line may hold a secret.
 fn toml_message(text: &str) -> String {
-    let kept: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.contains('|') && !line.trim().is_empty())
-        .collect();
+    let kept: Vec<&str> = text.lines().filter(|line| !line.contains('|') && !line.trim().is_empty()).collect();
     format!("is not TOML: {}", kept.join(" "))
 }
 
@@ -194,12 +165,8 @@ fn known_path<'p>(parts: impl Iterator<Item = &'p str>, root: &Value) -> Path {
     let mut at = Some(root.clone());
     let mut steps = Vec::new();
     for part in parts {
-        let found = at
-            .as_ref()
-            .and_then(|schema| schema::child(schema, part, root));
-        let name = found
-            .as_ref()
-            .map_or_else(|| part.to_ascii_lowercase(), |(name, _)| name.clone());
+        let found = at.as_ref().and_then(|schema| schema::child(schema, part, root));
+        let name = found.as_ref().map_or_else(|| part.to_ascii_lowercase(), |(name, _)| name.clone());
         steps.push(name.parse().map_or(Step::Key(name), Step::Index));
         at = found.map(|(_, child)| child);
     }

@@ -26,10 +26,7 @@ pub struct Loaded<C> {
 }
 
 /// Loads the configuration of a connector whose section is `C`.
-pub fn load<C: ConnectorConfig>(
-    sources: &Sources,
-    section: Section,
-) -> Result<Loaded<C>, Rejected> {
+pub fn load<C: ConnectorConfig>(sources: &Sources, section: Section) -> Result<Loaded<C>, Rejected> {
     let origin = sources.origin();
     if sources.is_empty() {
         return Err(Rejected::one(
@@ -57,18 +54,14 @@ pub fn load<C: ConnectorConfig>(
         path.remove(&mut merged.value);
     }
     if let Value::Object(map) = &mut merged.value {
-        map.entry(section.key())
-            .or_insert_with(|| Value::Object(Map::new()));
+        map.entry(section.key()).or_insert_with(|| Value::Object(Map::new()));
         if map.get(section.key()).is_some_and(Value::is_null) {
             map.insert(section.key().to_owned(), Value::Object(Map::new()));
         }
     }
     checker.check(&mut merged.value, &root, &Path::default());
     let values = secret_values(&merged.value, &Path::default(), &checker);
-    let mut typed = Typed {
-        checker,
-        secrets: values,
-    };
+    let mut typed = Typed { checker, secrets: values };
     let (settings, connector) = typed.read::<C>(merged.value, section);
     let checker = typed.checker;
     match (settings, connector) {
@@ -94,9 +87,7 @@ pub fn load<C: ConnectorConfig>(
 
 /// Line and column of a place, for mistakes in the order of the file.
 fn position(place: &str) -> (usize, usize) {
-    let mut parts = place
-        .rsplit(':')
-        .map(|part| part.parse().unwrap_or(usize::MAX));
+    let mut parts = place.rsplit(':').map(|part| part.parse().unwrap_or(usize::MAX));
     match (parts.next(), parts.next()) {
         (Some(column), Some(line)) => (line, column),
         _ => (usize::MAX, usize::MAX),
@@ -104,13 +95,7 @@ fn position(place: &str) -> (usize, usize) {
 }
 
 /// Replaces the placeholders of every text.
-fn resolve(
-    value: &mut Value,
-    path: &Path,
-    environment: &Environment,
-    places: &mut Places,
-    unresolved: &mut Vec<(Path, String)>,
-) {
+fn resolve(value: &mut Value, path: &Path, environment: &Environment, places: &mut Places, unresolved: &mut Vec<(Path, String)>) {
     match value {
         Value::String(text) => match placeholder::resolve(text, environment) {
             Ok(None) => {}
@@ -159,11 +144,7 @@ struct Typed<'a> {
 }
 
 impl Typed<'_> {
-    fn read<C: ConnectorConfig>(
-        &mut self,
-        mut value: Value,
-        section: Section,
-    ) -> (Option<Settings>, Option<C>) {
+    fn read<C: ConnectorConfig>(&mut self, mut value: Value, section: Section) -> (Option<Settings>, Option<C>) {
         let below = Path(vec![Step::Key(section.key().to_owned())]);
         let own = value
             .as_object_mut()

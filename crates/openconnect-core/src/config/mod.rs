@@ -54,8 +54,6 @@ impl Problems {
 
     /// The mistakes so far: path and message.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(path, message)| (path.as_str(), message.as_str()))
+        self.0.iter().map(|(path, message)| (path.as_str(), message.as_str()))
     }
 }

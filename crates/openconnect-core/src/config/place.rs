@@ -35,20 +35,10 @@ impl Path {
         for part in text.split('.').filter(|part| !part.is_empty()) {
             let (name, mut rest) = part.find('[').map_or((part, ""), |at| part.split_at(at));
             if !name.is_empty() {
-                steps.push(
-                    name.parse()
-                        .map_or_else(|_| Step::Key(name.to_owned()), Step::Index),
-                );
+                steps.push(name.parse().map_or_else(|_| Step::Key(name.to_owned()), Step::Index));
             }
-            while let Some((index, after)) = rest
-                .strip_prefix('[')
-                .and_then(|inner| inner.split_once(']'))
-            {
-                steps.push(
-                    index
-                        .parse()
-                        .map_or_else(|_| Step::Key(index.to_owned()), Step::Index),
-                );
+            while let Some((index, after)) = rest.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+                steps.push(index.parse().map_or_else(|_| Step::Key(index.to_owned()), Step::Index));
                 rest = after;
             }
         }
@@ -103,10 +93,7 @@ impl fmt::Display for Path {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     /// Line and column in the file, both from 1: of the key, and of the value.
-    File {
-        key: (usize, usize),
-        value: (usize, usize),
-    },
+    File { key: (usize, usize), value: (usize, usize) },
     /// An environment variable.
     Environment(String),
     /// A `--set` flag.
@@ -141,10 +128,7 @@ impl Places {
             match self.known.get(&path) {
                 Some(Place::File { key, value }) => {
                     let (line, column) = if spot == Spot::Key { key } else { value };
-                    return format!(
-                        "{}:{line}:{column}",
-                        self.file.as_deref().unwrap_or("configuration")
-                    );
+                    return format!("{}:{line}:{column}", self.file.as_deref().unwrap_or("configuration"));
                 }
                 Some(Place::Environment(name)) => return format!("environment variable {name}"),
                 Some(Place::Flag) => return "--set".to_owned(),
@@ -154,9 +138,7 @@ impl Places {
                 }
             }
         }
-        self.file
-            .clone()
-            .unwrap_or_else(|| "configuration".to_owned())
+        self.file.clone().unwrap_or_else(|| "configuration".to_owned())
     }
 
     /// Forgets what was known at and below `path`: another layer has replaced it.

@@ -50,13 +50,9 @@ fn value(inner: &str, environment: &Environment) -> Result<String, String> {
         return read(path);
     }
     let spec = inner.strip_prefix("env:").unwrap_or(inner);
-    let (name, default) = spec
-        .split_once(":-")
-        .map_or((spec, None), |(name, default)| (name, Some(default)));
+    let (name, default) = spec.split_once(":-").map_or((spec, None), |(name, default)| (name, Some(default)));
     match (
-        environment
-            .get(name)
-            .filter(|value| !value.is_empty() || default.is_none()),
+        environment.get(name).filter(|value| !value.is_empty() || default.is_none()),
         default,
     ) {
         (Some(value), _) => Ok(value.clone()),
@@ -74,17 +70,11 @@ fn read(path: &str) -> Result<String, String> {
         return Err(format!("`${{file:{path}}}` is no regular file"));
     }
     let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(format!(
-            "`${{file:{path}}}` is larger than {} KiB",
-            MAX_FILE / 1024
-        ));
+        return Err(format!("`${{file:{path}}}` is larger than {} KiB", MAX_FILE / 1024));
     }
-    let mut text =
-        String::from_utf8(bytes).map_err(|_| format!("`${{file:{path}}}` is not UTF-8 text"))?;
+    let mut text = String::from_utf8(bytes).map_err(|_| format!("`${{file:{path}}}` is not UTF-8 text"))?;
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -118,26 +108,14 @@ mod tests {
 
     #[test]
     fn says_what_is_missing() {
-        assert!(
-            resolve("${env:NOPE}", &environment())
-                .unwrap_err()
-                .contains("NOPE is not set")
-        );
-        assert!(
-            resolve("${env:NOPE", &environment())
-                .unwrap_err()
-                .contains("closing")
-        );
+        assert!(resolve("${env:NOPE}", &environment()).unwrap_err().contains("NOPE is not set"));
+        assert!(resolve("${env:NOPE", &environment()).unwrap_err().contains("closing"));
         assert!(
             resolve("${file:/does/not/exist}", &environment())
                 .unwrap_err()
                 .contains("/does/not/exist")
         );
-        assert!(
-            resolve("${file:/dev/zero}", &environment())
-                .unwrap_err()
-                .contains("regular")
-        );
+        assert!(resolve("${file:/dev/zero}", &environment()).unwrap_err().contains("regular"));
     }
 
     #[test]
@@ -146,9 +124,6 @@ mod tests {
         let path = dir.path().join("secret");
         std::fs::write(&path, "s3cret\r\n").unwrap();
         let text = format!("${{file:{}}}", path.display());
-        assert_eq!(
-            resolve(&text, &environment()).unwrap().as_deref(),
-            Some("s3cret")
-        );
+        assert_eq!(resolve(&text, &environment()).unwrap().as_deref(), Some("s3cret"));
     }
 }

@@ -54,12 +54,7 @@ impl Rejected {
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let n = self.problems.len();
-        write!(
-            f,
-            "{} has {n} mistake{}",
-            self.origin,
-            if n == 1 { "" } else { "s" }
-        )?;
+        write!(f, "{} has {n} mistake{}", self.origin, if n == 1 { "" } else { "s" })?;
         for problem in &self.problems {
             write!(f, "\n  {problem}")?;
         }
@@ -73,7 +68,6 @@ impl From<Rejected> for Error {
             [only] => only.code,
             _ => "OC0100",
         };
-        Self::config(code, rejected.to_string())
-            .hint("`config example` prints every setting with its explanation")
+        Self::config(code, rejected.to_string()).hint("`config example` prints every setting with its explanation")
     }
 }

@@ -54,10 +54,7 @@ fn mask_userinfo(text: &str) -> String {
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     // The last @: passwords with an unescaped @ exist.
-    match rest[..end]
-        .rfind('@')
-        .map(|at| (rest[..at].split_once(':'), at))
-    {
+    match rest[..end].rfind('@').map(|at| (rest[..at].split_once(':'), at)) {
         Some((Some((user, _)), at)) => format!("{scheme}://{user}:{STARS}{}", &rest[at..]),
         _ => text.to_owned(),
     }
@@ -70,9 +67,7 @@ fn mask_parameter(text: &str, word: &str) -> String {
     let mut from = 0;
     while let Some(found) = lower[from..].find(&needle) {
         let start = from + found + needle.len();
-        let end = text[start..]
-            .find(['&', ';', ' ', '"', '\''])
-            .map_or(text.len(), |at| start + at);
+        let end = text[start..].find(['&', ';', ' ', '"', '\'']).map_or(text.len(), |at| start + at);
         out.push_str(&text[from..start]);
         out.push_str(STARS);
         from = end;
@@ -86,9 +81,7 @@ pub(crate) fn scrub(message: &str, secrets: &[String]) -> String {
     secrets
         .iter()
         .filter(|secret| secret.len() >= 4)
-        .fold(message.to_owned(), |text, secret| {
-            text.replace(secret.as_str(), STARS)
-        })
+        .fold(message.to_owned(), |text, secret| text.replace(secret.as_str(), STARS))
 }
 
 #[cfg(test)]

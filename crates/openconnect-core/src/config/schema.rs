@@ -54,10 +54,7 @@ pub(crate) fn follow<'s>(schema: &'s Value, root: &'s Value) -> Cow<'s, Value> {
         let Some(reference) = current.get("$ref").and_then(Value::as_str) else {
             break;
         };
-        let Some(target) = reference
-            .strip_prefix('#')
-            .and_then(|pointer| root.pointer(pointer))
-        else {
+        let Some(target) = reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) else {
             break;
         };
         let beside = current.as_object().map_or(0, Map::len);
@@ -78,9 +75,7 @@ fn merge(outer: &Value, target: &Value) -> Value {
             ("properties", Some(Value::Object(known)), Value::Object(more)) => {
                 known.extend(more.iter().map(|(k, v)| (k.clone(), v.clone())));
             }
-            ("required", Some(Value::Array(known)), Value::Array(more)) => {
-                known.extend(more.iter().cloned())
-            }
+            ("required", Some(Value::Array(known)), Value::Array(more)) => known.extend(more.iter().cloned()),
             _ => {
                 merged.insert(key.clone(), value.clone());
             }
@@ -100,10 +95,7 @@ pub(crate) fn is_null(schema: &Value) -> bool {
 
 /// The branches of `oneOf` or `anyOf`, without null.
 pub(crate) fn branches(schema: &Value) -> Option<Vec<&Value>> {
-    let list = schema
-        .get("oneOf")
-        .or_else(|| schema.get("anyOf"))?
-        .as_array()?;
+    let list = schema.get("oneOf").or_else(|| schema.get("anyOf"))?.as_array()?;
     Some(list.iter().filter(|branch| !is_null(branch)).collect())
 }
 
@@ -111,10 +103,7 @@ pub(crate) fn branches(schema: &Value) -> Option<Vec<&Value>> {
 pub(crate) fn child<'s>(schema: &'s Value, key: &str, root: &'s Value) -> Option<(String, Value)> {
     let schema = follow(schema, root);
     if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
-        if let Some((name, child)) = properties
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(key))
-        {
+        if let Some((name, child)) = properties.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)) {
             return Some((name.clone(), child.clone()));
         }
     }
@@ -148,17 +137,9 @@ pub(crate) fn accepts_null(schema: &Value, root: &Value) -> bool {
     if !named.is_empty() {
         return named.contains(&"null");
     }
-    match schema
-        .get("oneOf")
-        .or_else(|| schema.get("anyOf"))
-        .and_then(Value::as_array)
-    {
+    match schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array) {
         Some(list) => list.iter().any(|branch| accepts_null(branch, root)),
-        None => {
-            schema.get("const").is_none()
-                && schema.get("enum").is_none()
-                && schema.get("allOf").is_none()
-        }
+        None => schema.get("const").is_none() && schema.get("enum").is_none() && schema.get("allOf").is_none(),
     }
 }
 

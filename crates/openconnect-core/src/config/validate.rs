@@ -16,39 +16,22 @@ pub(crate) fn settings(settings: &Settings, section: Section, problems: &mut Pro
     delivery(settings, section, problems);
     let dead_letter = &settings.dead_letter;
     if dead_letter.topic.is_some() && dead_letter.file.is_some() {
-        problems.add(
-            "dead_letter.file",
-            "`topic` and `file` exclude each other; keep one",
-        );
+        problems.add("dead_letter.file", "`topic` and `file` exclude each other; keep one");
     }
-    if dead_letter
-        .topic
-        .as_deref()
-        .is_some_and(|topic| topic.trim().is_empty())
-    {
+    if dead_letter.topic.as_deref().is_some_and(|topic| topic.trim().is_empty()) {
         problems.add("dead_letter.topic", "is empty");
     }
-    if section == Section::Sink
-        && dead_letter.topic.as_deref() == Some(settings.mesh.topic.as_str())
-    {
+    if section == Section::Sink && dead_letter.topic.as_deref() == Some(settings.mesh.topic.as_str()) {
         problems.add(
             "dead_letter.topic",
             "is the topic that this sink reads: dead letters would come back for ever",
         );
     }
-    zero(
-        "dead_letter.rotate",
-        dead_letter.rotate.map(|size| size.0),
-        problems,
-    );
+    zero("dead_letter.rotate", dead_letter.rotate.map(|size| size.0), problems);
     if settings.state.dir.as_os_str().is_empty() {
         problems.add("state.dir", "is empty; write `.` for the current folder");
     }
-    zero(
-        "state.inbox_max",
-        Some(settings.state.inbox_max.0),
-        problems,
-    );
+    zero("state.inbox_max", Some(settings.state.inbox_max.0), problems);
     limits(settings, problems);
     if let Some(admin) = &settings.admin {
         listen("admin.listen", &admin.listen, problems);
@@ -80,15 +63,8 @@ fn mesh(mesh: &MeshSettings, problems: &mut Problems) {
     if mesh.topic.trim().is_empty() {
         problems.add("mesh.topic", "is empty");
     }
-    if mesh
-        .group
-        .as_deref()
-        .is_some_and(|group| group.trim().is_empty())
-    {
-        problems.add(
-            "mesh.group",
-            "is empty; leave it out to use the instance's name",
-        );
+    if mesh.group.as_deref().is_some_and(|group| group.trim().is_empty()) {
+        problems.add("mesh.group", "is empty; leave it out to use the instance's name");
     }
     zero("mesh.connections", mesh.connections, problems);
     zero("mesh.window", mesh.window, problems);
@@ -114,19 +90,11 @@ fn url(url: &str) -> Option<String> {
         return Some("has an unknown scheme; one of tcp, tcps, grpc, grpcs".to_owned());
     }
     if rest.contains('@') {
-        return Some(
-            "holds a user name; it belongs to `mesh.username` and `mesh.password`".to_owned(),
-        );
+        return Some("holds a user name; it belongs to `mesh.username` and `mesh.password`".to_owned());
     }
     for server in rest.trim_end_matches('/').split(',') {
-        let port = server
-            .trim()
-            .rsplit_once(':')
-            .filter(|(host, _)| !host.is_empty());
-        if port
-            .and_then(|(_, port)| port.parse::<u16>().ok())
-            .is_none_or(|port| port == 0)
-        {
+        let port = server.trim().rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
             return Some(format!("`{server}` is not host:port"));
         }
     }
@@ -137,35 +105,16 @@ fn delivery(settings: &Settings, section: Section, problems: &mut Problems) {
     let delivery = &settings.delivery;
     zero("delivery.in_flight", delivery.in_flight, problems);
     zero("delivery.rate_limit", delivery.rate_limit, problems);
-    zero(
-        "delivery.batch.max_events",
-        delivery.batch.max_events,
-        problems,
-    );
-    zero(
-        "delivery.batch.max_bytes",
-        delivery.batch.max_bytes.map(|size| size.0),
-        problems,
-    );
-    zero(
-        "delivery.retry.max_attempts",
-        delivery.retry.max_attempts,
-        problems,
-    );
-    zero(
-        "delivery.circuit.window",
-        Some(delivery.circuit.window),
-        problems,
-    );
+    zero("delivery.batch.max_events", delivery.batch.max_events, problems);
+    zero("delivery.batch.max_bytes", delivery.batch.max_bytes.map(|size| size.0), problems);
+    zero("delivery.retry.max_attempts", delivery.retry.max_attempts, problems);
+    zero("delivery.circuit.window", Some(delivery.circuit.window), problems);
     let retry = &delivery.retry;
     if retry.initial.0.is_zero() {
         problems.add("delivery.retry.initial", "must be more than 0");
     }
     if retry.max.0 < retry.initial.0 {
-        problems.add(
-            "delivery.retry.max",
-            "is less than `delivery.retry.initial`",
-        );
+        problems.add("delivery.retry.max", "is less than `delivery.retry.initial`");
     }
     if delivery.circuit.dead_letters > delivery.circuit.window {
         problems.add(
@@ -177,9 +126,7 @@ fn delivery(settings: &Settings, section: Section, problems: &mut Problems) {
         for (path, set) in [
             (
                 "delivery.batch",
-                delivery.batch.max_events.is_some()
-                    || delivery.batch.max_bytes.is_some()
-                    || delivery.batch.max_age.is_some(),
+                delivery.batch.max_events.is_some() || delivery.batch.max_bytes.is_some() || delivery.batch.max_age.is_some(),
             ),
             ("delivery.in_flight", delivery.in_flight.is_some()),
             ("delivery.rate_limit", delivery.rate_limit.is_some()),
@@ -193,11 +140,7 @@ fn delivery(settings: &Settings, section: Section, problems: &mut Problems) {
 
 fn limits(settings: &Settings, problems: &mut Problems) {
     let limits = &settings.limits;
-    zero(
-        "limits.max_event_bytes",
-        Some(limits.max_event_bytes.0),
-        problems,
-    );
+    zero("limits.max_event_bytes", Some(limits.max_event_bytes.0), problems);
     if limits
         .memory
         .is_some_and(|memory| memory.0 < limits.max_event_bytes.0.saturating_mul(2))

@@ -42,10 +42,7 @@ pub(crate) fn parse(text: &str) -> Result<Document, SyntaxError> {
         if let Event::DocumentStart(_) = event {
             documents += 1;
             if documents > 1 {
-                return Err(error(
-                    &span.start,
-                    "a second document starts here; one file has one document",
-                ));
+                return Err(error(&span.start, "a second document starts here; one file has one document"));
             }
         }
         reader.event(event, &span.start)?;
@@ -94,13 +91,8 @@ impl Reader {
                 if self.expects_key() {
                     return self.key(text.into_owned(), at);
                 }
-                let as_text =
-                    style != ScalarStyle::Plain || tag.is_some_and(|tag| tag.suffix == "str");
-                let value = if as_text {
-                    Value::String(text.into_owned())
-                } else {
-                    plain(&text)
-                };
+                let as_text = style != ScalarStyle::Plain || tag.is_some_and(|tag| tag.suffix == "str");
+                let value = if as_text { Value::String(text.into_owned()) } else { plain(&text) };
                 self.begin(at)?;
                 self.finish(value, anchor);
             }
@@ -120,10 +112,7 @@ impl Reader {
                     return Err(error(at, "a key must be a plain text"));
                 }
                 if self.open.len() >= MAX_DEPTH {
-                    return Err(error(
-                        at,
-                        format!("nested more than {MAX_DEPTH} levels deep"),
-                    ));
+                    return Err(error(at, format!("nested more than {MAX_DEPTH} levels deep")));
                 }
                 self.begin(at)?;
                 self.open.push(match event {
@@ -132,10 +121,7 @@ impl Reader {
                         key: None,
                         anchor,
                     },
-                    _ => Open::List {
-                        items: Vec::new(),
-                        anchor,
-                    },
+                    _ => Open::List { items: Vec::new(), anchor },
                 });
             }
             Event::MappingEnd | Event::SequenceEnd => match self.open.pop() {
@@ -143,11 +129,7 @@ impl Reader {
                 Some(Open::List { items, anchor }) => self.finish(Value::Array(items), anchor),
                 None => return Err(error(at, "a collection ends that never started")),
             },
-            Event::Nothing
-            | Event::StreamStart
-            | Event::StreamEnd
-            | Event::DocumentStart(_)
-            | Event::DocumentEnd => {}
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {}
         }
         Ok(())
     }
@@ -182,8 +164,7 @@ impl Reader {
         let value = position(at);
         let key = match self.open.last() {
             Some(Open::Map {
-                key: Some((name, key)),
-                ..
+                key: Some((name, key)), ..
             }) => {
                 self.path = self.path.key(name);
                 *key
@@ -194,9 +175,7 @@ impl Reader {
             }
             _ => value,
         };
-        self.document
-            .places
-            .push((self.path.clone(), Place::File { key, value }));
+        self.document.places.push((self.path.clone(), Place::File { key, value }));
         Ok(())
     }
 
@@ -234,17 +213,11 @@ pub(crate) fn plain(text: &str) -> Value {
         "false" | "False" | "FALSE" => return Value::Bool(false),
         _ => {}
     }
-    let based = |prefix, radix| {
-        text.strip_prefix(prefix)
-            .and_then(|digits| u64::from_str_radix(digits, radix).ok())
-    };
+    let based = |prefix, radix| text.strip_prefix(prefix).and_then(|digits| u64::from_str_radix(digits, radix).ok());
     if let Some(n) = based("0x", 16).or_else(|| based("0o", 8)) {
         return n.into();
     }
-    let numeric = text.bytes().any(|b| b.is_ascii_digit())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
+    let numeric = text.bytes().any(|b| b.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
     if numeric {
         if let Ok(n) = text.parse::<i64>() {
             return n.into();
@@ -252,11 +225,7 @@ pub(crate) fn plain(text: &str) -> Value {
         if let Ok(n) = text.parse::<u64>() {
             return n.into();
         }
-        if let Some(n) = text
-            .parse::<f64>()
-            .ok()
-            .and_then(serde_json::Number::from_f64)
-        {
+        if let Some(n) = text.parse::<f64>().ok().and_then(serde_json::Number::from_f64) {
             return Value::Number(n);
         }
     }
@@ -272,19 +241,8 @@ mod tests {
     #[test]
     fn reads_values_and_their_places() {
         let document = parse("a: 1\nb:\n  - x\n  - {c: \"2\", d: ~}\n").unwrap();
-        assert_eq!(
-            document.value,
-            json!({"a": 1, "b": ["x", {"c": "2", "d": null}]})
-        );
-        let place = |path: &str| {
-            document
-                .places
-                .iter()
-                .find(|(p, _)| p.to_string() == path)
-                .unwrap()
-                .1
-                .clone()
-        };
+        assert_eq!(document.value, json!({"a": 1, "b": ["x", {"c": "2", "d": null}]}));
+        let place = |path: &str| document.places.iter().find(|(p, _)| p.to_string() == path).unwrap().1.clone();
         assert_eq!(
             place("a"),
             Place::File {
@@ -303,10 +261,7 @@ mod tests {
 
     #[test]
     fn an_alias_repeats_its_anchor() {
-        assert_eq!(
-            parse("a: &x {k: 1}\nb: *x\n").unwrap().value,
-            json!({"a": {"k": 1}, "b": {"k": 1}})
-        );
+        assert_eq!(parse("a: &x {k: 1}\nb: *x\n").unwrap().value, json!({"a": {"k": 1}, "b": {"k": 1}}));
     }
 
     #[test]
@@ -321,12 +276,7 @@ mod tests {
 
     #[test]
     fn depth_is_bounded() {
-        assert!(
-            parse(&"[".repeat(100_000))
-                .unwrap_err()
-                .message
-                .contains("nested")
-        );
+        assert!(parse(&"[".repeat(100_000)).unwrap_err().message.contains("nested"));
     }
 
     #[test]

@@ -1,0 +1,231 @@
+//! The command line of a sink and of a source, run as binaries (the crate's examples).
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+const CANARY: &str = "canary-77aa-s3cret";
+
+/// The folder of the examples, built from the current sources.
+fn examples() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let built = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--offline",
+                "--examples",
+                "--manifest-path",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+            ])
+            .status()
+            .unwrap();
+        assert!(built.success());
+        let exe = std::env::current_exe().unwrap();
+        exe.parent().unwrap().parent().unwrap().join("examples")
+    })
+}
+
+struct Instance {
+    dir: tempfile::TempDir,
+    binary: &'static str,
+}
+
+impl Instance {
+    fn sink(text: &str) -> Self {
+        Self::new("print_sink", text)
+    }
+
+    fn source(text: &str) -> Self {
+        Self::new("tick_source", text)
+    }
+
+    fn new(binary: &'static str, text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("c.yaml"), text).unwrap();
+        Self { dir, binary }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(examples().join(self.binary));
+        command
+            .current_dir(self.dir.path())
+            .args(arguments)
+            .env("OPENCONNECT_CONFIG", "c.yaml")
+            .env("CANARY", CANARY)
+            .env_remove("RUST_LOG");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        Ended::from(self.command(arguments).output().unwrap())
+    }
+}
+
+#[derive(Debug)]
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Ended {
+    #[track_caller]
+    fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.out
+    }
+
+    fn json(self) -> Value {
+        serde_json::from_str(&self.out).unwrap()
+    }
+}
+
+// Nothing listens on port 1.
+const SINK: &str = "name: orders\nmesh: {url: 'tcp://127.0.0.1:1', topic: t, request_timeout: 500ms}\nsink: {prefix: '> '}\n";
+const SOURCE: &str = "name: ticks\nmesh: {url: 'tcp://127.0.0.1:1', topic: t, request_timeout: 500ms}\nsource: {interval: 10ms}\n";
+
+#[test]
+fn help_names_the_commands_and_the_exit_codes() {
+    let sink = Instance::sink(SINK);
+    let help = sink.run(&["--help"]).ok();
+    for word in [
+        "run",
+        "check",
+        "config",
+        "offsets",
+        "dead-letters",
+        "completions",
+        "69",
+        "70",
+        "78",
+        "print-sink",
+    ] {
+        assert!(help.contains(word), "{word}\n{help}");
+    }
+    assert_eq!(
+        sink.run(&["--version"]).ok(),
+        format!("openconnect-print-sink {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    assert!(sink.run(&["completions", "bash"]).ok().contains("openconnect-print-sink"));
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_78() {
+    let sink = Instance::sink(SINK);
+    for arguments in [
+        &["runn"][..],
+        &[],
+        &["run", "--nope"],
+        &["--set", "nope", "config", "show"],
+        &["offsets", "reset"],
+    ] {
+        let ended = sink.run(arguments);
+        assert_eq!(ended.code, 78, "{arguments:?} {ended:?}");
+        assert!(!ended.err.is_empty());
+    }
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_78_and_names_every_mistake() {
+    let sink = Instance::sink("name: orders\nmesh: {url: 'tcp://h:1', topik: t}\nsink: {prefx: a, key: 5}\n");
+    for command in [&["run"][..], &["check"], &["config", "show"], &["offsets", "show"]] {
+        let ended = Instance::sink(SINK).run(&[command, &["--set", "sink.prefx=1"]].concat());
+        assert!(ended.code == 78, "{command:?} {ended:?}");
+    }
+    let ended = sink.run(&["check"]);
+    assert_eq!(ended.code, 78);
+    for word in [
+        "c.yaml:2:26 mesh.topik",
+        "c.yaml:3:8 sink.prefx: unknown key; did you mean `prefix`?",
+        "sink.key: expected a text",
+        "what to do",
+    ] {
+        assert!(ended.err.contains(word), "{word}\n{}", ended.err);
+    }
+    let json = sink.run(&["check", "--output", "json"]).json();
+    assert_eq!(json["problems"].as_array().unwrap().len(), 3, "{json}");
+    assert_eq!(json["ok"], false);
+}
+
+#[test]
+fn the_example_is_a_configuration() {
+    for instance in [Instance::sink(""), Instance::source("")] {
+        let example = instance.run(&["config", "example"]).ok();
+        std::fs::write(instance.dir.path().join("c.yaml"), &example).unwrap();
+        instance.run(&["config", "show"]).ok();
+        let schema: Value = serde_json::from_str(&instance.run(&["config", "schema"]).ok()).unwrap();
+        assert_eq!(schema["additionalProperties"], false);
+    }
+}
+
+#[test]
+fn offsets_are_shown_set_and_reset() {
+    let source = Instance::source(SOURCE);
+    assert!(source.run(&["offsets", "show"]).ok().contains("no offsets"));
+    assert!(!source.dir.path().join("state").exists(), "looking makes no state");
+    source.run(&["offsets", "set", "ticks", "41"]).ok();
+    source.run(&["offsets", "set", "other", r#"{"a": 1}"#]).ok();
+    let shown = source.run(&["offsets", "show", "--output", "json"]).json();
+    assert_eq!(shown["offsets"], serde_json::json!({"ticks": 41, "other": {"a": 1}}));
+    assert_eq!(source.run(&["offsets", "set", "ticks", "{"]).code, 78);
+    assert_eq!(source.run(&["offsets", "reset", "tick"]).code, 78);
+    source.run(&["offsets", "reset", "ticks"]).ok();
+    assert_eq!(source.run(&["offsets", "show"]).ok(), "other  {\"a\":1}\n");
+    source.run(&["offsets", "reset", "--all"]).ok();
+    assert_eq!(
+        source.run(&["offsets", "show", "--output", "json"]).json()["offsets"],
+        serde_json::json!({})
+    );
+    assert_eq!(Instance::sink(SINK).run(&["offsets", "show"]).code, 78);
+}
+
+#[test]
+fn no_output_shows_a_secret() {
+    let sink = Instance::sink(
+        "name: orders\nmesh: {url: 'tcp://127.0.0.1:1', topic: t, request_timeout: 300ms, username: u, password: '${env:CANARY}'}\nsink: {key: '${env:CANARY}'}\n",
+    );
+    let wrong = format!("mesh.password=[{CANARY}]");
+    for arguments in [
+        &["config", "show"][..],
+        &["config", "show", "--output", "json"],
+        &["config", "schema"],
+        &["check"],
+        &["check", "--connect", "--log-level", "trace"],
+        &["check", "--set", "mesh.window=${env:CANARY}"],
+        &["check", "--set", &wrong],
+        &["check", "--set", CANARY],
+        &["offsets", "show"],
+        &["dead-letters", "list"],
+    ] {
+        let ended = sink.run(arguments);
+        assert!(
+            !ended.out.contains(CANARY) && !ended.err.contains(CANARY),
+            "{arguments:?} {ended:?}"
+        );
+        assert!(!ended.err.contains("panicked"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_taken_admin_port_ends_with_69() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("admin.listen={}", taken.local_addr().unwrap());
+    let ended = Instance::sink(SINK).run(&["run", "--set", &listen]);
+    assert_eq!(ended.code, 69, "{ended:?}");
+    assert!(ended.err.contains("OC0501"), "{ended:?}");
+}
