@@ -27,14 +27,19 @@ pub(crate) struct Permit(#[allow(dead_code, reason = "held for its Drop")] Owned
 impl Budget {
     /// A budget out of `limits.memory`, or of half of the cgroup's limit when that is less than the default.
     pub(crate) fn new(limits: &Limits) -> Self {
-        let memory = limits.memory.map_or_else(|| DEFAULT_MEMORY.min(cgroup_limit().unwrap_or(u64::MAX) / 2), |size| size.0);
+        let memory = limits
+            .memory
+            .map_or_else(|| DEFAULT_MEMORY.min(cgroup_limit().unwrap_or(u64::MAX) / 2), |size| size.0);
         Self::with_bytes(usize::try_from(memory / SHARE).unwrap_or(usize::MAX))
     }
 
     /// A budget of so many bytes.
     pub(crate) fn with_bytes(total: usize) -> Self {
         let total = total.clamp(1 << 20, u32::MAX as usize);
-        Self { bytes: Arc::new(Semaphore::new(total)), total }
+        Self {
+            bytes: Arc::new(Semaphore::new(total)),
+            total,
+        }
     }
 
     fn cost(&self, bytes: usize) -> u32 {

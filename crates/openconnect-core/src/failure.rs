@@ -40,11 +40,7 @@ impl Failure {
     }
 
     /// A failure that is worth another try after the time that the target named.
-    pub fn retry_after(
-        after: Duration,
-        code: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
+    pub fn retry_after(after: Duration, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(FailureKind::Retryable { after: Some(after) }, code, message)
     }
 
@@ -73,9 +69,6 @@ impl Failure {
 
     /// Is another try of the same event worth it?
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self.kind,
-            FailureKind::Retryable { .. } | FailureKind::Throttled { .. }
-        )
+        matches!(self.kind, FailureKind::Retryable { .. } | FailureKind::Throttled { .. })
     }
 }

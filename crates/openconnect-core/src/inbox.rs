@@ -115,14 +115,23 @@ impl Inbox {
     /// Opens or makes `inbox/` in the instance's folder; a torn tail (never acknowledged) is cut off.
     pub(crate) fn open(state: &Path, max_bytes: u64) -> Result<(Self, Entries)> {
         let dir = state.join("inbox");
-        let (journal, recovery) =
-            Journal::open(&dir, JournalOptions { segment_bytes: SEGMENT_BYTES, fsync: true }).map_err(|e| unusable(&dir, &e))?;
+        let (journal, recovery) = Journal::open(
+            &dir,
+            JournalOptions {
+                segment_bytes: SEGMENT_BYTES,
+                fsync: true,
+            },
+        )
+        .map_err(|e| unusable(&dir, &e))?;
         if recovery.truncated_bytes > 0 {
             tracing::warn!(bytes = recovery.truncated_bytes, "cut an unfinished entry off the end of the inbox");
         }
         let file = dir.join("checkpoint.json");
         let checkpoint = read_checkpoint(&file)?;
-        let prefix = checkpoint.prefix.max(journal.first_index().saturating_sub(1)).min(journal.next_index() - 1);
+        let prefix = checkpoint
+            .prefix
+            .max(journal.first_index().saturating_sub(1))
+            .min(journal.next_index() - 1);
         let done: BTreeSet<u64> = checkpoint.done.iter().flat_map(|(a, b)| *a..=*b).filter(|i| *i > prefix).collect();
         let shared = Arc::new(Shared::default());
         shared.next.store(journal.next_index(), Ordering::Release);
@@ -133,10 +142,29 @@ impl Inbox {
         let reader = journal.reader(prefix + 1);
         let skip = done.clone();
         spawn("inbox-reader", move || read_entries(reader, &skip, &woken, &chunks))?;
-        let writer = Writer { journal, file, shared: Arc::clone(&shared), wake, handle: Handle::current() };
+        let writer = Writer {
+            journal,
+            file,
+            shared: Arc::clone(&shared),
+            wake,
+            handle: Handle::current(),
+        };
         let writer = spawn("inbox-writer", move || writer.run(queue))?;
-        let appender = Appender { commands, shared, max_bytes };
-        Ok((Self { appender, prefix, done, dirty: false, writer: Some(writer) }, Entries(entries)))
+        let appender = Appender {
+            commands,
+            shared,
+            max_bytes,
+        };
+        Ok((
+            Self {
+                appender,
+                prefix,
+                done,
+                dirty: false,
+                writer: Some(writer),
+            },
+            Entries(entries),
+        ))
     }
 
     pub(crate) fn appender(&self) -> Appender {
@@ -174,7 +202,11 @@ impl Inbox {
                 _ => done.push((index, index)),
             }
         }
-        let _ = self.appender.commands.send(Command::Checkpoint(Checkpoint { prefix: self.prefix, done })).await;
+        let _ = self
+            .appender
+            .commands
+            .send(Command::Checkpoint(Checkpoint { prefix: self.prefix, done }))
+            .await;
     }
 
     /// Writes the last checkpoint and waits until everything queued is on disk. Drop every [`Appender`] before.

@@ -22,7 +22,10 @@ impl OffsetStore {
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join("offsets.redb");
         let file = path.display().to_string();
-        let database = Database::builder().set_cache_size(CACHE).create(&path).map_err(|e| unusable(&file, e))?;
+        let database = Database::builder()
+            .set_cache_size(CACHE)
+            .create(&path)
+            .map_err(|e| unusable(&file, e))?;
         Ok(Self { database, file })
     }
 
@@ -97,7 +100,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = OffsetStore::open(dir.path()).unwrap();
         assert!(store.all().unwrap().is_empty());
-        store.commit(&[("a", json!({"lsn": 18446744073709551615u64})), ("b", json!(2))]).unwrap();
+        store
+            .commit(&[("a", json!({"lsn": 18446744073709551615u64})), ("b", json!(2))])
+            .unwrap();
         drop(store);
         let store = OffsetStore::open(dir.path()).unwrap();
         assert_eq!(store.all().unwrap()["a"], json!({"lsn": 18446744073709551615u64}));

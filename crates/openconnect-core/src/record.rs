@@ -33,10 +33,7 @@ impl fmt::Display for Partition {
 }
 
 /// Where to resume in one partition. Stored as JSON.
-pub trait Position:
-    Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static
-{
-}
+pub trait Position: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static {}
 impl<T: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static> Position for T {}
 
 /// How an event ended. Only the first three move anything forward.

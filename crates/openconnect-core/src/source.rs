@@ -48,10 +48,7 @@ pub trait Source: Send + Sized + 'static {
     type Position: Position;
 
     /// Connects. Called once, before the first `poll`.
-    fn open(
-        config: Self::Config,
-        cx: SourceContext<Self::Position>,
-    ) -> impl Future<Output = Result<Self>> + Send;
+    fn open(config: Self::Config, cx: SourceContext<Self::Position>) -> impl Future<Output = Result<Self>> + Send;
 
     /// Can the system be reached? Used by `check --connect`, after `open`.
     fn check(&self) -> impl Future<Output = Result<()>> + Send {
@@ -63,11 +60,7 @@ pub trait Source: Send + Sized + 'static {
 
     /// Everything up to `position` in `partition` is resolved and the offset is durable. Upstream acknowledgements and
     /// deletes happen here only.
-    fn commit(
-        &mut self,
-        partition: &Partition,
-        position: &Self::Position,
-    ) -> impl Future<Output = Result<()>> + Send {
+    fn commit(&mut self, partition: &Partition, position: &Self::Position) -> impl Future<Output = Result<()>> + Send {
         let _ = (partition, position);
         async { Ok(()) }
     }

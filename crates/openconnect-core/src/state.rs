@@ -57,13 +57,25 @@ fn unusable(path: &Path, error: &std::io::Error) -> Error {
 
 fn lock(path: &Path, connector: &str) -> Result<File> {
     let file = path.join("lock");
-    let mut lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&file).map_err(|e| unusable(path, &e))?;
+    let mut lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&file)
+        .map_err(|e| unusable(path, &e))?;
     if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut holder = String::new();
         let _ = Read::by_ref(&mut lock).take(256).read_to_string(&mut holder);
-        let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
-        return Err(Error::unavailable("OC0202", format!("the state folder {} is in use by {holder}", path.display()))
-            .hint("Stop that process, or give this instance a name of its own (name:)."));
+        let holder = if holder.trim().is_empty() {
+            "another process"
+        } else {
+            holder.trim()
+        };
+        return Err(
+            Error::unavailable("OC0202", format!("the state folder {} is in use by {holder}", path.display()))
+                .hint("Stop that process, or give this instance a name of its own (name:)."),
+        );
     }
     let write = |lock: &mut File| -> std::io::Result<()> {
         lock.set_len(0)?;
@@ -76,20 +88,29 @@ fn lock(path: &Path, connector: &str) -> Result<File> {
 
 fn check_instance(path: &Path, connector: &str, name: &str) -> Result<()> {
     let file = path.join("instance.json");
-    let mine = Instance { connector: connector.to_owned(), name: name.to_owned(), format: FORMAT };
+    let mine = Instance {
+        connector: connector.to_owned(),
+        name: name.to_owned(),
+        format: FORMAT,
+    };
     let bytes = match fs::read(&file) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == ErrorKind::NotFound => return write_atomically(&file, &serde_json::to_vec_pretty(&mine).unwrap_or_default()),
         Err(e) => return Err(unusable(path, &e)),
     };
     let found: Instance = serde_json::from_slice(&bytes).map_err(|e| {
-        Error::unavailable("OC0203", format!("{} is corrupt: {e}", file.display()))
-            .hint("Restore the folder from a copy, or move it away to start without state (events may then be delivered again or be missing).")
+        Error::unavailable("OC0203", format!("{} is corrupt: {e}", file.display())).hint(
+            "Restore the folder from a copy, or move it away to start without state (events may then be delivered again or be missing).",
+        )
     })?;
     if found.format > FORMAT {
         return Err(Error::unavailable(
             "OC0204",
-            format!("the state folder {} has format {}, this binary knows {FORMAT}", path.display(), found.format),
+            format!(
+                "the state folder {} has format {}, this binary knows {FORMAT}",
+                path.display(),
+                found.format
+            ),
         )
         .hint("Use the newer binary that wrote it."));
     }

@@ -24,9 +24,7 @@ pub fn is_valid_extension(name: &str) -> bool {
 pub fn is_acceptable(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 64
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
         && name != "data"
         && !CORE.contains(&name)
 }
@@ -86,9 +84,7 @@ const MESH: [&str; 48] = [
 
 /// Belongs this extension to the mesh rather than to the event?
 pub fn is_mesh(name: &str) -> bool {
-    MESH.contains(&name)
-        || matches!(name, "uniqueid" | "username" | "tag" | "url" | "reqip")
-        || is_envelope(name)
+    MESH.contains(&name) || matches!(name, "uniqueid" | "username" | "tag" | "url" | "reqip") || is_envelope(name)
 }
 
 /// The event's own subject, where the wire's subject is the topic.

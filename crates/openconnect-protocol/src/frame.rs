@@ -109,20 +109,14 @@ pub struct Header {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desc: Option<String>,
     /// Correlates an answer with its request. Empty when absent on the wire.
-    #[serde(
-        default,
-        deserialize_with = "nullable",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub seq: String,
     /// Protocol properties.
     #[serde(default, deserialize_with = "nullable")]
     pub properties: BTreeMap<String, serde_json::Value>,
 }
 
-fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    deserializer: D,
-) -> Result<T, D::Error> {
+fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
@@ -139,12 +133,7 @@ impl Header {
     }
 
     /// An answer: this code and text.
-    pub fn answer(
-        cmd: Command,
-        seq: impl Into<String>,
-        code: i32,
-        desc: impl Into<String>,
-    ) -> Self {
+    pub fn answer(cmd: Command, seq: impl Into<String>, code: i32, desc: impl Into<String>) -> Self {
         Self {
             cmd,
             code,
@@ -156,8 +145,7 @@ impl Header {
 
     /// Adds a text property.
     pub fn with_property(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.properties
-            .insert(name.into(), serde_json::Value::String(value.into()));
+        self.properties.insert(name.into(), serde_json::Value::String(value.into()));
         self
     }
 
@@ -191,12 +179,8 @@ impl RawFrame {
         if self.header.is_empty() {
             return Err(FrameError::Header("the frame has no header".into()));
         }
-        let header =
-            serde_json::from_slice(&self.header).map_err(|e| FrameError::Header(e.to_string()))?;
-        Ok(Frame {
-            header,
-            body: self.body,
-        })
+        let header = serde_json::from_slice(&self.header).map_err(|e| FrameError::Header(e.to_string()))?;
+        Ok(Frame { header, body: self.body })
     }
 }
 
@@ -276,10 +260,7 @@ impl FrameCodec {
         let mut frame = src.split_to(size).freeze();
         frame.advance(PREFIX);
         let header = frame.split_to(header);
-        Ok(Some(RawFrame {
-            header,
-            body: frame,
-        }))
+        Ok(Some(RawFrame { header, body: frame }))
     }
 }
 
@@ -331,8 +312,7 @@ pub fn encode_raw(header: &[u8], body: &[u8], dst: &mut BytesMut) -> Result<(), 
         size: package + 8,
         limit: i32::MAX as usize,
     };
-    let (Ok(length), Ok(header_length)) = (i32::try_from(package), i32::try_from(header.len()))
-    else {
+    let (Ok(length), Ok(header_length)) = (i32::try_from(package), i32::try_from(header.len())) else {
         return Err(too_large());
     };
     dst.reserve(package + 8);
@@ -357,39 +337,25 @@ mod tests {
         assert_eq!(out.len(), 92);
         assert_eq!(&out[..21], b"EventMesh0000\0\0\0\x54\0\0\0\x47");
         let mut again = BytesMut::new();
-        encode(
-            &Header::new(Command::HeartbeatRequest, "0123456789"),
-            b"",
-            &mut again,
-        )
-        .unwrap();
+        encode(&Header::new(Command::HeartbeatRequest, "0123456789"), b"", &mut again).unwrap();
         assert_eq!(out, again);
     }
 
     #[test]
     fn garbage_is_refused_at_its_first_byte() {
         let mut src = BytesMut::from(&b"GET"[..]);
-        assert!(matches!(
-            FrameCodec::new(1000).decode(&mut src),
-            Err(FrameError::Magic)
-        ));
+        assert!(matches!(FrameCodec::new(1000).decode(&mut src), Err(FrameError::Magic)));
     }
 
     #[test]
     fn a_header_longer_than_its_package_is_refused() {
         let mut src = BytesMut::from(&b"EventMesh0000\0\0\0\x20\0\0\0\x47"[..]);
-        assert!(matches!(
-            FrameCodec::new(1000).decode(&mut src),
-            Err(FrameError::Lengths { .. })
-        ));
+        assert!(matches!(FrameCodec::new(1000).decode(&mut src), Err(FrameError::Lengths { .. })));
     }
 
     #[test]
     fn a_frame_over_the_limit_is_refused_before_it_is_read() {
         let mut src = BytesMut::from(&b"EventMesh0000\x7f\0\0\0\0\0\0\x47"[..]);
-        assert!(matches!(
-            FrameCodec::new(1000).decode(&mut src),
-            Err(FrameError::TooLarge { .. })
-        ));
+        assert!(matches!(FrameCodec::new(1000).decode(&mut src), Err(FrameError::TooLarge { .. })));
     }
 }

@@ -14,13 +14,7 @@ use crate::wire::Envelope;
 use crate::{EventError, json, payload};
 
 /// The generated messages, clients and servers.
-#[allow(
-    missing_docs,
-    clippy::all,
-    clippy::pedantic,
-    unreachable_pub,
-    nonstandard_style
-)]
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, nonstandard_style)]
 pub mod pb {
     tonic::include_proto!("org.apache.eventmesh.cloudevents.v1");
 }
@@ -109,10 +103,9 @@ pub fn set_attr(event: &mut pb::CloudEvent, name: &str, value: impl Into<String>
 
 /// Sets an attribute of any kind.
 pub fn put(event: &mut pb::CloudEvent, name: &str, attr: Attr) {
-    event.attributes.insert(
-        name.to_owned(),
-        CloudEventAttributeValue { attr: Some(attr) },
-    );
+    event
+        .attributes
+        .insert(name.to_owned(), CloudEventAttributeValue { attr: Some(attr) });
 }
 
 /// The event for `topic`, without control attributes: the client adds its own.
@@ -139,20 +132,12 @@ pub fn from_event(event: &Event, topic: &str) -> pb::CloudEvent {
         put(&mut out, keys::TIME, Attr::CeTimestamp(time));
     }
     for (name, value) in event.iter_extensions() {
-        let taken = attributes::is_mesh(name)
-            || name
-                .strip_prefix(ESCAPE)
-                .is_some_and(|rest| !rest.is_empty());
-        let name = if taken {
-            format!("{ESCAPE}{name}")
-        } else {
-            name.to_owned()
-        };
+        let taken = attributes::is_mesh(name) || name.strip_prefix(ESCAPE).is_some_and(|rest| !rest.is_empty());
+        let name = if taken { format!("{ESCAPE}{name}") } else { name.to_owned() };
         let attr = match value {
             ExtensionValue::String(text) => Attr::CeString(text.clone()),
             ExtensionValue::Boolean(value) => Attr::CeBoolean(*value),
-            ExtensionValue::Integer(value) => i32::try_from(*value)
-                .map_or_else(|_| Attr::CeString(value.to_string()), Attr::CeInteger),
+            ExtensionValue::Integer(value) => i32::try_from(*value).map_or_else(|_| Attr::CeString(value.to_string()), Attr::CeInteger),
         };
         put(&mut out, &name, attr);
     }
@@ -163,50 +148,21 @@ pub fn from_event(event: &Event, topic: &str) -> pb::CloudEvent {
 fn put_data(event: &Event, out: &mut pb::CloudEvent) {
     let content_type = event.datacontenttype();
     let bytes = payload::bytes(event);
-    let textual = content_type.is_some()
-        && (payload::is_json(content_type) || payload::is_text(content_type));
+    let textual = content_type.is_some() && (payload::is_json(content_type) || payload::is_text(content_type));
     let (data, wire_type, encoding) = match (bytes, content_type) {
-        (None, _) => (
-            PbData::TextData("null".into()),
-            "application/json",
-            Some("none"),
-        ),
-        (Some(bytes), _) if bytes.is_empty() => (
-            PbData::TextData("null".into()),
-            "application/json",
-            Some("empty"),
-        ),
-        (Some(bytes), content_type) => {
-            match (String::from_utf8(bytes.into_owned()), content_type) {
-                (Ok(text), Some(content_type)) if textual => {
-                    (PbData::TextData(text), content_type, None)
-                }
-                (Ok(text), None) if payload::valid_json(&text) => {
-                    (PbData::TextData(text), "application/json", Some("data"))
-                }
-                (Ok(text), None) => (
-                    PbData::BinaryData(text.into_bytes()),
-                    "application/octet-stream",
-                    Some("data"),
-                ),
-                (Err(error), _) if textual || content_type.is_none() => (
-                    PbData::BinaryData(error.into_bytes()),
-                    "application/octet-stream",
-                    Some("data"),
-                ),
-                (Ok(text), Some(content_type)) => {
-                    (PbData::BinaryData(text.into_bytes()), content_type, None)
-                }
-                (Err(error), Some(content_type)) => {
-                    (PbData::BinaryData(error.into_bytes()), content_type, None)
-                }
-                (Err(error), None) => (
-                    PbData::BinaryData(error.into_bytes()),
-                    "application/octet-stream",
-                    Some("data"),
-                ),
+        (None, _) => (PbData::TextData("null".into()), "application/json", Some("none")),
+        (Some(bytes), _) if bytes.is_empty() => (PbData::TextData("null".into()), "application/json", Some("empty")),
+        (Some(bytes), content_type) => match (String::from_utf8(bytes.into_owned()), content_type) {
+            (Ok(text), Some(content_type)) if textual => (PbData::TextData(text), content_type, None),
+            (Ok(text), None) if payload::valid_json(&text) => (PbData::TextData(text), "application/json", Some("data")),
+            (Ok(text), None) => (PbData::BinaryData(text.into_bytes()), "application/octet-stream", Some("data")),
+            (Err(error), _) if textual || content_type.is_none() => {
+                (PbData::BinaryData(error.into_bytes()), "application/octet-stream", Some("data"))
             }
-        }
+            (Ok(text), Some(content_type)) => (PbData::BinaryData(text.into_bytes()), content_type, None),
+            (Err(error), Some(content_type)) => (PbData::BinaryData(error.into_bytes()), content_type, None),
+            (Err(error), None) => (PbData::BinaryData(error.into_bytes()), "application/octet-stream", Some("data")),
+        },
     };
     set_attr(out, keys::DATA_CONTENT_TYPE, wire_type);
     if let Some(encoding) = encoding {
@@ -277,9 +233,7 @@ pub fn to_event(message: pb::CloudEvent) -> Result<Event, EventError> {
             _ => {}
         }
     }
-    let mut event = builder
-        .build()
-        .map_err(|e| EventError::invalid("event", e))?;
+    let mut event = builder.build().map_err(|e| EventError::invalid("event", e))?;
     let schema = schema
         .map(|s| Url::parse(&s).map_err(|e| EventError::invalid("dataschema", e)))
         .transpose()?;
@@ -299,17 +253,9 @@ fn extension_of(attr: Attr) -> ExtensionValue {
     match attr {
         Attr::CeBoolean(value) => ExtensionValue::Boolean(value),
         Attr::CeInteger(value) => ExtensionValue::Integer(value.into()),
-        Attr::CeString(text) | Attr::CeUri(text) | Attr::CeUriRef(text) => {
-            ExtensionValue::String(text)
-        }
-        Attr::CeBytes(bytes) => {
-            ExtensionValue::String(base64::engine::general_purpose::STANDARD.encode(bytes))
-        }
-        Attr::CeTimestamp(time) => ExtensionValue::String(
-            timestamp(&time)
-                .map(|t| json::time_text(&t))
-                .unwrap_or_default(),
-        ),
+        Attr::CeString(text) | Attr::CeUri(text) | Attr::CeUriRef(text) => ExtensionValue::String(text),
+        Attr::CeBytes(bytes) => ExtensionValue::String(base64::engine::general_purpose::STANDARD.encode(bytes)),
+        Attr::CeTimestamp(time) => ExtensionValue::String(timestamp(&time).map(|t| json::time_text(&t)).unwrap_or_default()),
     }
 }
 

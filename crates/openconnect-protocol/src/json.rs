@@ -34,14 +34,8 @@ pub fn encode_into(event: &Event, out: &mut Vec<u8>) {
             let bytes = payload::data_bytes(data);
             let text = std::str::from_utf8(&bytes).ok();
             match text {
-                Some(text)
-                    if payload::is_json(event.datacontenttype()) && payload::valid_json(text) =>
-                {
-                    object.raw("data", text)
-                }
-                Some(text) if payload::is_text(event.datacontenttype()) => {
-                    object.text("data", text)
-                }
+                Some(text) if payload::is_json(event.datacontenttype()) && payload::valid_json(text) => object.raw("data", text),
+                Some(text) if payload::is_text(event.datacontenttype()) => object.text("data", text),
                 _ => object.text("data_base64", &BASE64.encode(&bytes)),
             }
         }
@@ -79,12 +73,7 @@ pub(crate) struct Object<'a>(&'a mut Vec<u8>);
 
 impl<'a> Object<'a> {
     /// Writes the context attributes.
-    pub(crate) fn open(
-        event: &Event,
-        content_type: Option<&str>,
-        subject: Option<&str>,
-        out: &'a mut Vec<u8>,
-    ) -> Self {
+    pub(crate) fn open(event: &Event, content_type: Option<&str>, subject: Option<&str>, out: &'a mut Vec<u8>) -> Self {
         out.extend_from_slice(br#"{"specversion":"1.0""#);
         let mut object = Self(out);
         object.text("id", event.id());
@@ -129,9 +118,7 @@ impl<'a> Object<'a> {
         match value {
             ExtensionValue::String(text) => self.text(name, text),
             ExtensionValue::Boolean(value) => self.raw(name, if *value { "true" } else { "false" }),
-            ExtensionValue::Integer(value) if i32::try_from(*value).is_ok() => {
-                self.raw(name, &value.to_string())
-            }
+            ExtensionValue::Integer(value) if i32::try_from(*value).is_ok() => self.raw(name, &value.to_string()),
             ExtensionValue::Integer(value) => self.text(name, &value.to_string()),
         }
     }
@@ -208,9 +195,7 @@ impl<'de> Deserialize<'de> for Extension {
             serde_json::Value::Null => Self::Null,
             serde_json::Value::Bool(value) => Self::Value(ExtensionValue::Boolean(value)),
             serde_json::Value::String(text) => Self::Value(ExtensionValue::String(text)),
-            serde_json::Value::Number(number) => number
-                .as_i64()
-                .map_or(Self::Bad, |n| Self::Value(ExtensionValue::Integer(n))),
+            serde_json::Value::Number(number) => number.as_i64().map_or(Self::Bad, |n| Self::Value(ExtensionValue::Integer(n))),
             _ => Self::Bad,
         })
     }
@@ -261,9 +246,7 @@ impl<'a> Members<'a> {
         let content_type = self.content_type.take().map(Cow::into_owned);
         let data = match (self.data_base64.take(), self.data.take()) {
             (Some(text), _) => Some(decode_base64(&text)?),
-            (None, Some(raw)) if raw.get() != "null" => {
-                Some(json_member(raw, content_type.as_deref())?)
-            }
+            (None, Some(raw)) if raw.get() != "null" => Some(json_member(raw, content_type.as_deref())?),
             _ => None,
         };
         let subject = self.subject.take().map(Cow::into_owned);
@@ -272,33 +255,18 @@ impl<'a> Members<'a> {
 
     /// The event, with what the caller made of subject, content type and data. `Data::Binary` is brought into the form
     /// that [`crate::payload`] promises.
-    pub(crate) fn build(
-        self,
-        subject: Option<String>,
-        content_type: Option<String>,
-        data: Option<Data>,
-    ) -> Result<Event, EventError> {
+    pub(crate) fn build(self, subject: Option<String>, content_type: Option<String>, data: Option<Data>) -> Result<Event, EventError> {
         match self.specversion.as_deref() {
             Some("1.0" | "0.3") => {}
             Some(other) => {
-                return Err(EventError::invalid(
-                    "specversion",
-                    format!("`{}` is not 1.0", truncate(other)),
-                ));
+                return Err(EventError::invalid("specversion", format!("`{}` is not 1.0", truncate(other))));
             }
             None => return Err(EventError::Missing("specversion")),
         }
         if let Some(name) = self.bad_extension {
-            return Err(EventError::invalid(
-                &name,
-                "an extension is a string, a boolean or an integer",
-            ));
+            return Err(EventError::invalid(&name, "an extension is a string, a boolean or an integer"));
         }
-        let required = |value: Option<Cow<'a, str>>, name| {
-            value
-                .filter(|v| !v.is_empty())
-                .ok_or(EventError::Missing(name))
-        };
+        let required = |value: Option<Cow<'a, str>>, name| value.filter(|v| !v.is_empty()).ok_or(EventError::Missing(name));
         let mut builder = EventBuilderV10::new()
             .id(required(self.id, "id")?)
             .source(required(self.source, "source")?)
@@ -307,8 +275,7 @@ impl<'a> Members<'a> {
             builder = builder.subject(subject);
         }
         if let Some(time) = self.time {
-            let time =
-                DateTime::parse_from_rfc3339(&time).map_err(|e| EventError::invalid("time", e))?;
+            let time = DateTime::parse_from_rfc3339(&time).map_err(|e| EventError::invalid("time", e))?;
             builder = builder.time(time.with_timezone(&Utc));
         }
         for (name, value) in self.extensions {
@@ -320,9 +287,7 @@ impl<'a> Members<'a> {
             }
             builder = builder.extension(&name, value);
         }
-        let mut event = builder
-            .build()
-            .map_err(|e| EventError::invalid("event", e))?;
+        let mut event = builder.build().map_err(|e| EventError::invalid("event", e))?;
         let schema = self
             .dataschema
             .map(|s| Url::parse(&s).map_err(|e| EventError::invalid("dataschema", e)))
@@ -333,12 +298,7 @@ impl<'a> Members<'a> {
 }
 
 /// Sets content type, schema and data.
-pub(crate) fn finish(
-    event: &mut Event,
-    content_type: Option<String>,
-    schema: Option<Url>,
-    data: Option<Data>,
-) {
+pub(crate) fn finish(event: &mut Event, content_type: Option<String>, schema: Option<Url>, data: Option<Data>) {
     use cloudevents::AttributesWriter;
     event.set_dataschema(schema);
     match data {

@@ -30,9 +30,7 @@ pub fn is_text(content_type: Option<&str>) -> bool {
         return false;
     };
     !is_json(Some(content_type))
-        && (kind.eq_ignore_ascii_case("text")
-            || subtype.eq_ignore_ascii_case("xml")
-            || ends_with_ignore_case(subtype, "+xml"))
+        && (kind.eq_ignore_ascii_case("text") || subtype.eq_ignore_ascii_case("xml") || ends_with_ignore_case(subtype, "+xml"))
 }
 
 fn media_type(content_type: &str) -> &str {
@@ -40,8 +38,7 @@ fn media_type(content_type: &str) -> &str {
 }
 
 fn ends_with_ignore_case(text: &str, end: &str) -> bool {
-    text.len() >= end.len()
-        && text.as_bytes()[text.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
+    text.len() >= end.len() && text.as_bytes()[text.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
 }
 
 /// The data as bytes, or `None` when the event has none.
@@ -61,9 +58,7 @@ pub(crate) fn data_bytes(data: &Data) -> Cow<'_, [u8]> {
 pub fn json(event: &Event) -> Option<Cow<'_, str>> {
     match event.data()? {
         Data::Json(value) => Some(Cow::Owned(value.to_string())),
-        Data::String(text) if is_json(event.datacontenttype()) => {
-            valid_json(text).then_some(Cow::Borrowed(text))
-        }
+        Data::String(text) if is_json(event.datacontenttype()) => valid_json(text).then_some(Cow::Borrowed(text)),
         Data::Binary(bytes) if is_json(event.datacontenttype()) => {
             let text = std::str::from_utf8(bytes).ok()?;
             valid_json(text).then_some(Cow::Borrowed(text))

@@ -80,10 +80,7 @@ fn encode_data(event: &Event, object: &mut Object<'_>) {
 }
 
 fn escape(name: &str) -> Cow<'_, str> {
-    let taken = attributes::is_mesh(name)
-        || name
-            .strip_prefix(ESCAPE)
-            .is_some_and(|rest| !rest.is_empty());
+    let taken = attributes::is_mesh(name) || name.strip_prefix(ESCAPE).is_some_and(|rest| !rest.is_empty());
     if taken {
         Cow::Owned(format!("{ESCAPE}{name}"))
     } else {
@@ -101,9 +98,7 @@ fn numbers_survive(text: &str) -> bool {
             b'"' => at = skip_string(bytes, at),
             b'-' | b'0'..=b'9' => {
                 let start = at;
-                while at < bytes.len()
-                    && matches!(bytes[at], b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')
-                {
+                while at < bytes.len() && matches!(bytes[at], b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9') {
                     at += 1;
                 }
                 if !number_survives(&text[start..at]) {
@@ -168,19 +163,12 @@ pub fn decode(bytes: &[u8]) -> Result<Event, EventError> {
         ("none", _) => None,
         ("json", Some(raw)) => Some(Data::String(raw.get().to_owned())),
         ("text", Some(raw)) => Some(Data::String(serde_json::from_str(raw.get())?)),
-        ("base64", Some(raw)) => Some(json::decode_base64(&serde_json::from_str::<Cow<'_, str>>(
-            raw.get(),
-        )?)?),
+        ("base64", Some(raw)) => Some(json::decode_base64(&serde_json::from_str::<Cow<'_, str>>(raw.get())?)?),
         (_, None) => {
-            return Err(EventError::Data(
-                "`ocencoding` is there, but no `data`".into(),
-            ));
+            return Err(EventError::Data("`ocencoding` is there, but no `data`".into()));
         }
         _ => {
-            return Err(EventError::invalid(
-                ENCODING,
-                "expected `json`, `text`, `base64` or `none`",
-            ));
+            return Err(EventError::invalid(ENCODING, "expected `json`, `text`, `base64` or `none`"));
         }
     };
     members.build(envelope.subject, envelope.content_type, data)
@@ -244,14 +232,7 @@ mod tests {
 
     #[test]
     fn numbers_that_a_double_changes_travel_as_text() {
-        for unchanged in [
-            "1",
-            "-12345678901234567890",
-            "1.5",
-            "0.1",
-            r#"{"a":[1,2.25,"1e3"]}"#,
-            "true",
-        ] {
+        for unchanged in ["1", "-12345678901234567890", "1.5", "0.1", r#"{"a":[1,2.25,"1e3"]}"#, "true"] {
             assert!(numbers_survive(unchanged), "{unchanged}");
         }
         for changed in [

@@ -56,7 +56,11 @@ impl Lines {
 
     fn compiled(&mut self, settings: &Settings) {
         self.result("transforms", "compile", Transforms::compile(&settings.transforms).map(|_| ()));
-        self.result("delivery.key", "compiles", KeyExpression::compile(settings.delivery.key.as_deref()).map(|_| ()));
+        self.result(
+            "delivery.key",
+            "compiles",
+            KeyExpression::compile(settings.delivery.key.as_deref()).map(|_| ()),
+        );
     }
 
     fn guarantee(&mut self, computed: &guarantee::Computed, settings: &Settings) {
@@ -80,7 +84,10 @@ pub async fn check_source<S: Source>(app: App<S::Config>, connect: bool) -> Resu
     } else {
         lines.add("mesh", CheckState::Skipped, "not tried; use --connect");
     }
-    Ok(CheckReport { guarantee: computed.guarantee, lines: lines.0 })
+    Ok(CheckReport {
+        guarantee: computed.guarantee,
+        lines: lines.0,
+    })
 }
 
 /// Checks a sink; with `connect` also that mesh and target can be reached. The mesh is asked as a publisher, so that no event
@@ -92,7 +99,11 @@ pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<C
     let defaults = resolve_defaults::<S>(&settings, &config);
     let capabilities = if connect { mesh(&settings, &mut lines).await } else { None };
     if !connect {
-        lines.add("mesh", CheckState::Skipped, "not tried; use --connect. The guarantee below supposes EventMesh 1.x");
+        lines.add(
+            "mesh",
+            CheckState::Skipped,
+            "not tried; use --connect. The guarantee below supposes EventMesh 1.x",
+        );
     }
     let capabilities = capabilities.unwrap_or_else(|| Subscriber::assumed_capabilities(&settings.mesh));
     let acknowledge = guarantee::acknowledge(settings.delivery.acknowledge, &capabilities);
@@ -109,7 +120,11 @@ pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<C
         );
     }
     if connect {
-        let context = SinkContext { name: settings.name.clone(), batch_events: defaults.batch_events, in_flight: defaults.in_flight };
+        let context = SinkContext {
+            name: settings.name.clone(),
+            batch_events: defaults.batch_events,
+            in_flight: defaults.in_flight,
+        };
         if let Some(sink) = lines.result("sink", "opens", S::open(config, context).await) {
             lines.result("target", "can be reached and written to", sink.check().await);
             sink.close().await?;
@@ -117,7 +132,10 @@ pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<C
     } else {
         lines.add("target", CheckState::Skipped, "not tried; use --connect");
     }
-    Ok(CheckReport { guarantee: computed.guarantee, lines: lines.0 })
+    Ok(CheckReport {
+        guarantee: computed.guarantee,
+        lines: lines.0,
+    })
 }
 
 async fn mesh(settings: &Settings, lines: &mut Lines) -> Option<Capabilities> {

@@ -15,7 +15,12 @@ pub(crate) struct Circuit {
 
 impl Circuit {
     pub(crate) fn new(settings: &CircuitSettings) -> Self {
-        Self { window: VecDeque::new(), size: settings.window.max(1), limit: settings.dead_letters, dead: 0 }
+        Self {
+            window: VecDeque::new(),
+            size: settings.window.max(1),
+            limit: settings.dead_letters,
+            dead: 0,
+        }
     }
 
     /// Notes an event; true when the connector must stop before this dead letter is written.

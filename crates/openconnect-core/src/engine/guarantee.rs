@@ -29,11 +29,18 @@ impl Guarantee {
 /// A source's guarantee.
 pub(crate) fn of_source(replayable: bool) -> Computed {
     let (guarantee, because) = if replayable {
-        (Guarantee::AtLeastOnce, "the source goes on, or its client is told, only after the mesh has confirmed the event")
+        (
+            Guarantee::AtLeastOnce,
+            "the source goes on, or its client is told, only after the mesh has confirmed the event",
+        )
     } else {
         (Guarantee::AtMostOnce, "this source can't read an event a second time after a crash")
     };
-    Computed { guarantee, because: because.into(), hint: None }
+    Computed {
+        guarantee,
+        because: because.into(),
+        hint: None,
+    }
 }
 
 /// How a sink acknowledges, once the mesh has told what it does with what is not acknowledged.
@@ -64,13 +71,21 @@ pub(crate) fn of_sink(acknowledge: Acknowledge, mesh: &Capabilities, idempotent:
             hint: Some("Set delivery.acknowledge to auto or inbox.".into()),
         };
     }
-    let kept = if acknowledge == Acknowledge::Write { "the mesh keeps an event" } else { "the inbox on disk keeps an event" };
+    let kept = if acknowledge == Acknowledge::Write {
+        "the mesh keeps an event"
+    } else {
+        "the inbox on disk keeps an event"
+    };
     let (guarantee, repeat) = if idempotent {
         (Guarantee::EffectivelyOnce, "a repeated write changes nothing")
     } else {
         (Guarantee::AtLeastOnce, "a repeated write may show in the target")
     };
-    Computed { guarantee, because: format!("{kept} until the target has it, and {repeat}"), hint: None }
+    Computed {
+        guarantee,
+        because: format!("{kept} until the target has it, and {repeat}"),
+        hint: None,
+    }
 }
 
 /// Refuses what is below `delivery.require`.
@@ -81,6 +96,13 @@ pub(crate) fn enforce(computed: &Computed, require: Option<Guarantee>) -> Result
         return Ok(());
     }
     let accept = format!("Set delivery.require: {holds} to accept it.");
-    Err(Error::config("OC0410", format!("delivery.require is {}, but only {holds} holds: {}", required.as_str(), computed.because))
-        .hint(computed.hint.clone().unwrap_or(accept)))
+    Err(Error::config(
+        "OC0410",
+        format!(
+            "delivery.require is {}, but only {holds} holds: {}",
+            required.as_str(),
+            computed.because
+        ),
+    )
+    .hint(computed.hint.clone().unwrap_or(accept)))
 }

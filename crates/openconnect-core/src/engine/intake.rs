@@ -59,7 +59,6 @@ impl Entry {
             _ => None,
         }
     }
-
 }
 
 impl Schedulable for Entry {
@@ -93,7 +92,13 @@ pub(crate) enum Arrived {
 
 impl From<Delivery> for (Arrived, Origin) {
     fn from(delivery: Delivery) -> Self {
-        (Arrived::Raw(Stored { raw: delivery.raw, unreadable: delivery.unreadable }), Origin::Mesh(delivery.ack))
+        (
+            Arrived::Raw(Stored {
+                raw: delivery.raw,
+                unreadable: delivery.unreadable,
+            }),
+            Origin::Mesh(delivery.ack),
+        )
     }
 }
 
@@ -157,6 +162,15 @@ impl Preparer {
             Payload::Event(event) => self.key.key(event).map(|key| self.hasher.hash_one(key)),
             _ => None,
         };
-        Entry { payload, origin, key, bytes, arrived: Instant::now(), not_before: None, failed: 0, _permit: permit }
+        Entry {
+            payload,
+            origin,
+            key,
+            bytes,
+            arrived: Instant::now(),
+            not_before: None,
+            failed: 0,
+            _permit: permit,
+        }
     }
 }

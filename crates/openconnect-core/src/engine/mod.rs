@@ -72,7 +72,12 @@ fn deadline(delivery: &DeliverySettings) -> Duration {
 
 /// Runs a source until it is stopped or can't go on. Offsets are durable when it returns.
 pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
-    let App { settings, config, status, shutdown } = app;
+    let App {
+        settings,
+        config,
+        status,
+        shutdown,
+    } = app;
     let transforms = Transforms::compile(&settings.transforms)?;
     let key = KeyExpression::compile(settings.delivery.key.as_deref())?;
     let state = StateDir::open(&settings, S::NAME)?;
@@ -127,8 +132,13 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
         shutdown,
         deadline: deadline(&settings.delivery),
     };
-    let exit =
-        worker.run(Arc::new(dead_letters), RetryPolicy::new(&settings.delivery.retry), circuit::Circuit::new(&settings.delivery.circuit)).await;
+    let exit = worker
+        .run(
+            Arc::new(dead_letters),
+            RetryPolicy::new(&settings.delivery.retry),
+            circuit::Circuit::new(&settings.delivery.circuit),
+        )
+        .await;
     status.set_state(State::Stopped);
     exit
 }
@@ -139,8 +149,10 @@ fn saved<P: crate::record::Position>(offsets: &OffsetStore) -> Result<std::colle
         .into_iter()
         .map(|(partition, json)| match serde_json::from_value(json) {
             Ok(position) => Ok((Partition::new(partition), position)),
-            Err(e) => Err(Error::unavailable("OC0211", format!("the saved offset of partition `{partition}` can't be read: {e}"))
-                .hint("Look at it with `offsets show`; set it with `offsets set`, or forget it with `offsets reset`.")),
+            Err(e) => Err(
+                Error::unavailable("OC0211", format!("the saved offset of partition `{partition}` can't be read: {e}"))
+                    .hint("Look at it with `offsets show`; set it with `offsets set`, or forget it with `offsets reset`."),
+            ),
         })
         .collect()
 }
@@ -163,7 +175,11 @@ fn resolve_defaults<S: Sink>(settings: &Settings, config: &S::Config) -> SinkDef
     let (own, delivery) = (S::defaults(config), &settings.delivery);
     SinkDefaults {
         batch_events: delivery.batch.max_events.unwrap_or(own.batch_events).max(1),
-        batch_bytes: delivery.batch.max_bytes.map_or(own.batch_bytes, crate::bytes_size::ByteSize::as_usize).max(1),
+        batch_bytes: delivery
+            .batch
+            .max_bytes
+            .map_or(own.batch_bytes, crate::bytes_size::ByteSize::as_usize)
+            .max(1),
         batch_age: delivery.batch.max_age.map_or(own.batch_age, |age| age.0),
         in_flight: delivery.in_flight.unwrap_or(own.in_flight).max(1),
         ordering: delivery.ordering.unwrap_or(own.ordering),
@@ -174,7 +190,12 @@ fn resolve_defaults<S: Sink>(settings: &Settings, config: &S::Config) -> SinkDef
 /// Runs a sink until it is stopped or can't go on. Everything that the mesh has been told is safe is then in the target, in
 /// the dead letters or in the inbox.
 pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
-    let App { settings, config, status, shutdown } = app;
+    let App {
+        settings,
+        config,
+        status,
+        shutdown,
+    } = app;
     let transforms = Transforms::compile(&settings.transforms)?;
     let key = KeyExpression::compile(settings.delivery.key.as_deref())?;
     let defaults = resolve_defaults::<S>(&settings, &config);
@@ -198,7 +219,11 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         None => None,
     };
     let dead_letters = Arc::new(DeadLetters::open(&settings.dead_letter, state.path(), S::NAME, publisher.clone()).await?);
-    let context = SinkContext { name: settings.name.clone(), batch_events: defaults.batch_events, in_flight: defaults.in_flight };
+    let context = SinkContext {
+        name: settings.name.clone(),
+        batch_events: defaults.batch_events,
+        in_flight: defaults.in_flight,
+    };
     let sink = Arc::new(S::open(config, context).await?);
     tracing::info!(
         connector = S::NAME,
@@ -226,8 +251,15 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     });
     let (to_worker, entries) = mpsc::channel(8);
     let (fatal, mut failures) = mpsc::channel(2);
-    let appender = (acknowledge == Acknowledge::Inbox).then(|| inbox.as_ref().map(Inbox::appender)).flatten();
-    let feeder = Feeder { preparer, to: to_worker, fatal, shutdown: shutdown.clone() };
+    let appender = (acknowledge == Acknowledge::Inbox)
+        .then(|| inbox.as_ref().map(Inbox::appender))
+        .flatten();
+    let feeder = Feeder {
+        preparer,
+        to: to_worker,
+        fatal,
+        shutdown: shutdown.clone(),
+    };
     let receiving = AbortOnDropHandle::new(tokio::spawn(feeder.clone().receive(subscriber, appender)));
     let reading = stored.map(|stored| AbortOnDropHandle::new(tokio::spawn(feeder.clone().read(stored))));
     let replay = ReplayQueue::open(state.path())?;
@@ -237,13 +269,25 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         scheduler: Scheduler::new(
             defaults.ordering,
             sink.atomic(),
-            BatchLimits { events: defaults.batch_events, bytes: defaults.batch_bytes, age: defaults.batch_age },
+            BatchLimits {
+                events: defaults.batch_events,
+                bytes: defaults.batch_bytes,
+                age: defaults.batch_age,
+            },
         ),
         sink: Arc::clone(&sink),
         retry: RetryPolicy::new(&settings.delivery.retry),
         circuit: circuit::Circuit::new(&settings.delivery.circuit),
-        in_flight: if defaults.ordering == crate::sink::Ordering::Total { 1 } else { defaults.in_flight },
-        pace: settings.delivery.rate_limit.filter(|rate| *rate > 0).map(|rate| Duration::from_secs(1) / rate),
+        in_flight: if defaults.ordering == crate::sink::Ordering::Total {
+            1
+        } else {
+            defaults.in_flight
+        },
+        pace: settings
+            .delivery
+            .rate_limit
+            .filter(|rate| *rate > 0)
+            .map(|rate| Duration::from_secs(1) / rate),
         dead_letters,
         replay,
         inbox,
@@ -320,7 +364,10 @@ impl Feeder {
             loop {
                 match stored.next().await {
                     Ok(chunk) => {
-                        let arrived = chunk.into_iter().map(|(index, entry)| (Arrived::Raw(entry), Origin::Inbox(index))).collect();
+                        let arrived = chunk
+                            .into_iter()
+                            .map(|(index, entry)| (Arrived::Raw(entry), Origin::Inbox(index)))
+                            .collect();
                         if !self.preparer.hand_over(arrived, &self.to).await {
                             return;
                         }
@@ -344,7 +391,10 @@ impl Feeder {
                 match queue.poll() {
                     Ok(events) if events.is_empty() => tokio::time::sleep(REPLAY_INTERVAL).await,
                     Ok(events) => {
-                        let arrived = events.into_iter().map(|(token, event)| (Arrived::Event(Box::new(event)), Origin::Replay(token))).collect();
+                        let arrived = events
+                            .into_iter()
+                            .map(|(token, event)| (Arrived::Event(Box::new(event)), Origin::Replay(token)))
+                            .collect();
                         if !self.preparer.hand_over(arrived, &self.to).await {
                             return;
                         }

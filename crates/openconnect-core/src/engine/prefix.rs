@@ -17,7 +17,10 @@ enum Slot<T> {
 
 impl<T> Prefix<T> {
     pub(crate) fn new() -> Self {
-        Self { first: 0, slots: VecDeque::new() }
+        Self {
+            first: 0,
+            slots: VecDeque::new(),
+        }
     }
 
     /// The number of the next event.

@@ -17,7 +17,11 @@ pub(crate) struct RetryPolicy {
 
 impl RetryPolicy {
     pub(crate) fn new(settings: &RetrySettings) -> Self {
-        Self { initial: settings.initial.0, max: settings.max.0, max_attempts: settings.max_attempts }
+        Self {
+            initial: settings.initial.0,
+            max: settings.max.0,
+            max_attempts: settings.max_attempts,
+        }
     }
 
     /// May there be another attempt after `attempts` have failed?

@@ -45,7 +45,15 @@ const TOTAL: u64 = 0;
 
 impl<E: Schedulable> Scheduler<E> {
     pub(crate) fn new(ordering: Ordering, atomic: bool, limits: BatchLimits) -> Self {
-        Self { ordering, atomic, limits, ready: VecDeque::new(), ready_bytes: 0, lanes: HashMap::new(), waiting: 0 }
+        Self {
+            ordering,
+            atomic,
+            limits,
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            lanes: HashMap::new(),
+            waiting: 0,
+        }
     }
 
     /// Events that are here and not in a batch.
@@ -68,7 +76,13 @@ impl<E: Schedulable> Scheduler<E> {
                 self.waiting += 1;
                 return;
             }
-            self.lanes.insert(key, Lane { busy: 0, waiting: VecDeque::new() });
+            self.lanes.insert(
+                key,
+                Lane {
+                    busy: 0,
+                    waiting: VecDeque::new(),
+                },
+            );
         }
         self.make_ready(entry);
     }
@@ -89,7 +103,11 @@ impl<E: Schedulable> Scheduler<E> {
     pub(crate) fn take(&mut self) -> Vec<E> {
         let mut batch = Vec::with_capacity(self.ready.len().min(self.limits.events));
         let mut bytes = 0;
-        while self.ready.front().is_some_and(|next| batch.is_empty() || fits(&self.limits, batch.len(), bytes, next)) {
+        while self
+            .ready
+            .front()
+            .is_some_and(|next| batch.is_empty() || fits(&self.limits, batch.len(), bytes, next))
+        {
             let Some(entry) = self.ready.pop_front() else { break };
             self.ready_bytes -= entry.bytes();
             bytes += entry.bytes();
@@ -159,7 +177,15 @@ mod tests {
     }
 
     fn scheduler(ordering: Ordering, atomic: bool, items: &[(u32, Option<u64>)]) -> Scheduler<Item> {
-        let mut scheduler = Scheduler::new(ordering, atomic, BatchLimits { events: 3, bytes: 1000, age: Duration::ZERO });
+        let mut scheduler = Scheduler::new(
+            ordering,
+            atomic,
+            BatchLimits {
+                events: 3,
+                bytes: 1000,
+                age: Duration::ZERO,
+            },
+        );
         for (id, key) in items {
             scheduler.push(Item(*id, *key, Instant::now()));
         }

@@ -140,7 +140,11 @@ impl<S: Sink> SinkWorker<S> {
 
     /// When something becomes due without a message: a batch's age, a retry, the end of a pause.
     fn next_wake(&self, run: &Run) -> Option<Instant> {
-        let batch = if run.writes.len() < self.in_flight { self.scheduler.due() } else { None };
+        let batch = if run.writes.len() < self.in_flight {
+            self.scheduler.due()
+        } else {
+            None
+        };
         let gate = run.paused_until.into_iter().chain(self.pace.map(|_| run.next_write)).max();
         let parked = run.parked.iter().map(|(at, _)| *at).min();
         let due = batch.into_iter().chain(parked).min()?;
@@ -201,7 +205,9 @@ impl<S: Sink> SinkWorker<S> {
     }
 
     fn write(&self, run: &mut Run, id: u64) {
-        let Some(segment) = run.jobs.get(&id).and_then(VecDeque::front) else { return };
+        let Some(segment) = run.jobs.get(&id).and_then(VecDeque::front) else {
+            return;
+        };
         let events = segment.iter().filter_map(|entry| entry.event().cloned()).collect();
         let batch = Batch::new(events, segment.first().map_or(1, |entry| entry.failed + 1));
         let sink = Arc::clone(&self.sink);
@@ -230,7 +236,9 @@ impl<S: Sink> SinkWorker<S> {
             WriteReport::PerEvent(results) => self.per_event(run, &mut job, segment, results)?,
         }
         // What is left runs on at once, unless its last attempt asked for a wait.
-        let Some(next) = job.front().and_then(|segment| segment.first()) else { return Ok(()) };
+        let Some(next) = job.front().and_then(|segment| segment.first()) else {
+            return Ok(());
+        };
         match next.not_before {
             Some(at) => run.parked.push((at, id)),
             None => run.runnable.push_back(id),
@@ -267,12 +275,17 @@ impl<S: Sink> SinkWorker<S> {
             self.retry_later(run, job, segment, &failure);
             return Ok(());
         }
-        segment.into_iter().try_for_each(|entry| self.dead_letter(run, entry, failure.clone()))
+        segment
+            .into_iter()
+            .try_for_each(|entry| self.dead_letter(run, entry, failure.clone()))
     }
 
     fn per_event(&mut self, run: &mut Run, job: &mut Job, segment: Vec<Entry>, results: Vec<Result<(), Failure>>) -> Result<(), Failure> {
         if results.len() != segment.len() {
-            return Err(Failure::fatal("OC0491", "the sink answered for another number of events than it was given; this is a bug"));
+            return Err(Failure::fatal(
+                "OC0491",
+                "the sink answered for another number of events than it was given; this is a bug",
+            ));
         }
         let mut again: Vec<Entry> = Vec::new();
         let mut longest: Option<Failure> = None;
@@ -330,7 +343,10 @@ impl<S: Sink> SinkWorker<S> {
         if self.circuit.note(true) {
             return Err(Failure::fatal(
                 "OC0420",
-                format!("{}; the last reason was {failure}. The connector stops so that the stream is not emptied into the dead letters", self.circuit.describe()),
+                format!(
+                    "{}; the last reason was {failure}. The connector stops so that the stream is not emptied into the dead letters",
+                    self.circuit.describe()
+                ),
             ));
         }
         let id = run.next_put;
@@ -435,7 +451,10 @@ impl<S: Sink> SinkWorker<S> {
                 .hint("Mend the cause and start again: what is undelivered is kept and delivered then."));
         }
         if left > 0 {
-            tracing::warn!(events = left, "stopped with undelivered events; they are kept and delivered at the next start");
+            tracing::warn!(
+                events = left,
+                "stopped with undelivered events; they are kept and delivered at the next start"
+            );
             return Ok(Exit::Undelivered);
         }
         Ok(Exit::Clean)

@@ -79,7 +79,14 @@ impl<S: Source> SourceWorker<S> {
     pub(crate) async fn run(mut self, dead_letters: Arc<DeadLetters>, retry: RetryPolicy, circuit: Circuit) -> Result<Exit> {
         let (pending, queue) = mpsc::channel(WINDOW);
         let (progress, mut reached) = mpsc::channel(1024);
-        let resolver = Resolver { dead_letters, retry, circuit, status: self.status.clone(), progress, prefixes: HashMap::new() };
+        let resolver = Resolver {
+            dead_letters,
+            retry,
+            circuit,
+            status: self.status.clone(),
+            progress,
+            prefixes: HashMap::new(),
+        };
         let resolver = tokio::spawn(resolver.run(queue));
         let mut unsaved = BTreeMap::new();
         let mut flush = tokio::time::interval(self.flush_interval);
@@ -158,16 +165,30 @@ impl<S: Source> SourceWorker<S> {
     }
 
     async fn start(&self, record: Record<S::Position>) -> Pending<S::Position> {
-        let Record { event, partition, position, receipt } = record;
+        let Record {
+            event,
+            partition,
+            position,
+            receipt,
+        } = record;
         let bytes = payload::bytes(&event).map_or(0, |data| data.len());
         let permit = self.budget.acquire(bytes).await;
         let ending = self.send(event, bytes).await;
-        Pending { ending, partition, position, receipt, permit }
+        Pending {
+            ending,
+            partition,
+            position,
+            receipt,
+            permit,
+        }
     }
 
     async fn send(&self, event: Event, bytes: usize) -> Ending {
         if bytes > self.max_event_bytes {
-            let reason = format!("the event's data has {bytes} bytes, limits.max_event_bytes is {}", self.max_event_bytes);
+            let reason = format!(
+                "the event's data has {bytes} bytes, limits.max_event_bytes is {}",
+                self.max_event_bytes
+            );
             return Ending::Rejected(Failure::permanent("OC0403", reason), Arc::new(event));
         }
         let event = match self.transforms.apply(event) {
@@ -207,11 +228,7 @@ impl<S: Source> SourceWorker<S> {
     }
 
     /// Waits until the resolver has told all outcomes; false when the deadline came first or something failed.
-    async fn drain(
-        &self,
-        reached: &mut mpsc::Receiver<Progress<S::Position>>,
-        unsaved: &mut BTreeMap<Partition, S::Position>,
-    ) -> bool {
+    async fn drain(&self, reached: &mut mpsc::Receiver<Progress<S::Position>>, unsaved: &mut BTreeMap<Partition, S::Position>) -> bool {
         let outcomes = async {
             while let Some(progress) = reached.recv().await {
                 match progress {
@@ -281,9 +298,23 @@ impl<P: Send + 'static> Resolver<P> {
     }
 
     fn begin(&mut self, pending: Pending<P>) -> Waiting<P> {
-        let Pending { ending, partition, position, receipt, permit } = pending;
+        let Pending {
+            ending,
+            partition,
+            position,
+            receipt,
+            permit,
+        } = pending;
         let number = self.prefixes.entry(partition.clone()).or_insert_with(Prefix::new).begin();
-        let mut settled = Settled { number, partition, position, receipt, event: None, dead: None, _permit: permit };
+        let mut settled = Settled {
+            number,
+            partition,
+            position,
+            receipt,
+            event: None,
+            dead: None,
+            _permit: permit,
+        };
         match ending {
             Ending::Published(published, event) => {
                 settled.event = Some(event);
@@ -320,7 +351,10 @@ impl<P: Send + 'static> Resolver<P> {
             }
             (Err(failure), None, Some(event)) if failure.kind == FailureKind::Permanent => {
                 if self.circuit.note(true) {
-                    return Err(Failure::fatal("OC0420", format!("{}; the last reason was {failure}", self.circuit.describe())));
+                    return Err(Failure::fatal(
+                        "OC0420",
+                        format!("{}; the last reason was {failure}", self.circuit.describe()),
+                    ));
                 }
                 let event = Arc::clone(event);
                 settled.dead = Some(failure.clone());

@@ -1,17 +1,41 @@
 //! The client of EventMesh: publish and subscribe over TCP or gRPC, with fail-over, heartbeats and a bounded window.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `url.rs` | `mesh.url` |
+//! | `session.rs` | one TCP session: connect, TLS, HELLO, buffers |
+//! | `publish_tcp.rs`, `subscribe_tcp.rs` | the tasks behind a publisher and a subscriber over TCP |
 
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use cloudevents::Event;
-use tokio::sync::{oneshot, watch};
+use cloudevents::{AttributesReader, Event};
+use openconnect_protocol::wire;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::MeshSettings;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failure::Failure;
+
+mod publish_tcp;
+mod session;
+mod subscribe_tcp;
+mod url;
+
+use publish_tcp::{Lane, Outgoing};
+use session::Dialer;
+use subscribe_tcp::{Acks, Received, Receiving, TcpAck, Wish};
+use url::{MeshUrl, Transport};
+
+/// Events that a lane takes beyond what is in flight, at the most.
+const LANE_QUEUE: usize = 8192;
 
 /// What the server told about itself when the session was set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,59 +69,177 @@ pub enum MeshStatus {
 
 /// Publishes events. Cheap to clone.
 #[derive(Clone)]
-pub struct Publisher {}
+pub struct Publisher(Arc<PublisherInner>);
+
+struct PublisherInner {
+    lanes: Vec<LaneHandle>,
+    next: AtomicUsize,
+    group: String,
+    status: watch::Receiver<MeshStatus>,
+    capabilities: watch::Receiver<Option<Capabilities>>,
+    request_timeout: std::time::Duration,
+}
+
+struct LaneHandle {
+    queue: std::sync::Mutex<Option<mpsc::Sender<Outgoing>>>,
+    room: Arc<Semaphore>,
+    task: std::sync::Mutex<Option<JoinHandle<()>>>,
+}
 
 /// Resolves when the mesh has the event: `Ok`, or a failure that another try of the same event would meet again
 /// (`Permanent`) or that ends the connector (`Fatal`: wrong password). Everything else is retried inside, for as long as
 /// the publisher lives.
 pub struct Published(oneshot::Receiver<std::result::Result<(), Failure>>);
 
+impl Published {
+    fn closed() -> Self {
+        Self(oneshot::channel().1)
+    }
+}
+
 impl Future for Published {
     type Output = std::result::Result<(), Failure>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|r| {
-            r.unwrap_or_else(|_| Err(Failure::retryable("OC0301", "the mesh client was closed")))
-        })
+        Pin::new(&mut self.0)
+            .poll(cx)
+            .map(|r| r.unwrap_or_else(|_| Err(Failure::retryable("OC0301", "the mesh client was closed"))))
     }
 }
 
 impl Publisher {
-    /// Connects to the first server that answers. Fails at once on what no retry mends (wrong password, bad URL); waits
-    /// up to `mesh.request_timeout` per server otherwise and then fails.
-    pub async fn connect(
-        settings: &MeshSettings,
-        group: &str,
-        shutdown: CancellationToken,
-    ) -> Result<Self> {
-        let _ = (settings, group, shutdown);
-        Err(crate::error::Error::unavailable("OC0301", "not built yet"))
+    /// Connects to the first server that answers; waits for as long as none does (the status tells). Fails at once on what
+    /// no wait mends: wrong password, bad URL. `ends` stops everything at once.
+    pub async fn connect(settings: &MeshSettings, group: &str, ends: CancellationToken) -> Result<Self> {
+        tcp_only(settings)?;
+        let dialer = Arc::new(Dialer::new(settings, group)?);
+        let (status, status_seen) = watch::channel(MeshStatus::Disconnected {
+            reason: "not connected yet".into(),
+        });
+        let (capabilities, capabilities_seen) = watch::channel(None);
+        let (failed, mut failed_seen) = watch::channel(None);
+        let lanes = (0..settings.connections.unwrap_or(1).clamp(1, 64))
+            .map(|_| {
+                let (queue, queued) = mpsc::channel(LANE_QUEUE);
+                let lane = Lane {
+                    dialer: Arc::clone(&dialer),
+                    queue: queued,
+                    window: settings.window.map(|window| window.max(1)),
+                    status: status.clone(),
+                    capabilities: capabilities.clone(),
+                    failed: failed.clone(),
+                    ends: ends.clone(),
+                };
+                let task = tokio::spawn(lane.run());
+                LaneHandle {
+                    queue: std::sync::Mutex::new(Some(queue)),
+                    room: Arc::new(Semaphore::new(LANE_QUEUE)),
+                    task: std::sync::Mutex::new(Some(task)),
+                }
+            })
+            .collect();
+        let publisher = Self(Arc::new(PublisherInner {
+            lanes,
+            next: AtomicUsize::new(0),
+            group: dialer.group().to_owned(),
+            status: status_seen,
+            capabilities: capabilities_seen.clone(),
+            request_timeout: dialer.request_timeout,
+        }));
+        wait_for_session(capabilities_seen, &mut failed_seen).await?;
+        Ok(publisher)
     }
 
     /// Waits for room in the window, then queues the event for `topic`. Events with the same `key` reach the mesh in the
     /// order of the calls, also across reconnects; events without a key may take any connection.
     pub async fn send(&self, topic: &str, key: Option<&str>, event: &Event) -> Published {
-        let _ = (topic, key, event);
-        Published(oneshot::channel().1)
+        let lane = match key {
+            Some(key) => {
+                let mut hasher = DefaultHasher::new();
+                key.hash(&mut hasher);
+                usize::try_from(hasher.finish() >> 1).unwrap_or_default()
+            }
+            None => self.0.next.fetch_add(1, Ordering::Relaxed),
+        };
+        let lane = &self.0.lanes[lane % self.0.lanes.len()];
+        let Ok(room) = Arc::clone(&lane.room).acquire_owned().await else {
+            return Published::closed();
+        };
+        let mut body = Vec::with_capacity(1024);
+        let id = event.id();
+        // What the other transports demand, so that the event can cross to them.
+        let mesh = [
+            ("ttl", "4000"),
+            ("uniqueid", id),
+            ("seqnum", id),
+            ("producergroup", self.0.group.as_str()),
+        ];
+        wire::encode_into(event, topic, &mesh, &mut body);
+        let (done, resolved) = oneshot::channel();
+        let queue = lane.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        if let Some(queue) = queue {
+            let _ = queue
+                .send(Outgoing {
+                    id: id.to_owned(),
+                    body,
+                    done,
+                    _room: room,
+                })
+                .await;
+        }
+        Published(resolved)
     }
 
     /// Session state; changes are seen at once.
     pub fn status(&self) -> watch::Receiver<MeshStatus> {
-        watch::channel(MeshStatus::Connected).1
+        self.0.status.clone()
     }
 
     /// What the server told at the last set-up.
     pub fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            redelivers: false,
-            ordered_refusal: false,
-            acknowledges: true,
-            server: String::new(),
-        }
+        self.0.capabilities.borrow().clone().unwrap_or_else(|| assumed(false))
     }
 
-    /// Says goodbye and closes. Publishes still in flight resolve as retryable failures.
-    pub async fn close(self) {}
+    /// Waits until what is in flight is confirmed, up to `mesh.request_timeout`, says goodbye and closes. What is then still
+    /// in flight resolves as a retryable failure.
+    pub async fn close(self) {
+        for lane in &self.0.lanes {
+            drop(lane.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
+        }
+        let deadline = tokio::time::Instant::now() + self.0.request_timeout;
+        for lane in &self.0.lanes {
+            let task = lane.task.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            if let Some(mut task) = task
+                && tokio::time::timeout_at(deadline, &mut task).await.is_err()
+            {
+                task.abort();
+            }
+        }
+    }
+}
+
+fn tcp_only(settings: &MeshSettings) -> Result<()> {
+    match MeshUrl::parse(&settings.url)?.transport {
+        Transport::Tcp => Ok(()),
+        Transport::Grpc => Err(Error::config("OC0302", "mesh.url: gRPC is not built into this binary yet").hint("Use tcp://.")),
+    }
+}
+
+/// Waits for the first session, or for a failure that nothing mends.
+async fn wait_for_session(
+    mut capabilities: watch::Receiver<Option<Capabilities>>,
+    failed: &mut watch::Receiver<Option<Failure>>,
+) -> Result<()> {
+    let gone = || Error::unavailable("OC0301", "the mesh client was stopped before it had a session");
+    tokio::select! {
+        biased;
+        failure = failed.wait_for(Option::is_some) => {
+            let failure = failure.map_err(|_| gone())?.clone();
+            let message = failure.map(|failure| failure.to_string()).unwrap_or_default();
+            Err(Error::unavailable("OC0305", message).hint("Mend the mesh: section of the configuration, or the server's users and rights."))
+        }
+        found = capabilities.wait_for(Option::is_some) => found.map(|_| ()).map_err(|_| gone()),
+    }
 }
 
 /// One event from the mesh, not yet acknowledged.
@@ -111,71 +253,125 @@ pub struct Delivery {
 }
 
 /// Acknowledges one delivery; dropping it leaves the event unacknowledged.
-pub struct Ack {}
+pub struct Ack(TcpAck);
 
 impl Ack {
     /// Queues the acknowledgement. An acknowledgement whose session has ended is dropped: the mesh delivers again.
-    pub fn ack(self) {}
+    pub fn ack(self) {
+        self.0.ack();
+    }
 }
 
 /// Receives events.
-pub struct Subscriber {}
+pub struct Subscriber {
+    received: mpsc::Receiver<Received>,
+    buffer: Vec<Received>,
+    wish: watch::Sender<Wish>,
+    status: watch::Receiver<MeshStatus>,
+    capabilities: watch::Receiver<Option<Capabilities>>,
+    failed: watch::Receiver<Option<Failure>>,
+    task: JoinHandle<()>,
+    request_timeout: std::time::Duration,
+}
 
 impl Subscriber {
-    /// Connects, subscribes to `mesh.topic` in `group` (clustering) and starts listening. Fails as [`Publisher::connect`].
-    /// `buffer_bytes` bounds what is received and not yet taken by `recv`: beyond it the socket is not read.
-    pub async fn connect(
-        settings: &MeshSettings,
-        group: &str,
-        buffer_bytes: usize,
-        shutdown: CancellationToken,
-    ) -> Result<Self> {
-        let _ = (settings, group, buffer_bytes, shutdown);
-        Err(crate::error::Error::unavailable("OC0301", "not built yet"))
+    /// Connects, subscribes to `mesh.topic` in `group` (clustering) and starts listening. Waits and fails as
+    /// [`Publisher::connect`]. `buffer_bytes` bounds what is received and not yet taken by `recv`: beyond it the socket is
+    /// not read.
+    pub async fn connect(settings: &MeshSettings, group: &str, buffer_bytes: usize, ends: CancellationToken) -> Result<Self> {
+        tcp_only(settings)?;
+        let dialer = Arc::new(Dialer::new(settings, group)?);
+        let (to, received) = mpsc::channel(4096);
+        let (wish, wished) = watch::channel(Wish::Receive);
+        let (status, status_seen) = watch::channel(MeshStatus::Disconnected {
+            reason: "not connected yet".into(),
+        });
+        let (capabilities, capabilities_seen) = watch::channel(None);
+        let (failed, mut failed_seen) = watch::channel(None);
+        let request_timeout = dialer.request_timeout;
+        let room_total = buffer_bytes.clamp(64 << 10, u32::MAX as usize);
+        let receiving = Receiving {
+            dialer,
+            topic: settings.topic.clone(),
+            to,
+            room: Arc::new(Semaphore::new(room_total)),
+            room_total,
+            wish: wished,
+            status,
+            capabilities,
+            failed,
+            ends,
+            acks: Arc::new(Acks::default()),
+        };
+        let task = tokio::spawn(receiving.run());
+        wait_for_session(capabilities_seen.clone(), &mut failed_seen).await?;
+        Ok(Self {
+            received,
+            buffer: Vec::new(),
+            wish,
+            status: status_seen,
+            capabilities: capabilities_seen,
+            failed: failed_seen,
+            task,
+            request_timeout,
+        })
     }
 
     /// Waits for deliveries and moves up to `max` into `into`; returns how many. Reconnects inside. `Err` only when
     /// nothing mends it (`Fatal`). Cancel-safe.
-    pub async fn recv(
-        &mut self,
-        into: &mut Vec<Delivery>,
-        max: usize,
-    ) -> std::result::Result<usize, Failure> {
-        let _ = (into, max);
-        std::future::pending().await
+    pub async fn recv(&mut self, into: &mut Vec<Delivery>, max: usize) -> std::result::Result<usize, Failure> {
+        let count = self.received.recv_many(&mut self.buffer, max).await;
+        if count == 0 {
+            let failure = self.failed.borrow().clone();
+            return Err(failure.unwrap_or_else(|| Failure::fatal("OC0301", "the mesh client was closed")));
+        }
+        into.extend(self.buffer.drain(..).map(|r| Delivery {
+            raw: r.raw,
+            unreadable: r.unreadable,
+            ack: Ack(r.ack),
+        }));
+        Ok(count)
     }
 
     /// Session state.
     pub fn status(&self) -> watch::Receiver<MeshStatus> {
-        watch::channel(MeshStatus::Connected).1
+        self.status.clone()
     }
 
     /// What the server told at the last set-up.
     pub fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            redelivers: false,
-            ordered_refusal: false,
-            acknowledges: true,
-            server: String::new(),
-        }
+        self.capabilities.borrow().clone().unwrap_or_else(|| assumed(false))
     }
 
     /// Stops receiving: unsubscribes; acknowledgements still go out until `close`.
-    pub async fn stop(&mut self) {}
+    pub async fn stop(&mut self) {
+        self.wish.send_replace(Wish::Stop);
+        self.received.close();
+        while self.received.recv().await.is_some() {}
+    }
 
     /// Flushes queued acknowledgements, says goodbye, closes. Bounded by `mesh.request_timeout`.
-    pub async fn close(self) {}
+    pub async fn close(mut self) {
+        self.wish.send_replace(Wish::Close);
+        self.received.close();
+        if tokio::time::timeout(self.request_timeout, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+fn assumed(grpc: bool) -> Capabilities {
+    Capabilities {
+        redelivers: false,
+        ordered_refusal: false,
+        acknowledges: !grpc,
+        server: format!("EventMesh 1.x ({})", if grpc { "grpc" } else { "tcp" }),
+    }
 }
 
 impl Subscriber {
     /// What holds of a server that has not been asked: EventMesh 1.x over this transport.
     pub fn assumed_capabilities(settings: &MeshSettings) -> Capabilities {
-        let grpc = settings.url.starts_with("grpc");
-        Capabilities {
-            redelivers: false,
-            ordered_refusal: false,
-            acknowledges: !grpc,
-            server: format!("EventMesh 1.x ({})", if grpc { "grpc" } else { "tcp" }),
-        }
+        assumed(settings.url.starts_with("grpc"))
     }
 }

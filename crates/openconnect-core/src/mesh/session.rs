@@ -1,0 +1,340 @@
+//! One TCP session: connect, HELLO, and the buffers between frames and the socket.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use openconnect_protocol::frame::{Command, Frame, FrameCodec, FrameError, Header, RawFrame, encode};
+use openconnect_protocol::session::{Purpose, UserAgent};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::url::{MeshUrl, Server};
+use super::{Capabilities, MeshStatus};
+use crate::config::MeshSettings;
+use crate::error::Result;
+use crate::failure::Failure;
+
+/// The largest frame taken: four times EventMesh's own limit, for servers that were given a larger one.
+const MAX_FRAME: usize = 16 << 20;
+/// A read takes at most this much at once.
+const READ: usize = 256 << 10;
+const DESC: usize = 300;
+
+/// Everything needed to set up sessions, again and again.
+pub(crate) struct Dialer {
+    url: MeshUrl,
+    group: String,
+    username: Option<String>,
+    password: Option<crate::secret::Secret>,
+    token: Option<crate::secret::Secret>,
+    tls: Option<(Arc<rustls::ClientConfig>, Option<String>)>,
+    pub(crate) request_timeout: Duration,
+    pub(crate) heartbeat: Duration,
+    pub(crate) reconnect_max: Duration,
+}
+
+impl Dialer {
+    pub(crate) fn new(settings: &MeshSettings, group: &str) -> Result<Self> {
+        let url = MeshUrl::parse(&settings.url)?;
+        let tls = if url.tls {
+            Some((settings.tls.client()?, settings.tls.server_name.clone()))
+        } else {
+            None
+        };
+        let seconds = |value: Option<crate::duration::HumanDuration>, default| value.map_or(Duration::from_secs(default), |v| v.0);
+        Ok(Self {
+            url,
+            group: group.to_owned(),
+            username: settings.username.clone(),
+            password: settings.password.clone(),
+            token: settings.token.clone(),
+            tls,
+            request_timeout: seconds(settings.request_timeout, 10),
+            heartbeat: seconds(settings.heartbeat, 10),
+            reconnect_max: seconds(settings.reconnect_max, 10),
+        })
+    }
+
+    pub(crate) fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// Tries the servers, beginning with number `from`; the first session that stands. A fatal failure ends the search.
+    pub(crate) async fn dial(&self, from: usize, purpose: Purpose) -> std::result::Result<(Session, usize), Failure> {
+        let mut last = Failure::retryable("OC0303", "mesh.url names no server");
+        for step in 0..self.url.servers.len() {
+            let at = (from + step) % self.url.servers.len();
+            let server = &self.url.servers[at];
+            match timeout(self.request_timeout, self.session(server, purpose)).await {
+                Ok(Ok(session)) => return Ok((session, at)),
+                Ok(Err(failure)) if !failure.is_retryable() => return Err(failure),
+                Ok(Err(failure)) => last = failure,
+                Err(_) => last = Failure::retryable("OC0303", format!("{server} did not answer within {:?}", self.request_timeout)),
+            }
+        }
+        Err(last)
+    }
+
+    async fn session(&self, server: &Server, purpose: Purpose) -> std::result::Result<Session, Failure> {
+        let unreachable = |e: std::io::Error| Failure::retryable("OC0303", format!("{server} can't be reached: {e}"));
+        let tcp = TcpStream::connect((server.host.as_str(), server.port)).await.map_err(unreachable)?;
+        tcp.set_nodelay(true).map_err(unreachable)?;
+        let socket = match &self.tls {
+            None => Socket::Plain(tcp),
+            Some((config, name)) => {
+                let name = ServerName::try_from(name.clone().unwrap_or_else(|| server.host.clone()))
+                    .map_err(|_| Failure::fatal("OC0304", format!("`{}` is no name to verify a certificate for", server.host)))?;
+                let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
+                let tls = connector
+                    .connect(name, tcp)
+                    .await
+                    .map_err(|e| Failure::retryable("OC0304", format!("TLS with {server} failed: {e}")))?;
+                Socket::Tls(Box::new(tls))
+            }
+        };
+        let mut session = Session {
+            socket,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            capabilities: super::assumed(false),
+            server: server.to_string(),
+        };
+        session.hello(self, purpose).await?;
+        Ok(session)
+    }
+
+    fn agent(&self, purpose: Purpose) -> UserAgent {
+        UserAgent {
+            env: Some("env".into()),
+            subsystem: Some("openconnect".into()),
+            pid: i64::from(std::process::id()),
+            host: Some("localhost".into()),
+            username: Some(self.username.clone().unwrap_or_default()),
+            password: Some(self.password.as_ref().map(|p| p.expose().to_owned()).unwrap_or_default()),
+            token: self.token.as_ref().map(|t| t.expose().to_owned()),
+            idc: Some("default".into()),
+            group: Some(self.group.clone()),
+            purpose: Some(if purpose == Purpose::Pub { "pub" } else { "sub" }.into()),
+            ..UserAgent::default()
+        }
+    }
+}
+
+/// Waits between attempts to connect: exponential, jittered.
+pub(crate) struct Backoff {
+    next: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    pub(crate) fn new(max: Duration) -> Self {
+        Self {
+            next: Duration::from_millis(50),
+            max,
+        }
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.next = Duration::from_millis(50);
+    }
+
+    pub(crate) async fn wait(&mut self) {
+        use rand::Rng as _;
+        let wait = self.next.mul_f64(rand::rng().random_range(0.5..1.0)).min(self.max);
+        self.next = (self.next * 2).min(self.max);
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// A session that has said HELLO.
+pub(crate) struct Session {
+    socket: Socket,
+    input: BytesMut,
+    /// Frames to be written.
+    pub(crate) output: BytesMut,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) server: String,
+}
+
+impl Session {
+    async fn hello(&mut self, dialer: &Dialer, purpose: Purpose) -> std::result::Result<(), Failure> {
+        let body = serde_json::to_vec(&dialer.agent(purpose)).unwrap_or_default();
+        let mut header = Header::new(Command::HelloRequest, "hello");
+        if purpose == Purpose::Sub {
+            header = header.with_property("openconnectholds", "true");
+        }
+        let answer = self.request(&header, &body).await?;
+        if answer.header.code != 0 {
+            let desc = shorten(answer.header.desc.as_deref().unwrap_or("no reason given"));
+            let text = format!("{} refused the session: {desc}", self.server);
+            let passing = ["server state is not running", "stopping", "overload", "too many"]
+                .iter()
+                .any(|known| desc.contains(known));
+            return Err(if passing {
+                Failure::retryable("OC0305", text)
+            } else {
+                Failure::fatal(
+                    "OC0305",
+                    format!("{text}. Check mesh.username, mesh.password, mesh.token and the group's rights"),
+                )
+            });
+        }
+        let told = |name| answer.header.property(name).is_some_and(|value| value == "true");
+        self.capabilities.redelivers = told("openconnectredelivers");
+        self.capabilities.ordered_refusal = told("openconnectorderedrefusal");
+        if let Some(server) = answer.header.property("openconnectserver") {
+            self.capabilities.server = server.chars().take(80).collect();
+        }
+        Ok(())
+    }
+
+    /// Sends one request and waits for the frame that answers it. Only during set-up, when nothing else comes but pushes,
+    /// which are an error here.
+    pub(crate) async fn request(&mut self, header: &Header, body: &[u8]) -> std::result::Result<Frame, Failure> {
+        let broken = |e: FrameError| Failure::retryable("OC0306", e.to_string());
+        encode(header, body, &mut self.output).map_err(broken)?;
+        while !self.output.is_empty() {
+            self.transfer(false).await.map_err(broken)?;
+        }
+        loop {
+            if let Some(frame) = self.frame().map_err(broken)? {
+                let frame = frame.parse().map_err(broken)?;
+                if Some(frame.header.cmd) == header.cmd.reply() {
+                    return Ok(frame);
+                }
+                continue;
+            }
+            self.transfer(true).await.map_err(broken)?;
+        }
+    }
+
+    /// The next complete frame that has been read.
+    pub(crate) fn frame(&mut self) -> std::result::Result<Option<RawFrame>, FrameError> {
+        FrameCodec::new(MAX_FRAME).decode_raw(&mut self.input)
+    }
+
+    /// Moves bytes: writes what is queued, and reads when `read`. Returns when either made progress. Cancel-safe.
+    pub(crate) async fn transfer(&mut self, read: bool) -> std::result::Result<(), FrameError> {
+        let Self { socket, input, output, .. } = self;
+        if output.is_empty() {
+            if !read {
+                return std::future::pending().await;
+            }
+            input.reserve(READ.min(64 << 10));
+            return finish_read(socket.read_buf(input).await);
+        }
+        std::future::poll_fn(|cx| {
+            let mut moved = false;
+            while !output.is_empty() {
+                match Pin::new(&mut *socket).poll_write(cx, output) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(closed())),
+                    Poll::Ready(Ok(written)) => {
+                        output.advance(written);
+                        moved = true;
+                    }
+                    Poll::Ready(Err(e)) => return Poll::Ready(Err(e.into())),
+                    Poll::Pending => break,
+                }
+            }
+            if read {
+                if input.capacity() - input.len() < 4096 {
+                    input.reserve(64 << 10);
+                }
+                match poll_read_buf(Pin::new(&mut *socket), cx, input) {
+                    Poll::Ready(result) => return Poll::Ready(finish_read(result)),
+                    Poll::Pending => {}
+                }
+            }
+            if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await?;
+        if output.is_empty() && matches!(socket, Socket::Tls(_)) {
+            socket.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Says goodbye and closes, within `limit`.
+    pub(crate) async fn goodbye(mut self, limit: Duration) {
+        let leave = async {
+            let _ = self.request(&Header::new(Command::ClientGoodbyeRequest, "goodbye"), b"").await;
+            let _ = self.socket.shutdown().await;
+        };
+        let _ = timeout(limit, leave).await;
+    }
+
+    /// Queues a heartbeat.
+    pub(crate) fn heartbeat(&mut self) {
+        let _ = encode(&Header::new(Command::HeartbeatRequest, "heartbeat"), b"", &mut self.output);
+    }
+}
+
+fn poll_read_buf(socket: Pin<&mut Socket>, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<std::io::Result<usize>> {
+    tokio_util::io::poll_read_buf(socket, cx, into)
+}
+
+fn closed() -> FrameError {
+    std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the server closed the connection").into()
+}
+
+fn finish_read(read: std::io::Result<usize>) -> std::result::Result<(), FrameError> {
+    match read {
+        Ok(0) => Err(closed()),
+        Ok(_) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// A server's text can be a whole stack trace.
+pub(crate) fn shorten(desc: &str) -> String {
+    desc.chars().take(DESC).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The status after a failure.
+pub(crate) fn lost(failure: &Failure) -> MeshStatus {
+    MeshStatus::Disconnected {
+        reason: failure.message.clone(),
+    }
+}
+
+enum Socket {
+    Plain(TcpStream),
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(socket) => Pin::new(socket).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Tls(socket) => Pin::new(socket).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Tls(socket) => Pin::new(socket).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
+}
