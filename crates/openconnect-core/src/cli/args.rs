@@ -130,7 +130,7 @@ pub(crate) enum DeadLettersCommand {
         /// Its number or id, as `list` prints them.
         which: String,
     },
-    /// Publishes events again to the topic they came from.
+    /// Hands events back: a sink delivers them itself, a source publishes them again.
     Replay {
         /// Numbers or ids, as `list` prints them.
         #[arg(required_unless_present = "all")]

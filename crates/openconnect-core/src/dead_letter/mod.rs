@@ -1,48 +1,169 @@
 //! Events that can't be delivered: kept with their reason, shown, and replayed when the cause is gone.
+//!
+//! A dead letter is the event as it was, with the extensions `dlqreason`, `dlqcode`, `dlqattempts`, `dlqconnector` and
+//! `dlqtime`.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `mod.rs` | marking, and the target: a mesh topic or a file |
+//! | `file.rs` | the file: JSON lines, synced, rotated, nothing deleted |
+//! | `archive.rs` | list, show, replay |
+//! | `replay.rs` | the queue through which a sink gets events back |
 
-use cloudevents::Event;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
+use chrono::{SecondsFormat, Utc};
+use cloudevents::{Event, EventBuilder, EventBuilderV10};
+use openconnect_protocol::{json, wire};
+
+use crate::config::DeadLetterSettings;
+use crate::error::Result;
 use crate::failure::Failure;
+use crate::mesh::Publisher;
+
+pub mod archive;
+mod file;
+mod replay;
+
+pub(crate) use replay::{ReplayQueue, ReplayToken};
+
+/// Longest `dlqreason`.
+const REASON: usize = 1024;
+/// The type of a dead letter whose bytes are no event.
+pub const UNREADABLE: &str = "org.openconnect.unreadable";
 
 /// The event with `dlqreason`, `dlqcode`, `dlqattempts`, `dlqconnector` and `dlqtime`.
-pub fn mark(event: Event, failure: &Failure, attempts: u32, connector: &str) -> Event {
-    let _ = (failure, attempts, connector);
+pub fn mark(mut event: Event, failure: &Failure, attempts: u32, connector: &str) -> Event {
+    let reason: String = failure.message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON).collect();
+    event.set_extension("dlqreason", reason);
+    event.set_extension("dlqcode", failure.code.clone());
+    event.set_extension("dlqattempts", i64::from(attempts));
+    event.set_extension("dlqconnector", connector);
+    event.set_extension("dlqtime", Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true));
     event
 }
 
-/// stub
-pub struct DeadLetters;
-/// stub
-pub type ReplayToken = u64;
-/// stub
-#[derive(Clone)]
-pub struct ReplayQueue;
-#[allow(missing_docs)]
+/// The event as it was before [`mark`].
+pub fn unmark(mut event: Event) -> Event {
+    for name in ["dlqreason", "dlqcode", "dlqattempts", "dlqconnector", "dlqtime"] {
+        event.remove_extension(name);
+    }
+    event
+}
+
+/// Where a connector's dead letters go.
+pub struct DeadLetters {
+    connector: &'static str,
+    target: Target,
+}
+
+enum Target {
+    File(Arc<Mutex<file::LetterFile>>),
+    Topic(String, Publisher),
+}
+
 impl DeadLetters {
+    /// Opens the target: `dead_letter.topic` through `publisher`, else the file. A line that a crash left unfinished was
+    /// never confirmed; it is closed off and skipped by readers.
     pub async fn open(
-        _: &crate::config::DeadLetterSettings,
-        _: &std::path::Path,
-        _: &'static str,
-        _: Option<crate::mesh::Publisher>,
-    ) -> crate::Result<Self> {
-        Ok(Self)
+        settings: &DeadLetterSettings,
+        state: &Path,
+        connector: &'static str,
+        publisher: Option<Publisher>,
+    ) -> Result<Self> {
+        let target = match (&settings.topic, publisher) {
+            (Some(topic), Some(publisher)) => Target::Topic(topic.clone(), publisher),
+            _ => {
+                let (path, rotate) = (file::path(settings, state), file::rotate(settings));
+                Target::File(Arc::new(Mutex::new(file::LetterFile::open(path, rotate)?)))
+            }
+        };
+        Ok(Self { connector, target })
     }
-    pub async fn put(&self, _: &Event, _: &Failure, _: u32) -> Result<(), Failure> {
-        Ok(())
+
+    /// Writes a dead letter; it is durable when this returns `Ok`.
+    pub async fn put(&self, event: &Event, failure: &Failure, attempts: u32) -> Result<(), Failure> {
+        let letter = mark(event.clone(), failure, attempts, self.connector);
+        match &self.target {
+            Target::Topic(topic, publisher) => publisher.send(topic, None, &letter).await.await,
+            Target::File(file) => {
+                let (file, line) = (Arc::clone(file), json::encode(&letter));
+                tokio::task::spawn_blocking(move || file.lock().unwrap_or_else(PoisonError::into_inner).append(line))
+                    .await
+                    .map_err(|e| Failure::retryable("OC0431", format!("the write ended abnormally: {e}")))?
+            }
+        }
     }
-    pub async fn put_unreadable(&self, _: &[u8], _: &Failure, _: u32) -> Result<(), Failure> {
-        Ok(())
+
+    /// Writes a dead letter for bytes of the mesh that are no event, or one that can't be handled: the event if it can be
+    /// read, else the bytes as the data of an event of type [`UNREADABLE`].
+    pub async fn put_unreadable(&self, raw: &Bytes, failure: &Failure, attempts: u32) -> Result<(), Failure> {
+        match wire::decode(raw) {
+            Ok(event) => self.put(&event, failure, attempts).await,
+            Err(_) => self.put(&unreadable(raw, self.connector)?, failure, attempts).await,
+        }
     }
 }
-#[allow(missing_docs)]
-impl ReplayQueue {
-    pub fn open(_: &std::path::Path) -> crate::Result<Self> {
-        Ok(Self)
+
+fn unreadable(raw: &Bytes, connector: &str) -> Result<Event, Failure> {
+    EventBuilderV10::new()
+        .id(uuid::Uuid::now_v7().to_string())
+        .source(format!("/openconnect/{connector}"))
+        .ty(UNREADABLE)
+        .data("application/octet-stream", raw.to_vec())
+        .build()
+        .map_err(|e| Failure::permanent("OC0431", e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::dead_letter::archive::letters;
+    use openconnect_protocol::payload;
+
+    fn event(id: &str) -> Event {
+        EventBuilderV10::new().id(id).source("/s").ty("t").data("application/json", "{\"n\":1.50}".to_owned()).build().unwrap()
     }
-    pub fn poll(&self) -> Result<Vec<(ReplayToken, Event)>, Failure> {
-        Ok(vec![])
+
+    #[tokio::test]
+    async fn a_letter_is_read_back_with_its_reason_and_an_unfinished_line_is_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = DeadLetterSettings::default();
+        let failure = Failure::permanent("HTTP_404", "no such\npath");
+        let letters_of = || letters(&settings, dir.path()).unwrap();
+        let target = DeadLetters::open(&settings, dir.path(), "http-sink", None).await.unwrap();
+        target.put(&event("1"), &failure, 3).await.unwrap();
+        drop(target);
+        let path = dir.path().join("dead-letters.jsonl");
+        let mut torn = std::fs::read(&path).unwrap();
+        torn.extend_from_slice(b"{\"specversion\":\"1.0\",\"id\":\"to");
+        std::fs::write(&path, torn).unwrap();
+        let target = DeadLetters::open(&settings, dir.path(), "http-sink", None).await.unwrap();
+        target.put_unreadable(&Bytes::from_static(b"\xffnot an event"), &failure, 0).await.unwrap();
+        let found = letters_of();
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].event.extension("dlqreason").unwrap().to_string(), "no such path");
+        assert_eq!(payload::json(&unmark(found[0].event.clone())).unwrap(), "{\"n\":1.50}");
+        assert_eq!(payload::bytes(&found[1].event).unwrap().as_ref(), b"\xffnot an event");
     }
-    pub fn done(&self, _: ReplayToken) -> Result<(), Failure> {
-        Ok(())
+
+    #[tokio::test]
+    async fn the_file_is_rotated_and_all_of_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = DeadLetterSettings { rotate: Some(crate::bytes_size::ByteSize(300)), ..Default::default() };
+        let target = DeadLetters::open(&settings, dir.path(), "http-sink", None).await.unwrap();
+        for id in 0..5 {
+            target.put(&event(&id.to_string()), &Failure::permanent("X", "y"), 1).await.unwrap();
+        }
+        let ids: Vec<String> = letters(&settings, dir.path())
+            .unwrap()
+            .iter()
+            .map(|letter| cloudevents::AttributesReader::id(&letter.event).to_owned())
+            .collect();
+        assert_eq!(ids, ["0", "1", "2", "3", "4"]);
+        assert!(std::fs::read_dir(dir.path()).unwrap().count() > 1);
     }
 }

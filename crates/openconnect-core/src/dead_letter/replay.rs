@@ -1,0 +1,135 @@
+//! How a sink gets dead letters back: one file a replay in `replay/`, put there as a whole, removed when every event of it
+//! has its outcome. After a crash in between the file is delivered again.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cloudevents::Event;
+use openconnect_protocol::json;
+
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::state::write_atomically;
+
+/// Events handed over at once.
+const CHUNK: usize = 64;
+
+/// Which event of which replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReplayToken {
+    file: PathBuf,
+}
+
+/// The sink's end.
+#[derive(Clone)]
+pub(crate) struct ReplayQueue {
+    folder: PathBuf,
+    files: Arc<Mutex<HashMap<PathBuf, Progress>>>,
+}
+
+/// A file that is being delivered.
+struct Progress {
+    waiting: Vec<Event>,
+    /// Handed over and without outcome.
+    open: usize,
+}
+
+impl ReplayQueue {
+    /// The queue of this instance; the folder is made by the first replay.
+    pub(crate) fn open(state: &Path) -> Result<Self> {
+        Ok(Self { folder: state.join("replay"), files: Arc::default() })
+    }
+
+    /// The next events; empty when there is nothing to replay.
+    pub(crate) fn poll(&self) -> std::result::Result<Vec<(ReplayToken, Event)>, Failure> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        for file in self.pending()? {
+            if !files.contains_key(&file) {
+                let mut waiting = read(&file)?;
+                waiting.reverse();
+                files.insert(file.clone(), Progress { waiting, open: 0 });
+            }
+            let Some(progress) = files.get_mut(&file) else { continue };
+            if progress.waiting.is_empty() {
+                continue;
+            }
+            let from = progress.waiting.len().saturating_sub(CHUNK);
+            let chunk: Vec<Event> = progress.waiting.drain(from..).rev().collect();
+            progress.open += chunk.len();
+            return Ok(chunk.into_iter().map(|event| (ReplayToken { file: file.clone() }, event)).collect());
+        }
+        Ok(Vec::new())
+    }
+
+    /// One event has its outcome; with the last one of a replay its file goes.
+    pub(crate) fn done(&self, token: ReplayToken) -> std::result::Result<(), Failure> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(progress) = files.get_mut(&token.file) else { return Ok(()) };
+        progress.open = progress.open.saturating_sub(1);
+        if progress.open > 0 || !progress.waiting.is_empty() {
+            return Ok(());
+        }
+        fs::remove_file(&token.file)
+            .map_err(|e| Failure::retryable("OC0432", format!("{} can't be removed: {e}; it will be delivered again", token.file.display())))
+    }
+
+    fn pending(&self) -> std::result::Result<Vec<PathBuf>, Failure> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Failure::retryable("OC0432", format!("{} can't be read: {e}", self.folder.display()))),
+        };
+        let mut files: Vec<PathBuf> =
+            entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.extension().is_some_and(|x| x == "jsonl")).collect();
+        files.sort();
+        Ok(files)
+    }
+
+    /// Puts events into the queue of the instance in `state`; they are durable when it returns.
+    pub(crate) fn put(state: &Path, events: &[Event]) -> Result<()> {
+        let folder = state.join("replay");
+        fs::create_dir_all(&folder).map_err(|e| Error::unavailable("OC0432", format!("{} can't be made: {e}", folder.display())))?;
+        let mut lines = Vec::new();
+        for event in events {
+            json::encode_into(event, &mut lines);
+            lines.push(b'\n');
+        }
+        write_atomically(&folder.join(format!("{}.jsonl", uuid::Uuid::now_v7())), &lines)
+    }
+}
+
+fn read(file: &Path) -> std::result::Result<Vec<Event>, Failure> {
+    let broken = |e: &dyn std::fmt::Display| Failure::retryable("OC0432", format!("{} can't be read: {e}", file.display()));
+    let reader = BufReader::new(fs::File::open(file).map_err(|e| broken(&e))?);
+    reader.split(b'\n').map(|line| json::decode(&line.map_err(|e| broken(&e))?).map_err(|e| broken(&e))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use cloudevents::{AttributesReader, EventBuilder, EventBuilderV10};
+
+    #[test]
+    fn a_replay_goes_only_when_every_event_has_its_outcome() {
+        let dir = tempfile::tempdir().unwrap();
+        let events: Vec<Event> =
+            (0..70).map(|n| EventBuilderV10::new().id(n.to_string()).source("/s").ty("t").build().unwrap()).collect();
+        ReplayQueue::put(dir.path(), &events).unwrap();
+        let queue = ReplayQueue::open(dir.path()).unwrap();
+        let mut taken = queue.poll().unwrap();
+        taken.extend(queue.poll().unwrap());
+        assert!(queue.poll().unwrap().is_empty());
+        let ids: Vec<_> = taken.iter().map(|(_, event)| event.id().to_owned()).collect();
+        assert_eq!(ids, (0..70).map(|n| n.to_string()).collect::<Vec<_>>());
+        let last = taken.pop().unwrap();
+        taken.into_iter().for_each(|(token, _)| queue.done(token).unwrap());
+        // A crash here: the next process delivers all of it again.
+        assert_eq!(ReplayQueue::open(dir.path()).unwrap().poll().unwrap().len(), 64);
+        queue.done(last.0).unwrap();
+        assert!(ReplayQueue::open(dir.path()).unwrap().poll().unwrap().is_empty());
+    }
+}
