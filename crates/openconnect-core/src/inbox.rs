@@ -227,7 +227,7 @@ impl Entries {
     pub(crate) async fn next(&mut self) -> Result<Vec<(u64, Stored)>> {
         match self.0.recv().await {
             Some(chunk) => Ok(chunk?.into_iter().map(|(index, entry)| (index, Stored::decode(entry))).collect()),
-            None => Err(Error::undelivered("OC0221", "the inbox's reader has stopped")),
+            None => Err(Error::undelivered("OC0231", "the inbox's reader has stopped")),
         }
     }
 }
@@ -251,22 +251,22 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<thread::Join
         .name(name.to_owned())
         .stack_size(256 << 10)
         .spawn(run)
-        .map_err(|e| Error::unavailable("OC0220", format!("the thread {name} can't be started: {e}")))
+        .map_err(|e| Error::unavailable("OC0230", format!("the thread {name} can't be started: {e}")))
 }
 
 fn unusable(path: &Path, error: &JournalError) -> Error {
-    Error::unavailable("OC0220", format!("the inbox in {} can't be used: {error}", path.display()))
+    Error::unavailable("OC0230", format!("the inbox in {} can't be used: {error}", path.display()))
         .hint("If the disk is full, free space. If a file is damaged, restore it from a copy, or move the inbox away: the events in it are then lost to this sink.")
 }
 
 fn read_checkpoint(file: &PathBuf) -> Result<Checkpoint> {
     match std::fs::read(file) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| {
-            Error::unavailable("OC0222", format!("{} is corrupt: {e}", file.display()))
+            Error::unavailable("OC0232", format!("{} is corrupt: {e}", file.display()))
                 .hint("Remove it: every event in the inbox is then delivered once more.")
         }),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Checkpoint::default()),
-        Err(e) => Err(Error::unavailable("OC0222", format!("{} can't be read: {e}", file.display()))),
+        Err(e) => Err(Error::unavailable("OC0232", format!("{} can't be read: {e}", file.display()))),
     }
 }
 
@@ -291,7 +291,7 @@ fn read_entries(
                 }
             }
             Err(e) => {
-                let _ = chunks.blocking_send(Err(Error::undelivered("OC0221", format!("the inbox can't be read: {e}"))));
+                let _ = chunks.blocking_send(Err(Error::undelivered("OC0231", format!("the inbox can't be read: {e}"))));
                 return;
             }
         }
@@ -372,7 +372,7 @@ impl Writer {
     fn problem(&self, problem: Option<String>) {
         let mut known = self.shared.problem.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(text) = problem.as_ref().filter(|text| known.as_ref() != Some(*text)) {
-            tracing::error!(code = "OC0223", "{text}");
+            tracing::error!(code = "OC0233", "{text}");
         }
         *known = problem;
     }

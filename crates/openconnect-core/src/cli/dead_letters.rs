@@ -72,7 +72,9 @@ fn print_one(cli: &Cli, letters: &[Letter], which: &str) -> Result<()> {
     let letter = letters
         .iter()
         .find(|letter| which == letter.number.to_string() || which == letter.event.id())
-        .ok_or_else(|| Error::config("OC0434", format!("no dead letter has the number or id `{which}`")).hint("Look with `dead-letters list`."))?;
+        .ok_or_else(|| {
+            Error::config("OC0434", format!("no dead letter has the number or id `{which}`")).hint("Look with `dead-letters list`.")
+        })?;
     cli.output.line(&String::from_utf8_lossy(&events::encode(&letter.event)));
     Ok(())
 }

@@ -61,7 +61,12 @@ pub fn letters(settings: &DeadLetterSettings, state: &Path) -> Result<Vec<Letter
         for line in BufReader::new(File::open(&file).map_err(unreadable)?).split(b'\n') {
             let line = line.map_err(unreadable)?;
             match json::decode(&line) {
-                Ok(event) => letters.push(Letter { number: letters.len() + 1, event, replayed: false, ack: None }),
+                Ok(event) => letters.push(Letter {
+                    number: letters.len() + 1,
+                    event,
+                    replayed: false,
+                    ack: None,
+                }),
                 Err(e) => tracing::warn!(file = %file.display(), "skipped a line that is no event: {e}"),
             }
             if letters.len() >= MOST {
@@ -81,7 +86,9 @@ fn replayed_path(path: &Path) -> PathBuf {
 }
 
 fn read_replayed(path: &Path) -> HashSet<String> {
-    fs::read_to_string(replayed_path(path)).map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default()
+    fs::read_to_string(replayed_path(path))
+        .map(|text| text.lines().map(str::to_owned).collect())
+        .unwrap_or_default()
 }
 
 fn note_replayed(path: &Path, letters: &[Letter]) -> Result<()> {
@@ -92,7 +99,15 @@ fn note_replayed(path: &Path, letters: &[Letter]) -> Result<()> {
         file.write_all(lines.as_bytes())?;
         file.sync_all()
     };
-    write().map_err(|e| Error::unavailable("OC0430", format!("{} can't be written: {e}; these letters will be shown as not replayed", path.display())))
+    write().map_err(|e| {
+        Error::unavailable(
+            "OC0430",
+            format!(
+                "{} can't be written: {e}; these letters will be shown as not replayed",
+                path.display()
+            ),
+        )
+    })
 }
 
 /// The letters of an instance, from wherever they go. A topic needs its mesh to be there.
@@ -109,7 +124,10 @@ pub async fn list(settings: &Settings) -> Result<Vec<Letter>> {
 }
 
 async fn from_topic(settings: &Settings, topic: &str) -> Result<(Vec<Letter>, Subscriber)> {
-    let mesh = MeshSettings { topic: topic.to_owned(), ..settings.mesh.clone() };
+    let mesh = MeshSettings {
+        topic: topic.to_owned(),
+        ..settings.mesh.clone()
+    };
     let group = format!("{}-dead-letters", crate::engine::group(settings));
     let connecting = Subscriber::connect(&mesh, &group, 16 << 20, CancellationToken::new());
     let mut subscriber = tokio::time::timeout(CONNECT, connecting).await.map_err(|_| unreachable_mesh())??;
@@ -123,7 +141,12 @@ async fn from_topic(settings: &Settings, topic: &str) -> Result<(Vec<Letter>, Su
         }
         for delivery in deliveries.drain(..) {
             match wire::decode(&delivery.raw) {
-                Ok(event) => letters.push(Letter { number: letters.len() + 1, event, replayed: false, ack: Some(delivery.ack) }),
+                Ok(event) => letters.push(Letter {
+                    number: letters.len() + 1,
+                    event,
+                    replayed: false,
+                    ack: Some(delivery.ack),
+                }),
                 Err(e) => tracing::warn!("skipped a delivery that is no event: {e}"),
             }
         }
@@ -147,7 +170,9 @@ impl Which {
     fn matches(&self, letter: &Letter) -> bool {
         match self {
             Self::All => !letter.replayed,
-            Self::These(names) => names.iter().any(|name| *name == letter.number.to_string() || name == letter.event.id()),
+            Self::These(names) => names
+                .iter()
+                .any(|name| *name == letter.number.to_string() || name == letter.event.id()),
         }
     }
 }

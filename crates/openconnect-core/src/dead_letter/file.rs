@@ -57,7 +57,10 @@ impl LetterFile {
         self.write(&line).map_err(|e| {
             // Half a line may be there: close it off, so that the next one stands alone.
             let _ = self.file.set_len(self.size);
-            Failure::retryable("OC0431", format!("the dead-letter file {} can't be written: {e}", self.path.display()))
+            Failure::retryable(
+                "OC0431",
+                format!("the dead-letter file {} can't be written: {e}", self.path.display()),
+            )
         })
     }
 

@@ -36,7 +36,12 @@ pub const UNREADABLE: &str = "org.openconnect.unreadable";
 
 /// The event with `dlqreason`, `dlqcode`, `dlqattempts`, `dlqconnector` and `dlqtime`.
 pub fn mark(mut event: Event, failure: &Failure, attempts: u32, connector: &str) -> Event {
-    let reason: String = failure.message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON).collect();
+    let reason: String = failure
+        .message
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(REASON)
+        .collect();
     event.set_extension("dlqreason", reason);
     event.set_extension("dlqcode", failure.code.clone());
     event.set_extension("dlqattempts", i64::from(attempts));
@@ -67,12 +72,7 @@ enum Target {
 impl DeadLetters {
     /// Opens the target: `dead_letter.topic` through `publisher`, else the file. A line that a crash left unfinished was
     /// never confirmed; it is closed off and skipped by readers.
-    pub async fn open(
-        settings: &DeadLetterSettings,
-        state: &Path,
-        connector: &'static str,
-        publisher: Option<Publisher>,
-    ) -> Result<Self> {
+    pub async fn open(settings: &DeadLetterSettings, state: &Path, connector: &'static str, publisher: Option<Publisher>) -> Result<Self> {
         let target = match (&settings.topic, publisher) {
             (Some(topic), Some(publisher)) => Target::Topic(topic.clone(), publisher),
             _ => {
@@ -125,7 +125,13 @@ mod tests {
     use openconnect_protocol::payload;
 
     fn event(id: &str) -> Event {
-        EventBuilderV10::new().id(id).source("/s").ty("t").data("application/json", "{\"n\":1.50}".to_owned()).build().unwrap()
+        EventBuilderV10::new()
+            .id(id)
+            .source("/s")
+            .ty("t")
+            .data("application/json", "{\"n\":1.50}".to_owned())
+            .build()
+            .unwrap()
     }
 
     #[tokio::test]
@@ -142,7 +148,10 @@ mod tests {
         torn.extend_from_slice(b"{\"specversion\":\"1.0\",\"id\":\"to");
         std::fs::write(&path, torn).unwrap();
         let target = DeadLetters::open(&settings, dir.path(), "http-sink", None).await.unwrap();
-        target.put_unreadable(&Bytes::from_static(b"\xffnot an event"), &failure, 0).await.unwrap();
+        target
+            .put_unreadable(&Bytes::from_static(b"\xffnot an event"), &failure, 0)
+            .await
+            .unwrap();
         let found = letters_of();
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].event.extension("dlqreason").unwrap().to_string(), "no such path");
@@ -153,7 +162,10 @@ mod tests {
     #[tokio::test]
     async fn the_file_is_rotated_and_all_of_it_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        let settings = DeadLetterSettings { rotate: Some(crate::bytes_size::ByteSize(300)), ..Default::default() };
+        let settings = DeadLetterSettings {
+            rotate: Some(crate::bytes_size::ByteSize(300)),
+            ..Default::default()
+        };
         let target = DeadLetters::open(&settings, dir.path(), "http-sink", None).await.unwrap();
         for id in 0..5 {
             target.put(&event(&id.to_string()), &Failure::permanent("X", "y"), 1).await.unwrap();

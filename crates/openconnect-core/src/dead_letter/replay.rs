@@ -40,7 +40,10 @@ struct Progress {
 impl ReplayQueue {
     /// The queue of this instance; the folder is made by the first replay.
     pub(crate) fn open(state: &Path) -> Result<Self> {
-        Ok(Self { folder: state.join("replay"), files: Arc::default() })
+        Ok(Self {
+            folder: state.join("replay"),
+            files: Arc::default(),
+        })
     }
 
     /// The next events; empty when there is nothing to replay.
@@ -67,23 +70,36 @@ impl ReplayQueue {
     /// One event has its outcome; with the last one of a replay its file goes.
     pub(crate) fn done(&self, token: ReplayToken) -> std::result::Result<(), Failure> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(progress) = files.get_mut(&token.file) else { return Ok(()) };
+        let Some(progress) = files.get_mut(&token.file) else {
+            return Ok(());
+        };
         progress.open = progress.open.saturating_sub(1);
         if progress.open > 0 || !progress.waiting.is_empty() {
             return Ok(());
         }
-        fs::remove_file(&token.file)
-            .map_err(|e| Failure::retryable("OC0432", format!("{} can't be removed: {e}; it will be delivered again", token.file.display())))
+        fs::remove_file(&token.file).map_err(|e| {
+            Failure::retryable(
+                "OC0432",
+                format!("{} can't be removed: {e}; it will be delivered again", token.file.display()),
+            )
+        })
     }
 
     fn pending(&self) -> std::result::Result<Vec<PathBuf>, Failure> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(Failure::retryable("OC0432", format!("{} can't be read: {e}", self.folder.display()))),
+            Err(e) => {
+                return Err(Failure::retryable(
+                    "OC0432",
+                    format!("{} can't be read: {e}", self.folder.display()),
+                ));
+            }
         };
-        let mut files: Vec<PathBuf> =
-            entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.extension().is_some_and(|x| x == "jsonl")).collect();
+        let mut files: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|x| x == "jsonl"))
+            .collect();
         files.sort();
         Ok(files)
     }
@@ -104,7 +120,10 @@ impl ReplayQueue {
 fn read(file: &Path) -> std::result::Result<Vec<Event>, Failure> {
     let broken = |e: &dyn std::fmt::Display| Failure::retryable("OC0432", format!("{} can't be read: {e}", file.display()));
     let reader = BufReader::new(fs::File::open(file).map_err(|e| broken(&e))?);
-    reader.split(b'\n').map(|line| json::decode(&line.map_err(|e| broken(&e))?).map_err(|e| broken(&e))).collect()
+    reader
+        .split(b'\n')
+        .map(|line| json::decode(&line.map_err(|e| broken(&e))?).map_err(|e| broken(&e)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -116,8 +135,9 @@ mod tests {
     #[test]
     fn a_replay_goes_only_when_every_event_has_its_outcome() {
         let dir = tempfile::tempdir().unwrap();
-        let events: Vec<Event> =
-            (0..70).map(|n| EventBuilderV10::new().id(n.to_string()).source("/s").ty("t").build().unwrap()).collect();
+        let events: Vec<Event> = (0..70)
+            .map(|n| EventBuilderV10::new().id(n.to_string()).source("/s").ty("t").build().unwrap())
+            .collect();
         ReplayQueue::put(dir.path(), &events).unwrap();
         let queue = ReplayQueue::open(dir.path()).unwrap();
         let mut taken = queue.poll().unwrap();
