@@ -31,6 +31,7 @@ pub mod sink;
 pub mod source;
 pub mod state;
 pub mod telemetry;
+pub mod template;
 pub mod tls;
 pub mod transform;
 
