@@ -1,1 +1,3 @@
-fn main() {}
+//! The binary `openconnect-http-source`.
+
+openconnect_core::source_main!(openconnect_http_source::HttpSource);

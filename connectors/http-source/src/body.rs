@@ -1,0 +1,103 @@
+//! Reading a body within its limits, and decompressing it within the same.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::problem::Problem;
+
+/// What a request may take.
+pub(crate) struct BodyLimits {
+    pub(crate) bytes: usize,
+    pub(crate) ratio: u64,
+    pub(crate) time: Duration,
+}
+
+/// Memory of a body, given back when its request is answered.
+pub(crate) type Room = Vec<OwnedSemaphorePermit>;
+
+/// Reads the whole body. Each part takes its room before it is kept: what does not fit is answered with 503.
+pub(crate) async fn read(
+    mut body: Incoming,
+    length: Option<u64>,
+    limits: &BodyLimits,
+    room: &Arc<Semaphore>,
+) -> Result<(Vec<u8>, Room), Problem> {
+    let too_large = || Problem::too_large(format!("the body is larger than {} bytes", limits.bytes));
+    if length.is_some_and(|length| length > limits.bytes as u64) {
+        return Err(too_large());
+    }
+    let reading = async {
+        let mut bytes = Vec::new();
+        let mut taken = Room::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Problem::malformed("the body ended early or is malformed"))?;
+            let Ok(part) = frame.into_data() else { continue };
+            if bytes.len() + part.len() > limits.bytes {
+                return Err(too_large());
+            }
+            taken.push(take(room, part.len())?);
+            bytes.extend_from_slice(&part);
+        }
+        Ok((bytes, taken))
+    };
+    timeout(limits.time, reading).await.unwrap_or_else(|_| {
+        Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "HTTP_TIMEOUT",
+            format!("the body took longer than {:?}", limits.time),
+        ))
+    })
+}
+
+fn take(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    let permits = u32::try_from(bytes).map_err(|_| Problem::too_large("the body is too large"))?;
+    Arc::clone(room)
+        .try_acquire_many_owned(permits)
+        .map_err(|_| Problem::unavailable("too many requests are waiting for the mesh"))
+}
+
+/// Undoes `Content-Encoding`: gzip, deflate, zstd, one of them.
+pub(crate) fn decompress(headers: &HeaderMap, body: Vec<u8>, limits: &BodyLimits) -> Result<Bytes, Problem> {
+    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else {
+        return Ok(body.into());
+    };
+    let encoding = encoding.to_str().unwrap_or_default().trim().to_ascii_lowercase();
+    match encoding.as_str() {
+        "" | "identity" => Ok(body.into()),
+        "gzip" | "x-gzip" => bounded(flate2::read::MultiGzDecoder::new(body.as_slice()), body.len(), limits),
+        "deflate" => bounded(flate2::read::ZlibDecoder::new(body.as_slice()), body.len(), limits),
+        "zstd" => {
+            let broken = |_| Problem::malformed("the body is not zstd");
+            let mut decoder = zstd::stream::read::Decoder::new(body.as_slice()).map_err(broken)?;
+            // The window is memory that the sender chooses: no more than the body may have.
+            decoder.window_log_max(limits.bytes.max(1 << 20).ilog2().min(27)).map_err(broken)?;
+            bounded(decoder, body.len(), limits)
+        }
+        _ => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "HTTP_ENCODING",
+            "the content encoding is not one of gzip, deflate, zstd",
+        )),
+    }
+}
+
+fn bounded(reader: impl Read, compressed: usize, limits: &BodyLimits) -> Result<Bytes, Problem> {
+    let allowed = (limits.bytes as u64).min((compressed as u64).saturating_mul(limits.ratio));
+    let mut out = Vec::new();
+    reader
+        .take(allowed + 1)
+        .read_to_end(&mut out)
+        .map_err(|_| Problem::malformed("the body does not fit its content encoding"))?;
+    if out.len() as u64 > allowed {
+        return Err(Problem::too_large(format!("the decompressed body is larger than {allowed} bytes")));
+    }
+    Ok(out.into())
+}

@@ -1,0 +1,246 @@
+//! The `source:` section of the HTTP source.
+
+use std::time::Duration;
+
+use openconnect_core::bytes_size::ByteSize;
+use openconnect_core::config::{ConnectorConfig, Problems};
+use openconnect_core::duration::HumanDuration;
+use openconnect_core::secret::Secret;
+use openconnect_core::template::Template;
+use openconnect_core::tls::TlsServerSettings;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// What the server listens to and how requests become events.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSourceConfig {
+    /// Address to listen on, `host:port`; port 0 takes a free one and logs it.
+    pub listen: String,
+    /// Path of the webhook. Default `/`.
+    #[serde(default = "root")]
+    pub path: String,
+    /// Take requests to any path below `path` too. Default false.
+    #[serde(default)]
+    pub prefix: bool,
+    /// Methods that are taken. Default POST.
+    #[serde(default = "post")]
+    pub methods: Vec<String>,
+    /// Who may send. Default: everyone who can connect.
+    #[serde(default)]
+    pub auth: Auth,
+    /// TLS; with `client_ca_file` clients need a certificate.
+    pub tls: Option<TlsServerSettings>,
+    /// Largest body, compressed and decompressed. Default 1 MiB.
+    #[serde(default = "body")]
+    pub max_body_bytes: ByteSize,
+    /// How much larger a decompressed body may be than it came. Default 200.
+    #[serde(default = "ratio")]
+    pub max_decompression_ratio: u64,
+    /// How long a client may take for its headers, and for its body. Default 30s.
+    #[serde(default = "thirty")]
+    pub read_timeout: HumanDuration,
+    /// How long a request waits for the mesh before it is answered with 503. Default 10s.
+    #[serde(default = "ten")]
+    pub response_timeout: HumanDuration,
+    /// Code of a successful answer. Default 202.
+    #[serde(default = "accepted")]
+    pub response_code: u16,
+    /// Connections at the same time. Default 1024.
+    #[serde(default = "thousand")]
+    pub max_connections: usize,
+    /// Bytes of bodies at the same time; beyond it requests get 503. Default 16 MiB.
+    #[serde(default = "waiting")]
+    pub max_waiting_bytes: ByteSize,
+    /// How a body that is no CloudEvent becomes one.
+    #[serde(default)]
+    pub event: EventMapping,
+}
+
+fn root() -> String {
+    "/".into()
+}
+fn post() -> Vec<String> {
+    vec!["POST".into()]
+}
+fn body() -> ByteSize {
+    ByteSize(1 << 20)
+}
+fn ratio() -> u64 {
+    200
+}
+fn thirty() -> HumanDuration {
+    HumanDuration(Duration::from_secs(30))
+}
+fn ten() -> HumanDuration {
+    HumanDuration(Duration::from_secs(10))
+}
+fn accepted() -> u16 {
+    202
+}
+fn thousand() -> usize {
+    1024
+}
+fn waiting() -> ByteSize {
+    ByteSize(16 << 20)
+}
+
+/// Who may send.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Auth {
+    /// Everyone who can connect.
+    #[default]
+    None,
+    /// User and password.
+    Basic {
+        /// The user.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A token in `Authorization: Bearer`.
+    Bearer {
+        /// The token.
+        token: Secret,
+    },
+    /// `X-Hub-Signature-256`, as GitHub signs.
+    Github {
+        /// The webhook's secret.
+        secret: Secret,
+    },
+    /// `Stripe-Signature`, as Stripe signs.
+    Stripe {
+        /// The endpoint's secret.
+        secret: Secret,
+        /// Largest age of a signature. Default 5m.
+        tolerance: Option<HumanDuration>,
+    },
+    /// `X-Slack-Signature`, as Slack signs.
+    Slack {
+        /// The app's signing secret.
+        secret: Secret,
+        /// Largest age of a signature. Default 5m.
+        tolerance: Option<HumanDuration>,
+    },
+    /// A keyed hash of the body in a header.
+    Hmac {
+        /// The key.
+        secret: Secret,
+        /// The header.
+        header: String,
+        /// What stands before the signature in the header, e.g. `sha256=`.
+        #[serde(default)]
+        prefix: String,
+        /// Default hex.
+        #[serde(default)]
+        encoding: Encoding,
+        /// Default sha256.
+        #[serde(default)]
+        algorithm: Algorithm,
+    },
+}
+
+/// How a signature is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// Hexadecimal.
+    #[default]
+    Hex,
+    /// Base64.
+    Base64,
+}
+
+/// The hash of a signature.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    /// SHA-1, for old senders.
+    Sha1,
+    /// SHA-256.
+    #[default]
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+/// How a body that is no CloudEvent becomes one. The texts are templates over `headers` (names in lower case with `_` for
+/// `-`), `query`, `path`, `method` and `data`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventMapping {
+    /// A sender whose requests are known.
+    pub preset: Preset,
+    /// `id`. Default: a new UUID.
+    pub id: Option<String>,
+    /// `source`. Default `/openconnect/<name>`.
+    pub source: Option<String>,
+    /// `type`. Default `org.openconnect.http.request`.
+    #[serde(rename = "type")]
+    pub ty: Option<String>,
+    /// `subject`. Default: none.
+    pub subject: Option<String>,
+    /// `partitionkey`: events of one key stay in order. Default: none.
+    pub partitionkey: Option<String>,
+}
+
+/// A sender whose requests are known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// None: only the templates.
+    #[default]
+    None,
+    /// GitHub: `com.github.<event>.<action>`, keyed by repository, the delivery's id.
+    Github,
+}
+
+impl ConnectorConfig for HttpSourceConfig {
+    fn validate(&self, problems: &mut Problems) {
+        if self
+            .listen
+            .rsplit_once(':')
+            .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+        {
+            problems.add("listen", "write host:port, for instance 127.0.0.1:8080");
+        }
+        if !self.path.starts_with('/') {
+            problems.add("path", "must begin with /");
+        }
+        if !(200..300).contains(&self.response_code) {
+            problems.add("response_code", "must be from 200 to 299");
+        }
+        for (at, method) in self.methods.iter().enumerate() {
+            if http::Method::from_bytes(method.as_bytes()).is_err() || method.to_uppercase() != *method {
+                problems.add(format!("methods.{at}"), "is no HTTP method in capital letters");
+            }
+        }
+        for (name, zero) in [
+            ("max_body_bytes", self.max_body_bytes.0 == 0),
+            ("max_connections", self.max_connections == 0),
+        ] {
+            if zero {
+                problems.add(name, "must be more than 0");
+            }
+        }
+        if let Auth::Hmac { header, .. } = &self.auth
+            && http::HeaderName::from_bytes(header.as_bytes()).is_err()
+        {
+            problems.add("auth.header", "is no header name");
+        }
+        let event = &self.event;
+        let templates = [
+            ("id", &event.id),
+            ("source", &event.source),
+            ("type", &event.ty),
+            ("subject", &event.subject),
+            ("partitionkey", &event.partitionkey),
+        ];
+        for (name, text) in templates {
+            if let Some(Err(error)) = text.as_deref().map(Template::compile) {
+                problems.add(format!("event.{name}"), error.message);
+            }
+        }
+    }
+}

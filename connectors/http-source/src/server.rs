@@ -1,0 +1,235 @@
+//! The server: connections, and one request from its head to its answer.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use openconnect_core::record::{Outcome, Partition, Receipt, Record};
+use openconnect_core::source::Intake;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::body::{self, BodyLimits, Room};
+use crate::config::{Auth, HttpSourceConfig};
+use crate::decode::{self, Decoder};
+use crate::problem::Problem;
+use crate::{auth, source::NoPosition};
+
+/// Bytes of a request's head.
+const MAX_HEAD: usize = 64 << 10;
+const MAX_HEADERS: usize = 100;
+
+/// The events of one request, and its part of the memory until it is answered.
+pub(crate) type Batch = Vec<Record<NoPosition>>;
+
+/// What every request needs.
+pub(crate) struct Server {
+    pub(crate) path: String,
+    pub(crate) prefix: bool,
+    pub(crate) methods: Vec<String>,
+    pub(crate) auth: Auth,
+    pub(crate) limits: BodyLimits,
+    pub(crate) response_timeout: Duration,
+    pub(crate) response_code: StatusCode,
+    pub(crate) decoder: Decoder,
+    pub(crate) max_event_bytes: usize,
+    pub(crate) room: Arc<Semaphore>,
+    pub(crate) intake: watch::Receiver<Intake>,
+    pub(crate) batches: mpsc::Sender<Batch>,
+    pub(crate) partition: Partition,
+}
+
+impl Server {
+    /// Takes connections until `stop`; then lets the requests in flight finish. `tracker` has a task for each connection.
+    pub(crate) async fn listen(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+        config: HttpSourceConfig,
+        stop: CancellationToken,
+        tracker: TaskTracker,
+    ) {
+        let connections = Arc::new(Semaphore::new(config.max_connections));
+        loop {
+            let permit = tokio::select! {
+                permit = Arc::clone(&connections).acquire_owned() => permit,
+                () = stop.cancelled() => return,
+            };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => return,
+            };
+            let (tcp, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(e) => {
+                    tracing::warn!("a connection can't be taken: {e}");
+                    // Out of descriptors: others must close first.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let _ = tcp.set_nodelay(true);
+            let (server, tls, stop, time) = (Arc::clone(&self), tls.clone(), stop.clone(), config.read_timeout.0);
+            tracker.spawn(async move {
+                let _permit = permit;
+                match tls {
+                    None => server.connection(tcp, time, stop).await,
+                    Some(acceptor) => match tokio::time::timeout(time, acceptor.accept(tcp)).await {
+                        Ok(Ok(stream)) => server.connection(stream, time, stop).await,
+                        Ok(Err(e)) => tracing::debug!(%peer, "TLS failed: {e}"),
+                        Err(_) => tracing::debug!(%peer, "TLS took too long"),
+                    },
+                }
+            });
+        }
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        time: Duration,
+        stop: CancellationToken,
+    ) {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(time)
+            .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(MAX_HEAD as u32)
+            .max_concurrent_streams(256);
+        let service = service_fn(move |request| {
+            let server = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(server.answer(request).await) }
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => if let Err(e) = ended { tracing::debug!("a connection ended: {e}") },
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                if let Err(e) = connection.await { tracing::debug!("a connection ended: {e}") }
+            }
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        match self.handle(request).await {
+            Ok(()) => {
+                let mut response = Response::new(Full::new(Bytes::new()));
+                *response.status_mut() = self.response_code;
+                response
+            }
+            Err(problem) => {
+                tracing::debug!(status = problem.status.as_u16(), "request refused");
+                problem.into_response()
+            }
+        }
+    }
+
+    async fn handle(&self, request: Request<Incoming>) -> Result<(), Problem> {
+        let (head, incoming) = request.into_parts();
+        self.route(head.method.as_str(), head.uri.path())?;
+        auth::check_head(&self.auth, &head.headers)?;
+        match *self.intake.borrow() {
+            Intake::Open => {}
+            Intake::Blocked => return Err(Problem::unavailable("the mesh can't take events at the moment")),
+            Intake::Closed => return Err(Problem::unavailable("shutting down")),
+        }
+        let (body, room) = body::read(incoming, content_length(&head.headers), &self.limits, &self.room).await?;
+        auth::check_body(&self.auth, &head.headers, &body)?;
+        let body = body::decompress(&head.headers, body, &self.limits)?;
+        let request = decode::Request {
+            method: &head.method,
+            uri: &head.uri,
+            headers: &head.headers,
+            body: &body,
+        };
+        let events = self.decoder.decode(&request)?;
+        let largest = events
+            .iter()
+            .filter_map(openconnect_protocol::payload::bytes)
+            .map(|data| data.len())
+            .max();
+        if largest.is_some_and(|bytes| bytes > self.max_event_bytes) {
+            return Err(Problem::too_large(format!(
+                "an event is larger than {} bytes",
+                self.max_event_bytes
+            )));
+        }
+        self.deliver(events, room).await
+    }
+
+    fn route(&self, method: &str, path: &str) -> Result<(), Problem> {
+        let below = || {
+            path.strip_prefix(self.path.trim_end_matches('/'))
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if path != self.path && !(self.prefix && below()) {
+            return Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "HTTP_NOT_FOUND",
+                "there is nothing at this path",
+            ));
+        }
+        if !self.methods.iter().any(|known| known == method) {
+            let allow = HeaderValue::from_str(&self.methods.join(", ")).unwrap_or_else(|_| HeaderValue::from_static("POST"));
+            return Err(
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "HTTP_METHOD", "this method is not taken here").with(header::ALLOW, allow),
+            );
+        }
+        Ok(())
+    }
+
+    /// Hands the events over and waits for all their outcomes.
+    async fn deliver(&self, events: Vec<openconnect_core::cloudevents::Event>, _room: Room) -> Result<(), Problem> {
+        let mut batch = Batch::with_capacity(events.len());
+        let mut outcomes = Vec::with_capacity(events.len());
+        for event in events {
+            let (receipt, outcome) = Receipt::new();
+            batch.push(Record {
+                event,
+                partition: self.partition.clone(),
+                position: None,
+                receipt: Some(receipt),
+            });
+            outcomes.push(outcome);
+        }
+        self.batches
+            .try_send(batch)
+            .map_err(|_| Problem::unavailable("too many requests are waiting for the mesh"))?;
+        let all = async {
+            for outcome in outcomes {
+                match outcome.await {
+                    Ok(Outcome::Failed(_)) | Err(_) => return Err(Problem::unavailable("the mesh has not confirmed every event")),
+                    Ok(_) => {}
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(self.response_timeout, all).await.unwrap_or_else(|_| {
+            Err(Problem::unavailable(
+                "the mesh did not confirm in time; the events may have arrived",
+            ))
+        })
+    }
+}
+
+fn content_length(headers: &http::HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

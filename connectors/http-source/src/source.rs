@@ -1,0 +1,122 @@
+//! The connector: opens the server, and hands requests to the core.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use openconnect_core::error::{Error, Result};
+use openconnect_core::record::{Partition, Record};
+use openconnect_core::source::{Source, SourceContext};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::body::BodyLimits;
+use crate::config::HttpSourceConfig;
+use crate::decode::Decoder;
+use crate::server::{Batch, Server};
+
+/// Requests that wait to be taken by the core.
+const WAITING: usize = 4096;
+/// Requests handed to the core at once.
+const TAKE: usize = 256;
+/// How long closing waits for answers that are being written.
+const CLOSE: Duration = Duration::from_secs(5);
+
+/// A webhook has no position: its client sends again what was not answered with 2xx.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NoPosition {}
+
+/// The HTTP source.
+pub struct HttpSource {
+    batches: mpsc::Receiver<Batch>,
+    taken: Vec<Batch>,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+    address: std::net::SocketAddr,
+}
+
+impl HttpSource {
+    /// The address that the server listens on.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+}
+
+impl Source for HttpSource {
+    const NAME: &'static str = "http-source";
+    type Config = HttpSourceConfig;
+    type Position = NoPosition;
+
+    async fn open(config: HttpSourceConfig, cx: SourceContext<NoPosition>) -> Result<Self> {
+        let tls = config
+            .tls
+            .as_ref()
+            .map(|tls| tls.server(&[b"h2", b"http/1.1"]))
+            .transpose()?
+            .map(TlsAcceptor::from);
+        let listener = TcpListener::bind(&config.listen).await.map_err(|e| {
+            Error::unavailable("HTTP_LISTEN", format!("source.listen: {} can't be listened on: {e}", config.listen))
+                .hint("Another process may have the port; choose another.")
+        })?;
+        let address = listener
+            .local_addr()
+            .map_err(|e| Error::unavailable("HTTP_LISTEN", e.to_string()))?;
+        let (sender, batches) = mpsc::channel(WAITING);
+        let server = Arc::new(Server {
+            path: config.path.clone(),
+            prefix: config.prefix,
+            methods: config.methods.clone(),
+            auth: config.auth.clone(),
+            limits: BodyLimits {
+                bytes: config.max_body_bytes.as_usize(),
+                ratio: config.max_decompression_ratio.max(1),
+                time: config.read_timeout.0,
+            },
+            response_timeout: config.response_timeout.0,
+            response_code: StatusCode::from_u16(config.response_code).unwrap_or(StatusCode::ACCEPTED),
+            decoder: Decoder::new(&config.event, &cx.name)?,
+            max_event_bytes: cx.max_event_bytes,
+            room: Arc::new(Semaphore::new(config.max_waiting_bytes.as_usize().min(Semaphore::MAX_PERMITS))),
+            intake: cx.intake,
+            batches: sender,
+            partition: Partition::new("http"),
+        });
+        let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
+        tracing::info!(%address, path = config.path, "listening");
+        tracker.spawn(server.listen(listener, tls, config, stop.clone(), tracker.clone()));
+        Ok(Self {
+            batches,
+            taken: Vec::new(),
+            stop,
+            tracker,
+            address,
+        })
+    }
+
+    async fn poll(&mut self) -> Result<Vec<Record<NoPosition>>> {
+        let count = self.batches.recv_many(&mut self.taken, TAKE).await;
+        if count == 0 {
+            return Err(Error::undelivered(
+                "HTTP_STOPPED",
+                "the server has stopped by itself; this is a bug",
+            ));
+        }
+        Ok(self.taken.drain(..).flatten().collect())
+    }
+
+    /// Refuses what was not taken (its receipts say so), and lets the answers out.
+    async fn close(mut self) -> Result<()> {
+        self.stop.cancel();
+        self.batches.close();
+        while self.batches.try_recv().is_ok() {}
+        self.tracker.close();
+        if tokio::time::timeout(CLOSE, self.tracker.wait()).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+        }
+        Ok(())
+    }
+}
