@@ -1,1 +1,38 @@
-//! mesh
+//! EventMesh's TCP and gRPC protocols on one machine, over a durable log.
+//!
+//! [`Mesh::start`] gives a running mesh with its real addresses; [`MeshHandle::shutdown`] ends it. The map:
+//!
+//! * `config.rs`: everything that can be set.
+//! * `broker.rs`: what both transports share: topics, requests that wait for replies, sessions' numbers, housekeeping.
+//! * `log/`: a topic's durable log with group commit, its tail in memory, retention, saved cursors.
+//! * `group.rs`: a consumer group: cursor, unacknowledged events, redelivery, keys that stick to a member.
+//! * `convert.rs`: events between the forms in which the transports carry them.
+//! * `tcp/`: listener, session, commands, outgoing bytes.
+//! * `grpc/`: the three services.
+//! * `auth.rs`, `tls.rs`: who may connect, and encrypted connections.
+//! * `control.rs`: the socket through which the command line reaches a running mesh.
+//! * `cli/`: the binary's subcommands.
+//!
+//! An event is acknowledged to its publisher after the group commit that holds it is on the disk. A subscriber's event
+//! is consumed when it is acknowledged; otherwise it comes again, after a deadline or when its session ends.
+
+mod auth;
+mod broker;
+pub mod cli;
+mod config;
+mod control;
+mod convert;
+mod error;
+mod group;
+mod grpc;
+mod log;
+mod server;
+mod tcp;
+mod tls;
+
+pub use config::{Config, Delivery, Limits, Password, Retention, Start, Tls, Topics, WhenFull};
+pub use error::MeshError;
+pub use server::{Mesh, MeshHandle};
+
+/// What HELLO and gRPC answers tell about this server.
+pub const SERVER: &str = concat!("openconnect-mesh ", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,33 @@
+use std::io;
+use std::path::PathBuf;
+
+/// Why a mesh could not start or a tool could not look.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MeshError {
+    /// A setting is wrong.
+    #[error("OC0120: {0}")]
+    Config(String),
+    /// An address could not be listened on.
+    #[error("OC0225: cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file could not be read or written.
+    #[error("OC0226: {}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A topic's log could not be opened.
+    #[error(transparent)]
+    Journal(#[from] openconnect_journal::JournalError),
+    /// A tool's request was refused.
+    #[error("OC0520: {0}")]
+    Refused(String),
+}

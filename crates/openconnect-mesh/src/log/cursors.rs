@@ -1,0 +1,29 @@
+//! Where the consumer groups of a topic stand: a small JSON file beside the log, replaced as a whole.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+const FILE: &str = "groups.json";
+
+/// Next unconsumed index by group.
+pub(crate) type Cursors = BTreeMap<String, u64>;
+
+pub(crate) fn load(topic_dir: &Path) -> io::Result<Cursors> {
+    match fs::read(topic_dir.join(FILE)) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Cursors::new()),
+        Err(e) => Err(e),
+    }
+}
+
+pub(crate) fn save(topic_dir: &Path, cursors: &Cursors, fsync: bool) -> io::Result<()> {
+    let fresh = topic_dir.join("groups.json.new");
+    let mut file = File::create(&fresh)?;
+    file.write_all(&serde_json::to_vec(cursors)?)?;
+    if fsync {
+        file.sync_data()?;
+    }
+    fs::rename(&fresh, topic_dir.join(FILE))
+}

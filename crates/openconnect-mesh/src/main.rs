@@ -1,0 +1,5 @@
+//! The binary `openconnect-mesh`.
+
+fn main() -> std::process::ExitCode {
+    openconnect_mesh::cli::main()
+}

@@ -1,0 +1,47 @@
+//! Headers of frames, written by hand: serde is too slow for frames that come by the hundred thousand.
+
+use bytes::BytesMut;
+use openconnect_protocol::frame::{self, Command};
+
+use crate::convert::json_text;
+
+/// A header as Java writes it, with the properties given as JSON.
+pub(crate) fn header(cmd: Command, code: i32, desc: Option<&str>, seq: &str, properties: &[(&str, &str)]) -> BytesMut {
+    let mut out = BytesMut::with_capacity(192);
+    out.extend_from_slice(b"{\"cmd\":\"");
+    out.extend_from_slice(cmd.name().as_bytes());
+    out.extend_from_slice(b"\",\"code\":");
+    out.extend_from_slice(if code == 0 { b"0" } else { b"1" });
+    if let Some(desc) = desc {
+        out.extend_from_slice(b",\"desc\":");
+        json_text(desc, &mut out);
+    }
+    if !seq.is_empty() {
+        out.extend_from_slice(b",\"seq\":");
+        json_text(seq, &mut out);
+    }
+    out.extend_from_slice(b",\"properties\":{");
+    for (at, (name, value)) in properties.iter().enumerate() {
+        if at > 0 {
+            out.extend_from_slice(b",");
+        }
+        json_text(name, &mut out);
+        out.extend_from_slice(b":");
+        json_text(value, &mut out);
+    }
+    out.extend_from_slice(b"},\"command\":\"");
+    out.extend_from_slice(cmd.name().as_bytes());
+    out.extend_from_slice(b"\"}");
+    out
+}
+
+/// Appends an answer without a body.
+pub(crate) fn answer(cmd: Command, code: i32, desc: &str, seq: &str, out: &mut BytesMut) {
+    append(&header(cmd, code, Some(desc), seq, &[]), b"", out);
+}
+
+pub(crate) fn append(header: &[u8], body: &[u8], out: &mut BytesMut) {
+    if let Err(error) = frame::encode_raw(header, body, out) {
+        tracing::error!(%error, "a frame could not be written");
+    }
+}

@@ -1,0 +1,10 @@
+//! The TCP protocol: `listener.rs` (accepting, connection limit), `session.rs` (one connection's reading and writing),
+//! `commands.rs` (what each command does), `publish.rs` (frames to entries of the log), `outbox.rs` (outgoing bytes and
+//! pushes), `answer.rs` (frames without serde).
+
+mod answer;
+mod commands;
+pub(crate) mod listener;
+mod outbox;
+mod publish;
+mod session;
