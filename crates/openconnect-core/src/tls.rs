@@ -1,7 +1,13 @@
 //! TLS for clients and servers: rustls with ring, one way to configure it everywhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -36,21 +42,114 @@ pub struct TlsServerSettings {
 
 impl TlsSettings {
     /// A client configuration; errors name the file.
-    pub fn client(&self) -> Result<Arc<rustls::ClientConfig>> {
-        Err(Error::config("OC0120", "not built yet"))
+    pub fn client(&self) -> Result<Arc<ClientConfig>> {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|e| wrong(&e))?
+            .with_root_certificates(self.roots()?);
+        let config = match (&self.cert_file, &self.key_file) {
+            (Some(cert), Some(key)) => builder.with_client_auth_cert(certificates(cert)?, private_key(key)?).map_err(|e| {
+                Error::config("OC0120", format!("{} and {} don't go together: {e}", cert.display(), key.display()))
+            })?,
+            (None, None) => builder.with_no_client_auth(),
+            _ => return Err(Error::config("OC0120", "tls.cert_file and tls.key_file come together or not at all")),
+        };
+        Ok(Arc::new(config))
+    }
+
+    fn roots(&self) -> Result<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        match &self.ca_file {
+            Some(file) => {
+                for certificate in certificates(file)? {
+                    roots.add(certificate).map_err(|e| unusable(file, &e))?;
+                }
+            }
+            None => {
+                let found = rustls_native_certs::load_native_certs();
+                roots.add_parsable_certificates(found.certs);
+                if roots.is_empty() {
+                    return Err(Error::config("OC0120", "this system has no certificate authorities to trust").hint("Set tls.ca_file."));
+                }
+            }
+        }
+        Ok(roots)
     }
 }
 
 impl TlsServerSettings {
     /// A server configuration offering `alpn`; errors name the file.
-    pub fn server(&self, alpn: &[&[u8]]) -> Result<Arc<rustls::ServerConfig>> {
-        let _ = alpn;
-        Err(Error::config("OC0120", "not built yet"))
+    pub fn server(&self, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>> {
+        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(|e| wrong(&e))?;
+        let builder = match &self.client_ca_file {
+            None => builder.with_no_client_auth(),
+            Some(file) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(file)? {
+                    roots.add(certificate).map_err(|e| unusable(file, &e))?;
+                }
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().map_err(|e| unusable(file, &e))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let (cert, key) = (&self.cert_file, &self.key_file);
+        let mut config = builder
+            .with_single_cert(certificates(cert)?, private_key(key)?)
+            .map_err(|e| Error::config("OC0120", format!("{} and {} don't go together: {e}", cert.display(), key.display())))?;
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Ok(Arc::new(config))
     }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn wrong(error: &dyn std::fmt::Display) -> Error {
+    Error::config("OC0120", format!("TLS can't be set up: {error}"))
+}
+
+fn unusable(file: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::config("OC0120", format!("{} can't be used: {error}", file.display())).hint("It must be a readable PEM file of the right kind.")
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let certificates: std::result::Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(file).map_err(|e| unusable(file, &e))?.collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Err(unusable(file, &"it holds no certificate")),
+        Ok(certificates) => Ok(certificates),
+        Err(e) => Err(unusable(file, &e)),
+    }
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_file(file).map_err(|e| unusable(file, &e))
 }
 
 /// Makes ring the process's TLS provider. `main` calls it before anything else.
 pub fn install_provider() {
     // A second call finds the provider in place: nothing to do.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_wrong_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let client = |ca: &Path| TlsSettings { ca_file: Some(ca.to_owned()), ..Default::default() }.client();
+        client(&cert).unwrap();
+        assert!(client(&key).unwrap_err().message.contains("key.pem"));
+        assert!(client(&dir.path().join("absent.pem")).unwrap_err().message.contains("absent.pem"));
+        TlsServerSettings { cert_file: cert.clone(), key_file: key, client_ca_file: Some(cert) }.server(&[b"h2"]).unwrap();
+    }
 }
