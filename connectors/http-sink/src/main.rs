@@ -1,1 +1,3 @@
-fn main() {}
+//! The binary `openconnect-http-sink`.
+
+openconnect_core::sink_main!(openconnect_http_sink::HttpSink);

@@ -165,7 +165,8 @@ fn binary(request: &Request<'_>, content_type: Option<String>) -> Result<Event, 
     let mut members = serde_json::Map::new();
     for (name, value) in request.headers {
         let Some(name) = name.as_str().strip_prefix("ce-") else { continue };
-        let text = percent_decode(value.as_bytes()).ok_or_else(|| Problem::malformed(format!("the header ce-{name} is not UTF-8")))?;
+        let text = openconnect_protocol::http::decode(value.as_bytes())
+            .ok_or_else(|| Problem::malformed(format!("the header ce-{name} is not UTF-8")))?;
         members.insert(name.to_owned(), text.into());
     }
     for reserved in ["data", "datacontenttype"] {
@@ -181,30 +182,6 @@ fn binary(request: &Request<'_>, content_type: Option<String>) -> Result<Event, 
         payload::set_bytes(&mut event, content_type, request.body.to_vec());
     }
     Ok(event)
-}
-
-/// CloudEvents' HTTP binding 3.1.3.2: percent-encoded UTF-8; quotes of the header's own are not part of the value.
-fn percent_decode(value: &[u8]) -> Option<String> {
-    let value = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value);
-    let mut out = Vec::with_capacity(value.len());
-    let mut at = 0;
-    while at < value.len() {
-        let hex = (value[at] == b'%')
-            .then(|| value.get(at + 1..at + 3))
-            .flatten()
-            .and_then(|h| std::str::from_utf8(h).ok());
-        match hex.and_then(|h| u8::from_str_radix(h, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                at += 3;
-            }
-            None => {
-                out.push(value[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8(out).ok()
 }
 
 struct Variables<'a> {

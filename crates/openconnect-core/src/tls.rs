@@ -48,11 +48,16 @@ impl TlsSettings {
             .map_err(|e| wrong(&e))?
             .with_root_certificates(self.roots()?);
         let config = match (&self.cert_file, &self.key_file) {
-            (Some(cert), Some(key)) => builder.with_client_auth_cert(certificates(cert)?, private_key(key)?).map_err(|e| {
-                Error::config("OC0120", format!("{} and {} don't go together: {e}", cert.display(), key.display()))
-            })?,
+            (Some(cert), Some(key)) => builder
+                .with_client_auth_cert(certificates(cert)?, private_key(key)?)
+                .map_err(|e| Error::config("OC0120", format!("{} and {} don't go together: {e}", cert.display(), key.display())))?,
             (None, None) => builder.with_no_client_auth(),
-            _ => return Err(Error::config("OC0120", "tls.cert_file and tls.key_file come together or not at all")),
+            _ => {
+                return Err(Error::config(
+                    "OC0120",
+                    "tls.cert_file and tls.key_file come together or not at all",
+                ));
+            }
         };
         Ok(Arc::new(config))
     }
@@ -80,7 +85,9 @@ impl TlsSettings {
 impl TlsServerSettings {
     /// A server configuration offering `alpn`; errors name the file.
     pub fn server(&self, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>> {
-        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(|e| wrong(&e))?;
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|e| wrong(&e))?;
         let builder = match &self.client_ca_file {
             None => builder.with_no_client_auth(),
             Some(file) => {
@@ -88,8 +95,9 @@ impl TlsServerSettings {
                 for certificate in certificates(file)? {
                     roots.add(certificate).map_err(|e| unusable(file, &e))?;
                 }
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().map_err(|e| unusable(file, &e))?;
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+                    .build()
+                    .map_err(|e| unusable(file, &e))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
@@ -100,6 +108,14 @@ impl TlsServerSettings {
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Arc::new(config))
     }
+}
+
+/// A client configuration that trusts nobody: for clients that must be given one and speak plain text.
+pub fn without_roots() -> Result<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| wrong(&e))?;
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -115,8 +131,7 @@ fn unusable(file: &Path, error: &dyn std::fmt::Display) -> Error {
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let certificates: std::result::Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(file).map_err(|e| unusable(file, &e))?.collect();
+    let certificates: std::result::Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).map_err(|e| unusable(file, &e))?.collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => Err(unusable(file, &"it holds no certificate")),
         Ok(certificates) => Ok(certificates),
@@ -146,10 +161,22 @@ mod tests {
         let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
         std::fs::write(&cert, made.cert.pem()).unwrap();
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        let client = |ca: &Path| TlsSettings { ca_file: Some(ca.to_owned()), ..Default::default() }.client();
+        let client = |ca: &Path| {
+            TlsSettings {
+                ca_file: Some(ca.to_owned()),
+                ..Default::default()
+            }
+            .client()
+        };
         client(&cert).unwrap();
         assert!(client(&key).unwrap_err().message.contains("key.pem"));
         assert!(client(&dir.path().join("absent.pem")).unwrap_err().message.contains("absent.pem"));
-        TlsServerSettings { cert_file: cert.clone(), key_file: key, client_ca_file: Some(cert) }.server(&[b"h2"]).unwrap();
+        TlsServerSettings {
+            cert_file: cert.clone(),
+            key_file: key,
+            client_ca_file: Some(cert),
+        }
+        .server(&[b"h2"])
+        .unwrap();
     }
 }

@@ -59,9 +59,7 @@ impl JournalError {
     /// Tells a full disk, which may get room again, from a broken one.
     pub(crate) fn write(path: &Path, source: io::Error) -> Self {
         match source.kind() {
-            io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::FileTooLarge => Self::Full {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Self::Full {
                 path: path.to_owned(),
                 source,
             },

@@ -87,13 +87,9 @@ impl Journal {
             unreachable!("there is always a segment")
         };
         let path = current.path.clone();
-        let mut file = OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .map_err(|e| JournalError::io(&path, e))?;
+        let mut file = OpenOptions::new().write(true).open(&path).map_err(|e| JournalError::io(&path, e))?;
         let end = current.info.bytes;
-        file.seek(SeekFrom::Start(end))
-            .map_err(|e| JournalError::io(&path, e))?;
+        file.seek(SeekFrom::Start(end)).map_err(|e| JournalError::io(&path, e))?;
         // Entries that the last run wrote but did not sync are read from now on, so they must be as safe as the others.
         if options.fsync {
             file.sync_all().map_err(|e| JournalError::io(&path, e))?;
@@ -104,10 +100,7 @@ impl Journal {
             truncated_bytes,
         };
         let journal = Self {
-            shared: Arc::new(Mutex::new(Shared {
-                segments,
-                next_index,
-            })),
+            shared: Arc::new(Mutex::new(Shared { segments, next_index })),
             dir,
             options,
             file,
@@ -136,8 +129,7 @@ impl Journal {
         self.buffer.clear();
         for entry in entries {
             let entry = entry.as_ref();
-            let len = u32::try_from(entry.len())
-                .map_err(|_| JournalError::TooLarge { bytes: entry.len() })?;
+            let len = u32::try_from(entry.len()).map_err(|_| JournalError::TooLarge { bytes: entry.len() })?;
             record::encode(entry, len, now, &mut self.buffer);
         }
         if let Err(error) = self.file.write_all(&self.buffer) {
@@ -155,10 +147,7 @@ impl Journal {
     /// Makes what was appended visible to readers.
     fn publish(&mut self, entries: &[impl AsRef<[u8]>], now: u64) {
         let mut shared = lock(&self.shared);
-        let Shared {
-            segments,
-            next_index,
-        } = &mut *shared;
+        let Shared { segments, next_index } = &mut *shared;
         if let Some(current) = segments.last_mut() {
             for entry in entries {
                 current.mark(self.next_index, self.end);
@@ -205,13 +194,8 @@ impl Journal {
 
     /// Cuts the current file to `end` and goes on writing there.
     fn cut(&mut self, end: u64) -> Result<()> {
-        let result = self
-            .file
-            .set_len(end)
-            .and_then(|()| self.file.seek(SeekFrom::Start(end)));
-        result
-            .map(drop)
-            .map_err(|e| JournalError::io(&self.path, e))
+        let result = self.file.set_len(end).and_then(|()| self.file.seek(SeekFrom::Start(end)));
+        result.map(drop).map_err(|e| JournalError::io(&self.path, e))
     }
 
     /// Ends the current segment, if it holds anything, and begins a new one.
@@ -249,10 +233,7 @@ impl Journal {
     pub fn truncate_before(&mut self, index: u64) -> Result<usize> {
         let gone: Vec<Segment> = {
             let mut shared = lock(&self.shared);
-            let keep = shared
-                .segments
-                .partition_point(|s| s.info.base <= index)
-                .saturating_sub(1);
+            let keep = shared.segments.partition_point(|s| s.info.base <= index).saturating_sub(1);
             shared.segments.drain(..keep).collect()
         };
         for segment in &gone {
@@ -269,10 +250,7 @@ impl Journal {
     /// Index of the oldest entry that is kept; equal to [`next_index`](Self::next_index) when there is none.
     #[must_use]
     pub fn first_index(&self) -> u64 {
-        lock(&self.shared)
-            .segments
-            .first()
-            .map_or(self.next_index, |s| s.info.base)
+        lock(&self.shared).segments.first().map_or(self.next_index, |s| s.info.base)
     }
 
     /// Index that the next entry will get.
@@ -284,21 +262,13 @@ impl Journal {
     /// Bytes of all segments.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        lock(&self.shared)
-            .segments
-            .iter()
-            .map(|s| s.info.bytes)
-            .sum()
+        lock(&self.shared).segments.iter().map(|s| s.info.bytes).sum()
     }
 
     /// The segments, oldest first.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentInfo> {
-        lock(&self.shared)
-            .segments
-            .iter()
-            .map(|s| s.info.clone())
-            .collect()
+        lock(&self.shared).segments.iter().map(|s| s.info.clone()).collect()
     }
 }
 
@@ -330,8 +300,7 @@ fn recover(last: &mut Segment, truncated: &mut u64) -> Result<u64> {
     }
     if scan.headless {
         *truncated = scan.file_len;
-        fs::write(&last.path, Segment::header(last.info.base))
-            .map_err(|e| JournalError::write(&last.path, e))?;
+        fs::write(&last.path, Segment::header(last.info.base)).map_err(|e| JournalError::write(&last.path, e))?;
         last.info.bytes = FILE_HEADER;
     } else if scan.end < scan.file_len {
         *truncated = scan.file_len - scan.end;
@@ -339,8 +308,7 @@ fn recover(last: &mut Segment, truncated: &mut u64) -> Result<u64> {
             .write(true)
             .open(&last.path)
             .map_err(|e| JournalError::io(&last.path, e))?;
-        file.set_len(scan.end)
-            .map_err(|e| JournalError::io(&last.path, e))?;
+        file.set_len(scan.end).map_err(|e| JournalError::io(&last.path, e))?;
     }
     if *truncated > 0 {
         tracing::warn!(file = %last.path.display(), bytes = *truncated, "cut off the end of an interrupted write");

@@ -62,12 +62,7 @@ impl Reader {
     /// Reads entries up to both limits (but at least one, if there is any), appends them with their indexes to `out`
     /// and says how many. When entries were removed under the reader, it goes on with the oldest one left: the
     /// indexes show the gap.
-    pub fn read(
-        &mut self,
-        max_entries: usize,
-        max_bytes: usize,
-        out: &mut Vec<(u64, Bytes)>,
-    ) -> Result<usize> {
+    pub fn read(&mut self, max_entries: usize, max_bytes: usize, out: &mut Vec<(u64, Bytes)>) -> Result<usize> {
         let mut count = 0;
         let mut bytes = 0;
         while count < max_entries && bytes < max_bytes {
@@ -93,25 +88,16 @@ impl Reader {
         if self.next >= shared.next_index {
             return Ok(None);
         }
-        let after = shared
-            .segments
-            .partition_point(|s| s.info.base <= self.next);
+        let after = shared.segments.partition_point(|s| s.info.base <= self.next);
         let Some(segment) = after.checked_sub(1).and_then(|i| shared.segments.get(i)) else {
             return Ok(None);
         };
         let span = Span {
             base: segment.info.base,
             end_offset: segment.info.bytes,
-            end_index: shared
-                .segments
-                .get(after)
-                .map_or(shared.next_index, |s| s.info.base),
+            end_index: shared.segments.get(after).map_or(shared.next_index, |s| s.info.base),
         };
-        if !self
-            .open
-            .as_ref()
-            .is_some_and(|o| o.base == span.base && o.index <= self.next)
-        {
+        if !self.open.as_ref().is_some_and(|o| o.base == span.base && o.index <= self.next) {
             let (index, offset) = segment.place(self.next);
             let path = segment.path.clone();
             let file = File::open(&path).map_err(|e| JournalError::io(&path, e))?;

@@ -126,9 +126,7 @@ pub(crate) fn scan(segment: &mut Segment) -> Result<Scan> {
     let file_len = file.metadata().map_err(failed)?.len();
     let base = segment.info.base;
     let mut header = [0; FILE_HEADER as usize];
-    let headless = file_len < FILE_HEADER
-        || file.read_exact_at(&mut header, 0).is_err()
-        || header != Segment::header(base);
+    let headless = file_len < FILE_HEADER || file.read_exact_at(&mut header, 0).is_err() || header != Segment::header(base);
     segment.marks.clear();
     segment.info.bytes = FILE_HEADER.min(file_len);
     if headless {
@@ -204,7 +202,5 @@ fn followed_by_good(file: &File, at: u64, file_len: u64) -> io::Result<bool> {
 
 /// Makes creations and removals in `dir` durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir)
-        .and_then(|d| d.sync_all())
-        .map_err(|e| JournalError::io(dir, e))
+    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| JournalError::io(dir, e))
 }

@@ -34,10 +34,7 @@ impl ReadOnlyJournal {
             Some(last) => segment::scan(last)?.next_index,
             None => 1,
         };
-        *lock(&self.shared) = Shared {
-            segments,
-            next_index,
-        };
+        *lock(&self.shared) = Shared { segments, next_index };
         Ok(())
     }
 
@@ -51,10 +48,7 @@ impl ReadOnlyJournal {
     #[must_use]
     pub fn first_index(&self) -> u64 {
         let shared = lock(&self.shared);
-        shared
-            .segments
-            .first()
-            .map_or(shared.next_index, |s| s.info.base)
+        shared.segments.first().map_or(shared.next_index, |s| s.info.base)
     }
 
     /// Index that the next entry will get.
@@ -66,10 +60,6 @@ impl ReadOnlyJournal {
     /// The segments, oldest first.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentInfo> {
-        lock(&self.shared)
-            .segments
-            .iter()
-            .map(|s| s.info.clone())
-            .collect()
+        lock(&self.shared).segments.iter().map(|s| s.info.clone()).collect()
     }
 }

@@ -16,10 +16,7 @@ fn a_full_disk_takes_nothing_and_passes() {
     let dir = tempfile::tempdir().unwrap();
     // The shell makes the child ignore the signal that would otherwise kill it at the limit.
     let status = Command::new("sh")
-        .args([
-            "-c",
-            "trap '' XFSZ; exec \"$0\" --exact a_full_disk_takes_nothing_and_passes",
-        ])
+        .args(["-c", "trap '' XFSZ; exec \"$0\" --exact a_full_disk_takes_nothing_and_passes"])
         .arg(std::env::current_exe().unwrap())
         .env(CHILD, dir.path())
         .status()
@@ -29,10 +26,7 @@ fn a_full_disk_takes_nothing_and_passes() {
     let (journal, recovery) = Journal::open(dir.path(), JournalOptions::default()).unwrap();
     assert_eq!(recovery.truncated_bytes, 0);
     let mut out = Vec::new();
-    journal
-        .reader(1)
-        .read(usize::MAX, usize::MAX, &mut out)
-        .unwrap();
+    journal.reader(1).read(usize::MAX, usize::MAX, &mut out).unwrap();
     assert_eq!(out.len() as u64, recovery.records);
     assert_eq!(&out.last().unwrap().1[..], b"after");
 }
@@ -62,10 +56,7 @@ fn in_child(dir: &str) {
     // Smaller entries may still fit; the failed one left nothing behind.
     journal.append(&[b"small"]).unwrap();
     let mut out = Vec::new();
-    journal
-        .reader(1)
-        .read(usize::MAX, usize::MAX, &mut out)
-        .unwrap();
+    journal.reader(1).read(usize::MAX, usize::MAX, &mut out).unwrap();
     assert_eq!(out.len() as u64, kept + 1);
     assert_eq!(&out.last().unwrap().1[..], b"small");
     limit(1 << 20).unwrap();

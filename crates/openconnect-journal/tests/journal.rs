@@ -27,10 +27,7 @@ fn all(journal: &Journal) -> Vec<(u64, Bytes)> {
 }
 
 fn last_segment(dir: &Path) -> PathBuf {
-    let mut files: Vec<_> = fs::read_dir(dir)
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .collect();
+    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
     files.retain(|p| p.extension().is_some_and(|e| e == "seg"));
     files.sort();
     files.pop().unwrap()
@@ -61,9 +58,7 @@ fn an_entry_larger_than_a_segment_and_a_chunk_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let (mut journal, _) = Journal::open(dir.path(), options(1024)).unwrap();
     let big = vec![7_u8; 3 << 20];
-    journal
-        .append(&[b"a".to_vec(), big.clone(), b"b".to_vec()])
-        .unwrap();
+    journal.append(&[b"a".to_vec(), big.clone(), b"b".to_vec()]).unwrap();
     let got = all(&journal);
     assert_eq!(got.len(), 3);
     assert_eq!(got[1].1, big);
@@ -132,10 +127,7 @@ fn a_second_opener_is_refused_and_told_who_has_it() {
     let first = Journal::open(dir.path(), options(1 << 20)).unwrap();
     let error = Journal::open(dir.path(), options(1 << 20)).unwrap_err();
     assert!(matches!(error, JournalError::Locked { .. }));
-    assert!(
-        error.to_string().contains(&std::process::id().to_string()),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
     drop(first);
     Journal::open(dir.path(), options(1 << 20)).unwrap();
 }

@@ -6,6 +6,7 @@
 //! | [`session`] | the bodies of the TCP session commands: user agent, subscription, redirect |
 //! | [`json`] | CloudEvents' own JSON format, one event and batches |
 //! | [`wire`] | an event as the mesh carries it in JSON: topic as subject, content that survives the server |
+//! | [`http`] | binary mode of CloudEvents' HTTP binding: headers |
 //! | [`grpc`] | the gRPC messages and services, events to and from them |
 //! | [`payload`] | an event's data: bytes, interpreted by their content type |
 //! | [`attributes`] | the rules for attribute names, and the names that belong to the mesh |
@@ -13,6 +14,7 @@
 pub mod attributes;
 pub mod frame;
 pub mod grpc;
+pub mod http;
 pub mod json;
 pub mod payload;
 pub mod session;

@@ -1,0 +1,114 @@
+//! What an answer means.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, StatusCode, header};
+use openconnect_core::Failure;
+
+use crate::config::{Codes, matches};
+
+/// Of an answer's body no more is read than this.
+const BODY: usize = 64 << 10;
+/// Of a refusal's body so much goes into the reason.
+const SHOWN: usize = 200;
+/// When an endpoint asks for fewer requests without saying how long.
+const THROTTLED: Duration = Duration::from_secs(1);
+
+/// The beginning of a body; the rest is not waited for.
+pub(crate) async fn read_bounded(mut response: reqwest::Response) -> reqwest::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while body.len() < BODY {
+        let Some(part) = response.chunk().await? else { break };
+        body.extend_from_slice(&part[..part.len().min(BODY - body.len())]);
+    }
+    Ok(body)
+}
+
+/// The outcome of an answer.
+pub(crate) async fn outcome(codes: &Codes, response: reqwest::Response) -> Result<(), Failure> {
+    let status = response.status();
+    let after = retry_after(response.headers());
+    let good = matches(&codes.success, status.as_u16()) || matches(&codes.accept, status.as_u16());
+    // Read to the end where possible, so that the connection can be used again.
+    let body = read_bounded(response).await.unwrap_or_default();
+    if good {
+        return Ok(());
+    }
+    let code = format!("HTTP_{}", status.as_u16());
+    let message = describe(status, &body);
+    if !matches(&codes.retry, status.as_u16()) {
+        return Err(Failure::permanent(code, message));
+    }
+    Err(match (status, after) {
+        (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(after)) => Failure::throttled(after, code, message),
+        (StatusCode::TOO_MANY_REQUESTS, None) => Failure::throttled(THROTTLED, code, message),
+        (_, Some(after)) => Failure::retry_after(after, code, message),
+        (_, None) => Failure::retryable(code, message),
+    })
+}
+
+fn describe(status: StatusCode, body: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(body)
+        .chars()
+        .take(SHOWN)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    match text.trim() {
+        "" => format!("the endpoint answered {status}"),
+        text => format!("the endpoint answered {status}: {text}"),
+    }
+}
+
+/// `Retry-After` in seconds or as a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = DateTime::parse_from_rfc2822(text).ok()?;
+    Some((date.with_timezone(&Utc) - Utc::now()).to_std().unwrap_or_default())
+}
+
+/// What a request that got no answer met. The text has neither URL nor credentials.
+pub(crate) fn unanswered(error: reqwest::Error) -> Failure {
+    let code = if error.is_timeout() {
+        "HTTP_TIMEOUT"
+    } else if error.is_connect() {
+        "HTTP_CONNECT"
+    } else {
+        "HTTP_BROKEN"
+    };
+    let error = error.without_url();
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(next) = cause {
+        message = format!("{message}: {next}");
+        cause = next.source();
+    }
+    Failure::retryable(code, message)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_str(text).unwrap());
+            retry_after(&headers)
+        };
+        assert_eq!(read("7"), Some(Duration::from_secs(7)));
+        let date = (Utc::now() + Duration::from_secs(100))
+            .format("%a, %d %b %Y %H:%M:%S GMT")
+            .to_string();
+        let wait = read(&date).unwrap();
+        assert!((98..=100).contains(&wait.as_secs()), "{wait:?}");
+        assert_eq!(read("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(read("soon"), None);
+    }
+}

@@ -1,0 +1,249 @@
+//! The `sink:` section of the HTTP sink.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use openconnect_core::bytes_size::ByteSize;
+use openconnect_core::config::{ConnectorConfig, Problems};
+use openconnect_core::duration::HumanDuration;
+use openconnect_core::secret::Secret;
+use openconnect_core::template::Template;
+use openconnect_core::tls::TlsSettings;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Where events go and how.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSinkConfig {
+    /// The endpoint, optionally as a template: `https://api/{{ type | urlencode }}`.
+    pub url: String,
+    /// Default POST.
+    #[serde(default = "post")]
+    pub method: String,
+    /// How events become requests. Default `binary`.
+    #[serde(default)]
+    pub mode: Mode,
+    /// More headers; values are templates.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// How the sink shows who it is.
+    #[serde(default)]
+    pub auth: Auth,
+    /// Signs every body.
+    pub signature: Option<Signature>,
+    /// Header that gets a key which is the same for every repeat of the same events, e.g. `Idempotency-Key`.
+    pub idempotency_header: Option<String>,
+    /// Does the endpoint drop repeats (by `ce-id` and `ce-source`, or by the idempotency header)? The guarantee is then
+    /// effectively-once. Default false.
+    #[serde(default)]
+    pub idempotent: bool,
+    /// Compression of bodies. Default none.
+    #[serde(default)]
+    pub compression: Compression,
+    /// Which answers mean what.
+    #[serde(default)]
+    pub codes: Codes,
+    /// How long one request may take. Default 30s.
+    #[serde(default = "thirty")]
+    pub timeout: HumanDuration,
+    /// TLS; with `cert_file` and `key_file` the sink shows a certificate.
+    #[serde(default)]
+    pub tls: TlsSettings,
+    /// URL asked with GET by `check --connect`. Default: only a connection to the endpoint is made.
+    pub health_url: Option<String>,
+}
+
+fn post() -> String {
+    "POST".into()
+}
+
+fn thirty() -> HumanDuration {
+    HumanDuration(Duration::from_secs(30))
+}
+
+/// How events become requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// One event a request; attributes in `ce-` headers, the data as the body.
+    #[default]
+    Binary,
+    /// One event a request, `application/cloudevents+json`.
+    Structured,
+    /// Many events a request, `application/cloudevents-batch+json`.
+    Batch,
+    /// Many events a request, one JSON event a line.
+    Ndjson,
+}
+
+impl Mode {
+    /// Does a request hold several events?
+    pub(crate) fn is_batched(self) -> bool {
+        matches!(self, Self::Batch | Self::Ndjson)
+    }
+}
+
+/// How the sink shows who it is.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Auth {
+    /// Not at all.
+    #[default]
+    None,
+    /// User and password.
+    Basic {
+        /// The user.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A token.
+    Bearer {
+        /// The token.
+        token: Secret,
+    },
+    /// OAuth2 client credentials; the token is renewed before it expires.
+    Oauth2 {
+        /// Where tokens are had.
+        token_url: String,
+        /// The client.
+        client_id: String,
+        /// Its secret.
+        client_secret: Secret,
+        /// Scopes to ask for.
+        #[serde(default)]
+        scopes: Vec<String>,
+        /// Audience to ask for, where the server wants one.
+        audience: Option<String>,
+    },
+}
+
+/// A keyed hash (HMAC-SHA256) of every body, as it is sent.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    /// The key.
+    pub secret: Secret,
+    /// Default `X-Hub-Signature-256`.
+    #[serde(default = "hub_signature")]
+    pub header: String,
+    /// What stands before the hexadecimal hash. Default `sha256=`.
+    #[serde(default = "sha256")]
+    pub prefix: String,
+}
+
+fn hub_signature() -> String {
+    "X-Hub-Signature-256".into()
+}
+
+fn sha256() -> String {
+    "sha256=".into()
+}
+
+/// Compression of bodies.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Compression {
+    /// Default none.
+    pub encoding: Encoding,
+    /// Bodies below this size are sent as they are. Default 1 KiB.
+    pub min_bytes: Option<ByteSize>,
+}
+
+/// A content encoding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// As it is.
+    #[default]
+    None,
+    /// gzip.
+    Gzip,
+    /// Zstandard.
+    Zstd,
+}
+
+/// Which answers mean what; a code in no list is a dead letter.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Codes {
+    /// Delivered. Default `[2xx]`.
+    pub success: Vec<String>,
+    /// Tried again. Default `[401, 403, 408, 425, 429, 5xx]`: with revoked credentials the sink waits rather than fill the
+    /// dead letters.
+    pub retry: Vec<String>,
+    /// Counted as delivered although refused, for instance 409 of an endpoint that has the event. Default none.
+    pub accept: Vec<String>,
+}
+
+impl Default for Codes {
+    fn default() -> Self {
+        let list = |codes: &[&str]| codes.iter().map(|&code| code.to_owned()).collect();
+        Self {
+            success: list(&["2xx"]),
+            retry: list(&["401", "403", "408", "425", "429", "5xx"]),
+            accept: Vec::new(),
+        }
+    }
+}
+
+/// Does a code match `404` or `4xx`?
+pub(crate) fn matches(patterns: &[String], code: u16) -> bool {
+    let code = code.to_string();
+    patterns
+        .iter()
+        .any(|pattern| *pattern == code || pattern.strip_suffix("xx").is_some_and(|class| code.starts_with(class)))
+}
+
+fn is_pattern(text: &str) -> bool {
+    let digits = text.strip_suffix("xx").unwrap_or(text);
+    (digits.len() == 1 && text.len() == 3 || digits.len() == 3) && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+impl ConnectorConfig for HttpSinkConfig {
+    fn validate(&self, problems: &mut Problems) {
+        match Template::compile(&self.url) {
+            Err(error) => problems.add("url", error.message),
+            Ok(template) => {
+                if let Some(Err(reason)) = template.constant().map(crate::request::parse_url) {
+                    problems.add("url", reason);
+                }
+            }
+        }
+        if http::Method::from_bytes(self.method.as_bytes()).is_err() {
+            problems.add("method", "is no HTTP method");
+        }
+        for (name, value) in &self.headers {
+            if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
+                problems.add(format!("headers.{name}"), "is no header name");
+            }
+            if let Err(error) = Template::compile(value) {
+                problems.add(format!("headers.{name}"), error.message);
+            }
+        }
+        let names = [
+            ("signature.header", self.signature.as_ref().map(|s| &s.header)),
+            ("idempotency_header", self.idempotency_header.as_ref()),
+        ];
+        for (path, name) in names {
+            if name.is_some_and(|name| http::HeaderName::from_bytes(name.as_bytes()).is_err()) {
+                problems.add(path, "is no header name");
+            }
+        }
+        if let Auth::Oauth2 { token_url, .. } = &self.auth
+            && let Err(reason) = crate::request::parse_url(token_url)
+        {
+            problems.add("auth.token_url", reason);
+        }
+        for (list, codes) in [
+            ("success", &self.codes.success),
+            ("retry", &self.codes.retry),
+            ("accept", &self.codes.accept),
+        ] {
+            for (at, _) in codes.iter().enumerate().filter(|(_, code)| !is_pattern(code)) {
+                problems.add(format!("codes.{list}.{at}"), "is no code; write for instance 404 or 5xx");
+            }
+        }
+    }
+}

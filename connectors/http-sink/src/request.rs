@@ -1,0 +1,186 @@
+//! Events to requests: modes, URL and headers from templates, compression, signature.
+
+use std::io::Write as _;
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use openconnect_core::cloudevents::{AttributesReader, Event};
+use openconnect_core::template::Template;
+use openconnect_core::{Error, Failure, Result};
+use openconnect_protocol::{http as binding, json, payload};
+use ring::{digest, hmac};
+use url::Url;
+
+use crate::config::{Encoding, HttpSinkConfig, Mode};
+
+const MIN_COMPRESSED: usize = 1024;
+
+/// A request without credentials.
+pub(crate) struct Prepared {
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Where a request goes: events with the same target share a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Target {
+    url: String,
+    headers: Vec<String>,
+}
+
+/// Makes requests.
+pub(crate) struct Requests {
+    mode: Mode,
+    url: Template,
+    headers: Vec<(HeaderName, Template)>,
+    encoding: Encoding,
+    min_bytes: usize,
+    signature: Option<(hmac::Key, HeaderName, String)>,
+    idempotency: Option<HeaderName>,
+}
+
+/// An absolute http(s) URL; the reason never repeats it, for it may hold a password.
+pub(crate) fn parse_url(text: &str) -> std::result::Result<Url, String> {
+    let url = Url::parse(text).map_err(|e| format!("is no URL: {e}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err("must begin with http:// or https:// and name a host".into());
+    }
+    Ok(url)
+}
+
+fn header_name(name: &str) -> Result<HeaderName> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::config("HTTP_CONFIG", format!("`{name}` is no header name")))
+}
+
+impl Requests {
+    pub(crate) fn new(config: &HttpSinkConfig) -> Result<Self> {
+        let headers = config
+            .headers
+            .iter()
+            .map(|(name, value)| Ok((header_name(name)?, Template::compile(value)?)));
+        let signature = match &config.signature {
+            Some(s) => Some((
+                hmac::Key::new(hmac::HMAC_SHA256, s.secret.expose().as_bytes()),
+                header_name(&s.header)?,
+                s.prefix.clone(),
+            )),
+            None => None,
+        };
+        Ok(Self {
+            mode: config.mode,
+            url: Template::compile(&config.url)?,
+            headers: headers.collect::<Result<_>>()?,
+            encoding: config.compression.encoding,
+            min_bytes: config.compression.min_bytes.map_or(MIN_COMPRESSED, |size| size.as_usize()),
+            signature,
+            idempotency: config.idempotency_header.as_deref().map(header_name).transpose()?,
+        })
+    }
+
+    /// Is the target the same for every event?
+    pub(crate) fn one_target(&self) -> bool {
+        self.url.is_constant() && self.headers.iter().all(|(_, template)| template.is_constant())
+    }
+
+    /// Does a request hold several events?
+    pub(crate) fn is_batched(&self) -> bool {
+        self.mode.is_batched()
+    }
+
+    pub(crate) fn target(&self, event: &Event) -> Result<Target, Failure> {
+        let headers: Result<Vec<String>, Failure> = self.headers.iter().map(|(_, template)| template.render(event)).collect();
+        Ok(Target {
+            url: self.url.render(event)?,
+            headers: headers?,
+        })
+    }
+
+    /// The request for events of one target.
+    pub(crate) fn prepare(&self, target: &Target, events: &[&Event]) -> Result<Prepared, Failure> {
+        let url = parse_url(&target.url).map_err(|reason| Failure::permanent("HTTP_URL", format!("the rendered URL {reason}")))?;
+        let mut headers = HeaderMap::new();
+        let mut body = self.body(events, &mut headers)?;
+        for ((name, _), value) in self.headers.iter().zip(&target.headers) {
+            headers.insert(name.clone(), value_of(name.as_str(), value)?);
+        }
+        if let Some(name) = &self.idempotency {
+            headers.insert(name.clone(), value_of(name.as_str(), &idempotency_key(events))?);
+        }
+        if body.len() >= self.min_bytes {
+            body = self.compress(body, &mut headers)?;
+        }
+        if let Some((key, name, prefix)) = &self.signature {
+            let signature = format!("{prefix}{}", hex::encode(hmac::sign(key, &body)));
+            headers.insert(name.clone(), value_of(name.as_str(), &signature)?);
+        }
+        Ok(Prepared { url, headers, body })
+    }
+
+    fn body(&self, events: &[&Event], headers: &mut HeaderMap) -> Result<Vec<u8>, Failure> {
+        let (content_type, body) = match self.mode {
+            Mode::Binary => {
+                let Some(event) = events.first() else { return Ok(Vec::new()) };
+                for (name, value) in binding::binary_headers(event) {
+                    let header = HeaderName::from_bytes(name.as_bytes())
+                        .map_err(|_| Failure::permanent("HTTP_HEADER", format!("`{name}` can't be a header")))?;
+                    headers.insert(header, value_of(&name, &value)?);
+                }
+                if let Some(content_type) = event.datacontenttype() {
+                    headers.insert(CONTENT_TYPE, value_of("content-type", content_type)?);
+                }
+                return Ok(payload::bytes(event).map(|data| data.into_owned()).unwrap_or_default());
+            }
+            Mode::Structured => (
+                "application/cloudevents+json",
+                events.first().map(|event| json::encode(event)).unwrap_or_default(),
+            ),
+            Mode::Batch => ("application/cloudevents-batch+json", json::encode_batch(events.iter().copied())),
+            Mode::Ndjson => ("application/x-ndjson", {
+                let mut lines = Vec::new();
+                for event in events {
+                    json::encode_into(event, &mut lines);
+                    lines.push(b'\n');
+                }
+                lines
+            }),
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        Ok(body)
+    }
+
+    fn compress(&self, body: Vec<u8>, headers: &mut HeaderMap) -> Result<Vec<u8>, Failure> {
+        let failed = |e: std::io::Error| Failure::permanent("HTTP_COMPRESSION", format!("the body can't be compressed: {e}"));
+        let (name, compressed) = match self.encoding {
+            Encoding::None => return Ok(body),
+            Encoding::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(&body).map_err(failed)?;
+                ("gzip", encoder.finish().map_err(failed)?)
+            }
+            Encoding::Zstd => ("zstd", zstd::bulk::compress(&body, 3).map_err(failed)?),
+        };
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+        Ok(compressed)
+    }
+}
+
+fn value_of(name: &str, value: &str) -> Result<HeaderValue, Failure> {
+    HeaderValue::from_str(value).map_err(|_| {
+        Failure::permanent(
+            "HTTP_HEADER",
+            format!("the value for the header `{name}` has characters that no header may have"),
+        )
+    })
+}
+
+/// The same for every repeat of the same events.
+fn idempotency_key(events: &[&Event]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for event in events {
+        for part in [event.source().as_str(), event.id()] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+    }
+    hex::encode(context.finish())
+}

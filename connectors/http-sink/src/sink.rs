@@ -1,0 +1,183 @@
+//! The connector.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use http::Method;
+use http::header::AUTHORIZATION;
+use openconnect_core::cloudevents::Event;
+use openconnect_core::sink::{Batch, Ordering, Sink, SinkContext, SinkDefaults, WriteReport};
+use openconnect_core::{Error, Failure, FailureKind, Result};
+
+use crate::answer::{outcome, unanswered};
+use crate::auth::Credentials;
+use crate::config::{Auth, Codes, HttpSinkConfig};
+use crate::request::{Requests, Target};
+
+/// Requests at the same time when each has one event.
+const SINGLE_IN_FLIGHT: usize = 64;
+
+/// The HTTP sink.
+pub struct HttpSink {
+    client: reqwest::Client,
+    method: Method,
+    requests: Requests,
+    credentials: Credentials,
+    codes: Codes,
+    check_url: Option<String>,
+    one_request: bool,
+}
+
+impl Sink for HttpSink {
+    const NAME: &'static str = "http-sink";
+    const DEFAULTS: SinkDefaults = SinkDefaults {
+        batch_events: 500,
+        batch_bytes: 1 << 20,
+        batch_age: Duration::from_millis(5),
+        in_flight: 8,
+        ordering: Ordering::Key,
+        idempotent: false,
+    };
+    type Config = HttpSinkConfig;
+
+    fn defaults(config: &HttpSinkConfig) -> SinkDefaults {
+        let batched = config.mode.is_batched();
+        SinkDefaults {
+            batch_events: if batched { Self::DEFAULTS.batch_events } else { 1 },
+            in_flight: if batched { Self::DEFAULTS.in_flight } else { SINGLE_IN_FLIGHT },
+            idempotent: config.idempotent,
+            ..Self::DEFAULTS
+        }
+    }
+
+    async fn open(config: HttpSinkConfig, cx: SinkContext) -> Result<Self> {
+        let failed = |e: reqwest::Error| Error::config("HTTP_CONFIG", format!("the HTTP client can't be set up: {}", e.without_url()));
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls(&config)?)
+            .user_agent(concat!("openconnect-http-sink/", env!("CARGO_PKG_VERSION")))
+            .timeout(config.timeout.0)
+            .connect_timeout(config.timeout.0)
+            // A redirect would send the event, and its signature, where nobody decided to send it.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .pool_max_idle_per_host(cx.in_flight)
+            .build()
+            .map_err(failed)?;
+        let requests = Requests::new(&config)?;
+        Ok(Self {
+            client,
+            method: Method::from_bytes(config.method.as_bytes())
+                .map_err(|_| Error::config("HTTP_CONFIG", "sink.method is no HTTP method"))?,
+            one_request: config.mode.is_batched() && requests.one_target(),
+            credentials: Credentials::new(&config.auth)?,
+            codes: config.codes.clone(),
+            check_url: config
+                .health_url
+                .clone()
+                .or_else(|| requests.one_target().then(|| config.url.clone())),
+            requests,
+        })
+    }
+
+    /// Asks the health URL; without one, any answer of the endpoint to HEAD shows that it is there.
+    async fn check(&self) -> Result<()> {
+        let Some(url) = &self.check_url else { return Ok(()) };
+        let sent = self.client.head(url).send().await;
+        sent.map(|_| ()).map_err(|e| {
+            let failure = unanswered(e);
+            Error::unavailable("HTTP_CONNECT", failure.to_string()).hint("Check sink.url, the network and TLS.")
+        })
+    }
+
+    /// One request a batch: it is taken or refused as a whole.
+    fn atomic(&self) -> bool {
+        self.one_request
+    }
+
+    async fn write(&self, batch: &Batch) -> WriteReport {
+        if self.one_request {
+            let events: Vec<&Event> = batch.events().collect();
+            let sent = match events.first().map(|event| self.requests.target(event)) {
+                Some(Ok(target)) => self.send(&target, &events).await,
+                Some(Err(failure)) => Err(failure),
+                None => Ok(()),
+            };
+            return sent.map_or_else(WriteReport::Failed, |()| WriteReport::Delivered);
+        }
+        self.write_by_target(batch).await
+    }
+}
+
+/// The system's authorities cost time and memory at start: they are loaded only where TLS is spoken.
+fn tls(config: &HttpSinkConfig) -> Result<rustls::ClientConfig> {
+    let token_url = match &config.auth {
+        Auth::Oauth2 { token_url, .. } => Some(token_url),
+        _ => None,
+    };
+    let plain = [Some(&config.url), config.health_url.as_ref(), token_url]
+        .into_iter()
+        .flatten()
+        .all(|url| url.starts_with("http://"));
+    if plain {
+        Ok(openconnect_core::tls::without_roots()?)
+    } else {
+        Ok((*config.tls.client()?).clone())
+    }
+}
+
+impl HttpSink {
+    /// Events with the same rendered target share a request, where the mode allows it. A batch has one event of a key at
+    /// most, so that requests may go one after the other in any order.
+    async fn write_by_target(&self, batch: &Batch) -> WriteReport {
+        let mut results: Vec<Result<(), Failure>> = vec![Ok(()); batch.len()];
+        let mut groups: Vec<(Target, Vec<(usize, &Event)>)> = Vec::new();
+        let mut known: HashMap<Target, usize> = HashMap::new();
+        for (at, event) in batch.events().enumerate() {
+            match self.requests.target(event) {
+                Ok(target) => match known.get(&target) {
+                    Some(&group) => groups[group].1.push((at, event)),
+                    None => {
+                        known.insert(target.clone(), groups.len());
+                        groups.push((target, vec![(at, event)]));
+                    }
+                },
+                Err(failure) => results[at] = Err(failure),
+            }
+        }
+        let batched = self.requests.is_batched();
+        for (target, events) in groups {
+            let per_request = if batched { events.len() } else { 1 };
+            for chunk in events.chunks(per_request) {
+                let group: Vec<&Event> = chunk.iter().map(|(_, event)| *event).collect();
+                let Err(failure) = self.send(&target, &group).await else { continue };
+                let poisoned = chunk.len() > 1 && failure.kind == FailureKind::Permanent;
+                for (at, event) in chunk {
+                    // One of them spoils the rest: each is asked about alone.
+                    results[*at] = if poisoned {
+                        self.send(&target, &[event]).await
+                    } else {
+                        Err(failure.clone())
+                    };
+                }
+            }
+        }
+        WriteReport::PerEvent(results)
+    }
+
+    async fn send(&self, target: &Target, events: &[&Event]) -> Result<(), Failure> {
+        let prepared = self.requests.prepare(target, events)?;
+        let mut request = self
+            .client
+            .request(self.method.clone(), prepared.url)
+            .headers(prepared.headers)
+            .body(prepared.body);
+        if let Some(credentials) = self.credentials.header(&self.client).await? {
+            request = request.header(AUTHORIZATION, credentials);
+        }
+        let response = request.send().await.map_err(unanswered)?;
+        if response.status() == http::StatusCode::UNAUTHORIZED {
+            self.credentials.refused().await;
+        }
+        outcome(&self.codes, response).await
+    }
+}

@@ -1,0 +1,193 @@
+//! The sink against a real HTTP server with faults.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::io::Read;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use openconnect_core::FailureKind;
+use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
+use openconnect_core::sink::{Batch, Sink, SinkContext, WriteReport};
+use openconnect_http_sink::{HttpSink, HttpSinkConfig};
+
+type Seen = Arc<Mutex<Vec<(http::request::Parts, Bytes)>>>;
+type Answer = fn(&http::request::Parts, &Bytes) -> Response<Full<Bytes>>;
+
+/// Starts a server that records requests and answers with `answer`.
+async fn server(answer: Answer) -> (String, Seen) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let seen = Seen::default();
+    let record = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let record = Arc::clone(&record);
+            let service = service_fn(move |request: Request<Incoming>| {
+                let record = Arc::clone(&record);
+                async move {
+                    let (head, body) = request.into_parts();
+                    let body = body.collect().await?.to_bytes();
+                    let response = answer(&head, &body);
+                    record.lock().unwrap().push((head, body));
+                    Ok::<_, hyper::Error>(response)
+                }
+            });
+            tokio::spawn(async move {
+                let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    (url, seen)
+}
+
+fn status(code: u16) -> Response<Full<Bytes>> {
+    Response::builder().status(code).body(Full::default()).unwrap()
+}
+
+async fn sink(config: serde_json::Value) -> HttpSink {
+    openconnect_core::tls::install_provider();
+    let config: HttpSinkConfig = serde_json::from_value(config).unwrap();
+    HttpSink::open(
+        config,
+        SinkContext {
+            name: "t".into(),
+            batch_events: 500,
+            in_flight: 4,
+        },
+    )
+    .await
+    .unwrap()
+}
+
+fn event(id: &str) -> Event {
+    EventBuilderV10::new()
+        .id(id)
+        .source("/s")
+        .ty("a b")
+        .extension("partitionkey", "grüße")
+        .data("application/json", "{\"n\":1.50}".to_owned())
+        .build()
+        .unwrap()
+}
+
+fn batch(ids: &[&str]) -> Batch {
+    Batch::new(ids.iter().map(|id| Arc::new(event(id))).collect(), 1)
+}
+
+#[tokio::test]
+async fn binary_mode_puts_attributes_into_headers_and_leaves_the_data_alone() {
+    let (url, seen) = server(|_, _| status(204)).await;
+    let sink = sink(serde_json::json!({
+        "url": format!("{url}/in/{{{{ type | urlencode }}}}"), "auth": { "type": "bearer", "token": "t0ken" }, "signature": { "secret": "k" }
+    }))
+    .await;
+    assert_eq!(sink.write(&batch(&["1"])).await, WriteReport::PerEvent(vec![Ok(())]));
+    let seen = seen.lock().unwrap();
+    let (head, body) = &seen[0];
+    assert_eq!(head.uri.path(), "/in/a%20b");
+    assert_eq!(head.headers["ce-type"], "a%20b");
+    assert_eq!(head.headers["ce-partitionkey"], "gr%C3%BC%C3%9Fe");
+    assert_eq!(head.headers["authorization"], "Bearer t0ken");
+    assert_eq!(head.headers["x-hub-signature-256"].len(), 71);
+    assert_eq!(body.as_ref(), b"{\"n\":1.50}");
+}
+
+#[tokio::test]
+async fn a_batch_is_one_request_and_compressed() {
+    let (url, seen) = server(|_, _| status(200)).await;
+    let sink = sink(serde_json::json!({ "url": url, "mode": "batch", "compression": { "encoding": "gzip", "min_bytes": 1 } })).await;
+    assert!(sink.atomic());
+    assert_eq!(sink.write(&batch(&["1", "2", "3"])).await, WriteReport::Delivered);
+    let seen = seen.lock().unwrap();
+    assert_eq!(
+        (seen.len(), &seen[0].0.headers["content-encoding"]),
+        (1, &http::HeaderValue::from_static("gzip"))
+    );
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(seen[0].1.as_ref()).read_to_string(&mut text).unwrap();
+    assert_eq!(openconnect_protocol::json::decode_batch(text.as_bytes()).unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn answers_say_what_to_do() {
+    let (url, _) = server(|head, _| match head.uri.path() {
+        "/busy" => Response::builder()
+            .status(503)
+            .header("retry-after", "7")
+            .body(Full::default())
+            .unwrap(),
+        "/move" => Response::builder()
+            .status(302)
+            .header("location", "http://127.0.0.1:1/")
+            .body(Full::default())
+            .unwrap(),
+        path => status(path[1..].parse().unwrap()),
+    })
+    .await;
+    let kind = async |path: &str| {
+        let sink = sink(serde_json::json!({ "url": format!("{url}{path}"), "mode": "batch" })).await;
+        match sink.write(&batch(&["1"])).await {
+            WriteReport::Failed(failure) => failure.kind,
+            report => panic!("{report:?}"),
+        }
+    };
+    assert_eq!(
+        kind("/busy").await,
+        FailureKind::Throttled {
+            after: Duration::from_secs(7)
+        }
+    );
+    assert_eq!(kind("/500").await, FailureKind::Retryable { after: None });
+    assert_eq!(kind("/401").await, FailureKind::Retryable { after: None });
+    assert_eq!(kind("/404").await, FailureKind::Permanent);
+    assert_eq!(kind("/move").await, FailureKind::Permanent);
+}
+
+#[tokio::test]
+async fn an_oauth2_token_is_fetched_once_and_again_when_refused() {
+    let (url, seen) = server(|head, _| match head.uri.path() {
+        "/token" => Response::new(Full::new(Bytes::from_static(b"{\"access_token\":\"abc\",\"expires_in\":3600}"))),
+        "/refuses" => status(401),
+        _ => status(if head.headers["authorization"] == "Bearer abc" { 200 } else { 400 }),
+    })
+    .await;
+    let with = |path: &str| {
+        serde_json::json!({ "url": format!("{url}{path}"), "mode": "structured",
+            "auth": { "type": "oauth2", "token_url": format!("{url}/token"), "client_id": "c", "client_secret": "s" } })
+    };
+    let good = sink(with("/in")).await;
+    for _ in 0..2 {
+        assert_eq!(good.write(&batch(&["1"])).await, WriteReport::PerEvent(vec![Ok(())]));
+    }
+    let tokens = || seen.lock().unwrap().iter().filter(|(head, _)| head.uri.path() == "/token").count();
+    assert_eq!(tokens(), 1);
+    let refused = sink(with("/refuses")).await;
+    for _ in 0..2 {
+        assert!(matches!(refused.write(&batch(&["1"])).await, WriteReport::PerEvent(results) if results[0].is_err()));
+    }
+    assert_eq!(tokens(), 3);
+}
+
+#[tokio::test]
+async fn a_target_that_is_down_or_hangs_is_worth_another_try_and_no_secret_shows() {
+    let down = sink(serde_json::json!({ "url": "http://user:canary@127.0.0.1:1/?key=canary", "mode": "batch" })).await;
+    let WriteReport::Failed(failure) = down.write(&batch(&["1"])).await else {
+        panic!()
+    };
+    assert!(failure.is_retryable() && failure.code == "HTTP_CONNECT", "{failure}");
+    assert!(!format!("{failure:?}").contains("canary"), "{failure}");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hanging = format!("http://{}", listener.local_addr().unwrap());
+    let sink = sink(serde_json::json!({ "url": hanging, "mode": "batch", "timeout": "50ms" })).await;
+    let WriteReport::Failed(failure) = sink.write(&batch(&["1"])).await else {
+        panic!()
+    };
+    assert_eq!(failure.code, "HTTP_TIMEOUT");
+}
