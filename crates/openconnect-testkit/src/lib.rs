@@ -1,1 +1,28 @@
-//! testkit
+//! Runs the binaries as a user does, through faults, and counts what arrived.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`kit`] | one test's temporary folder, seed and random numbers |
+//! | [`binary`] | where the built binaries are |
+//! | [`process`] | a child process: start, signals, bounded waits, its log, its memory |
+//! | [`mesh`], [`connector`] | `openconnect-mesh` and a connector with the configuration written for them |
+//! | [`sender`], [`receiver`] | numbered events sent over HTTP; an HTTP target with faults that keeps what it got |
+//! | [`http`] | a small bounded HTTP client |
+//! | [`oracle`] | did everything arrive, unaltered, in order per key? |
+//! | [`table`] | what is in an SQLite file |
+
+pub mod binary;
+pub mod connector;
+pub mod http;
+pub mod kit;
+pub mod mesh;
+pub mod oracle;
+pub mod process;
+pub mod receiver;
+pub mod sender;
+pub mod table;
+
+/// Whatever went wrong, in words.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+/// Result of everything here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -108,7 +108,7 @@ pub struct DeliverySettings {
     pub require: Option<Guarantee>,
     /// Which events may overtake which. Default: the connector's.
     pub ordering: Option<Ordering>,
-    /// jq expression that gives an event's key, over `{id, source, type, subject, <extensions>, data}`. Default: `.partitionkey`.
+    /// Path to an event's key: `.partitionkey`, `.subject`, another attribute, or `.data.field.field`. Default: `.partitionkey`.
     #[schemars(example = &".partitionkey")]
     pub key: Option<String>,
     /// When the mesh gets its acknowledgement (sinks).

@@ -161,8 +161,10 @@ impl Lane {
                             Answer::Resolved | Answer::Unknown => {}
                             Answer::Heartbeat => unanswered = false,
                             Answer::Leave(reason) => return Ended::Broken(Failure::retryable("OC0308", reason)),
-                            Answer::Refused(reason) if ordered => return Ended::Refused(reason),
-                            Answer::Refused(reason) => {
+                            // It stays where it is among what was sent: all of it is sent again, in order.
+                            Answer::Refused(_, reason) if ordered => return Ended::Refused(reason),
+                            Answer::Refused(at, reason) => {
+                                flight.send_again(at);
                                 self.status.send_replace(MeshStatus::Refusing { reason });
                                 resume_at = Some(Instant::now() + REFUSED);
                             }
@@ -221,7 +223,8 @@ enum Answer {
     Unknown,
     Heartbeat,
     Leave(String),
-    Refused(String),
+    /// The event at this place of what was sent is refused for now.
+    Refused(usize, String),
 }
 
 /// The members of an acknowledgement that matter, borrowed.
@@ -251,6 +254,13 @@ impl Flight {
     /// Everything that was sent and not confirmed is to be sent again, first.
     fn rewind(&mut self) {
         while let Some(sent) = self.sent.pop_back() {
+            self.waiting.push_front(sent.event);
+        }
+    }
+
+    /// One event that was sent is to be sent again, next.
+    fn send_again(&mut self, at: usize) {
+        if let Some(sent) = self.sent.remove(at) {
             self.waiting.push_front(sent.event);
         }
     }
@@ -318,12 +328,7 @@ impl Flight {
                 Answer::Resolved
             }
             Refusal::Session => Answer::Leave(format!("the server refused an event: {}", shorten(desc))),
-            Refusal::Passing => {
-                if let Some(sent) = self.sent.remove(at) {
-                    self.waiting.push_front(sent.event);
-                }
-                Answer::Refused(shorten(desc))
-            }
+            Refusal::Passing => Answer::Refused(at, shorten(desc)),
         }
     }
 }

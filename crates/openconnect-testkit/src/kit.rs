@@ -1,0 +1,73 @@
+//! One test's temporary folder, seed and random numbers.
+
+use std::collections::HashSet;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tempfile::TempDir;
+
+use crate::Result;
+
+/// One test's surroundings. Its folder goes when it is dropped.
+#[derive(Debug)]
+pub struct Kit {
+    dir: TempDir,
+    seed: u64,
+    /// Random numbers that follow from the seed.
+    pub rng: StdRng,
+}
+
+impl Kit {
+    /// A fresh folder, and the seed from `OPENCONNECT_SEED` or a new one, printed.
+    pub fn new(test: &str) -> Result<Self> {
+        let seed = match std::env::var("OPENCONNECT_SEED") {
+            Ok(text) => text.trim().parse().map_err(|e| format!("OPENCONNECT_SEED={text}: {e}"))?,
+            Err(_) => rand::random(),
+        };
+        println!("{test}: OPENCONNECT_SEED={seed}");
+        Ok(Self {
+            dir: tempfile::Builder::new().prefix("openconnect-").tempdir()?,
+            seed,
+            rng: StdRng::seed_from_u64(seed),
+        })
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A path in the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A random number in the range.
+    pub fn pick(&mut self, range: std::ops::Range<u64>) -> u64 {
+        self.rng.random_range(range)
+    }
+}
+
+/// An address on loopback that nobody listened on a moment ago, and that this process hands out once.
+///
+/// It lies below the range that the system takes ports of outgoing connections from, so that a restart finds it free.
+pub fn free_address() -> Result<SocketAddr> {
+    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+    for _ in 0..500 {
+        let port = rand::rng().random_range(11_000..32_000);
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut given = GIVEN.lock().map_err(|e| e.to_string())?;
+        if TcpListener::bind(address).is_ok() && given.get_or_insert_default().insert(port) {
+            return Ok(address);
+        }
+    }
+    Err("no free port found".into())
+}
