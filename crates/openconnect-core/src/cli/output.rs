@@ -1,5 +1,6 @@
 //! Text for people, JSON for programs. Results go to stdout, errors to stderr.
 
+use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 
 use serde_json::{Value, json};
@@ -9,10 +10,11 @@ use crate::config::Problem;
 use crate::error::Error;
 
 /// How to print.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Output {
     format: Format,
     color: bool,
+    quiet: Cell<bool>,
 }
 
 impl Output {
@@ -21,15 +23,16 @@ impl Output {
         Self {
             format,
             color: wanted && io::stderr().is_terminal(),
+            quiet: Cell::new(false),
         }
     }
 
-    pub(crate) fn is_json(self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
 
     /// Prints a result: `json` for programs, the lines for people.
-    pub(crate) fn result(self, json: &Value, text: impl FnOnce() -> String) {
+    pub(crate) fn result(&self, json: &Value, text: impl FnOnce() -> String) {
         if self.is_json() {
             self.line(&json.to_string());
         } else {
@@ -38,13 +41,21 @@ impl Output {
     }
 
     /// Prints to stdout. A reader that has gone away (`| head`) is no error.
-    pub(crate) fn line(self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         let mut out = io::stdout().lock();
         let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     }
 
+    /// No error is printed from here on: the log has told it.
+    pub(crate) fn quiet(&self) {
+        self.quiet.set(true);
+    }
+
     /// Prints what went wrong, and what to do.
-    pub(crate) fn error(self, error: &Error) {
+    pub(crate) fn error(&self, error: &Error) {
+        if self.quiet.get() {
+            return;
+        }
         let mut err = io::stderr().lock();
         let _ = if self.is_json() {
             let json = json!({ "error": { "code": error.code, "message": error.message, "hint": error.hint, "exit": error.exit.code() } });
@@ -65,7 +76,7 @@ impl Output {
     }
 
     /// For programs: each mistake of the configuration as an object.
-    pub(crate) fn problems(self, problems: &[Problem]) {
+    pub(crate) fn problems(&self, problems: &[Problem]) {
         if self.is_json() {
             let list: Vec<Value> = problems
                 .iter()

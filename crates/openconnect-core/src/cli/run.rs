@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Cli, Connector, runtime};
 use crate::admin::{AdminServer, State, StatusHandle};
-use crate::config::Settings;
+use crate::config::{Loaded, Settings};
 use crate::engine::App;
 use crate::error::{Error, Exit, Result};
 use crate::telemetry;
@@ -13,17 +13,25 @@ use crate::telemetry;
 pub(crate) fn run<C: Connector>(cli: &Cli) -> Result<Exit> {
     let loaded = cli.load::<C>()?;
     cli.logs(&loaded.settings.log)?;
-    tracing::info!(connector = C::NAME, version = cli.version, name = %loaded.settings.name, configuration = %loaded.origin, "starting");
+    let result = run_loaded::<C>(loaded, cli.version);
+    match &result {
+        Ok(exit) => tracing::info!(exit = exit.code(), "stopped"),
+        Err(error) => {
+            let hint = error.hint.as_deref().unwrap_or_default();
+            tracing::error!(code = error.code, exit = error.exit.code(), hint, "stopped: {}", error.message);
+            // The log has it; a second line in another form would break what reads the log.
+            cli.output.quiet();
+        }
+    }
+    result
+}
+
+fn run_loaded<C: Connector>(loaded: Loaded<C::Config>, version: &'static str) -> Result<Exit> {
+    tracing::info!(connector = C::NAME, version, name = %loaded.settings.name, configuration = %loaded.origin, "starting");
     let runtime = runtime()?;
-    let status = StatusHandle::new(&loaded.settings.name, C::NAME, cli.version);
-    let shutdown = CancellationToken::new();
-    let app = App {
-        settings: loaded.settings,
-        config: loaded.connector,
-        status,
-        shutdown,
-    };
-    let result = runtime.block_on(supervise::<C>(app, cli.version));
+    let status = StatusHandle::new(&loaded.settings.name, C::NAME, version);
+    let app = App { settings: loaded.settings, config: loaded.connector, status, shutdown: CancellationToken::new() };
+    let result = runtime.block_on(supervise::<C>(app, version));
     // A blocking call that hangs (a file system that is gone) must not keep the process.
     runtime.shutdown_background();
     result
@@ -42,12 +50,8 @@ async fn supervise<C: Connector>(app: App<C::Config>, version: &'static str) -> 
             Err(Error::undelivered("OC0503", "stopped at once by a second signal; what was in flight is delivered after the next start"))
         }
     };
-    match &result {
-        Ok(exit) => tracing::info!(exit = exit.code(), "stopped"),
-        Err(error) => {
-            status.error(error.code, error.message.as_str());
-            tracing::error!(code = error.code, exit = error.exit.code(), "stopped: {}", error.message);
-        }
+    if let Err(error) = &result {
+        status.error(error.code, error.message.as_str());
     }
     status.set_state(State::Stopped);
     stop_admin.cancel();
