@@ -229,3 +229,42 @@ fn a_taken_admin_port_ends_with_69() {
     assert_eq!(ended.code, 69, "{ended:?}");
     assert!(ended.err.contains("OC0501"), "{ended:?}");
 }
+
+/// Runs against a mesh that accepts connections and never answers.
+fn run_against_silence(more: &[&str]) -> (std::process::Child, std::net::TcpListener, Instance) {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let sink = Instance::sink(SINK);
+    let url = format!("mesh.url=tcp://{}", silent.local_addr().unwrap());
+    let mut arguments = vec!["run", "--set", &url, "--set", "mesh.request_timeout=60s", "--set", "log.format=json"];
+    arguments.extend_from_slice(more);
+    let child = sink.command(&arguments).stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    (child, silent, sink)
+}
+
+fn terminate(child: &std::process::Child) {
+    let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+}
+
+#[test]
+fn sigterm_during_the_start_ends_it() {
+    use std::io::BufRead;
+    let (mut child, silent, _instance) = run_against_silence(&["--set", "admin.listen=127.0.0.1:0"]);
+    // It is on its way to the mesh: signals are handled by then.
+    let _connection = silent.accept().unwrap();
+    let mut lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let address = lines.by_ref().map(|line| serde_json::from_str::<Value>(&line).unwrap()).find_map(|line| Some(line.get("address")?.as_str()?.to_owned())).unwrap();
+    // Not ready, and it says so.
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    std::io::Write::write_all(&mut stream, b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("starting\n"), "{answer}");
+    terminate(&child);
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{rest:#?}");
+    // Every line of the log is JSON to the end.
+    for line in &rest {
+        serde_json::from_str::<Value>(line).unwrap();
+    }
+}
