@@ -235,9 +235,22 @@ fn run_against_silence(more: &[&str]) -> (std::process::Child, std::net::TcpList
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let sink = Instance::sink(SINK);
     let url = format!("mesh.url=tcp://{}", silent.local_addr().unwrap());
-    let mut arguments = vec!["run", "--set", &url, "--set", "mesh.request_timeout=60s", "--set", "log.format=json"];
+    let mut arguments = vec![
+        "run",
+        "--set",
+        &url,
+        "--set",
+        "mesh.request_timeout=60s",
+        "--set",
+        "log.format=json",
+    ];
     arguments.extend_from_slice(more);
-    let child = sink.command(&arguments).stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let child = sink
+        .command(&arguments)
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     (child, silent, sink)
 }
 
@@ -253,7 +266,11 @@ fn sigterm_during_the_start_ends_it() {
     // It is on its way to the mesh: signals are handled by then.
     let _connection = silent.accept().unwrap();
     let mut lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let address = lines.by_ref().map(|line| serde_json::from_str::<Value>(&line).unwrap()).find_map(|line| Some(line.get("address")?.as_str()?.to_owned())).unwrap();
+    let address = lines
+        .by_ref()
+        .map(|line| serde_json::from_str::<Value>(&line).unwrap())
+        .find_map(|line| Some(line.get("address")?.as_str()?.to_owned()))
+        .unwrap();
     // Not ready, and it says so.
     let mut stream = std::net::TcpStream::connect(&address).unwrap();
     std::io::Write::write_all(&mut stream, b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();

@@ -301,7 +301,8 @@ fn no_secret_shows() {
 #[test]
 fn the_example_loads_and_so_does_all_of_it() {
     let text = example::<Section1>("test-sink", Section::Sink);
-    insta::assert_snapshot!("example", text);
+    // The connector's own section: those of the core change with their explanations.
+    insta::assert_snapshot!("example", text.split("\n\n").find(|part| part.contains("\nsink:\n")).unwrap());
     try_load(&text, |_| {}).unwrap();
     // Everything uncommented: every key is known and has a value of the right type.
     let all: String = text

@@ -30,7 +30,12 @@ fn run_loaded<C: Connector>(loaded: Loaded<C::Config>, version: &'static str) ->
     tracing::info!(connector = C::NAME, version, name = %loaded.settings.name, configuration = %loaded.origin, "starting");
     let runtime = runtime()?;
     let status = StatusHandle::new(&loaded.settings.name, C::NAME, version);
-    let app = App { settings: loaded.settings, config: loaded.connector, status, shutdown: CancellationToken::new() };
+    let app = App {
+        settings: loaded.settings,
+        config: loaded.connector,
+        status,
+        shutdown: CancellationToken::new(),
+    };
     let result = runtime.block_on(supervise::<C>(app, version));
     // A blocking call that hangs (a file system that is gone) must not keep the process.
     runtime.shutdown_background();

@@ -1,14 +1,19 @@
 //! What `check` finds out without delivering anything.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 use super::{App, group, guarantee, resolve_defaults};
 use crate::config::{Acknowledge, Guarantee, Settings};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mesh::{Capabilities, Publisher, Subscriber};
 use crate::sink::{Sink, SinkContext};
 use crate::source::Source;
 use crate::transform::{KeyExpression, Transforms};
+
+/// How long `check --connect` waits for a session when `mesh.request_timeout` is not set.
+const DEFAULT_CONNECT: Duration = Duration::from_secs(10);
 
 /// How one line of a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +144,18 @@ pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<C
 }
 
 async fn mesh(settings: &Settings, lines: &mut Lines) -> Option<Capabilities> {
-    let connected = Publisher::connect(&settings.mesh, group(settings), CancellationToken::new()).await;
+    let limit = settings.mesh.request_timeout.map_or(DEFAULT_CONNECT, |limit| limit.0);
+    let ends = CancellationToken::new();
+    // The client waits for its mesh as long as it takes; a check has an end.
+    let _stop = ends.clone().drop_guard();
+    let connected = tokio::time::timeout(limit, Publisher::connect(&settings.mesh, group(settings), ends.clone()))
+        .await
+        .unwrap_or_else(|_| {
+            Err(
+                Error::unavailable("OC0303", format!("no server of mesh.url gave a session within {limit:?}"))
+                    .hint("The log has the reason of each attempt."),
+            )
+        });
     let publisher = lines.result("mesh", "can be reached", connected)?;
     let capabilities = publisher.capabilities();
     publisher.close().await;
