@@ -58,7 +58,7 @@ impl Database {
             }
             self.pool.acquire().await.map_err(|e| failure(&e)).map(drop)
         };
-        self.ready.get_or_try_init(|| init).await.map(|()| ())
+        self.ready.get_or_try_init(|| init).await.copied()
     }
 
     /// The columns of a table.

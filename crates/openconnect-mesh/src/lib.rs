@@ -1,4 +1,4 @@
-//! EventMesh's TCP and gRPC protocols on one machine, over a durable log.
+//! EventMesh's TCP protocol on one machine, over a durable log.
 //!
 //! [`Mesh::start`] gives a running mesh with its real addresses; [`MeshHandle::shutdown`] ends it. The map:
 //!
@@ -8,7 +8,6 @@
 //! * `group.rs`: a consumer group: cursor, unacknowledged events, redelivery, keys that stick to a member.
 //! * `convert.rs`: events between the forms in which the transports carry them.
 //! * `tcp/`: listener, session, commands, outgoing bytes.
-//! * `grpc/`: the three services.
 //! * `auth.rs`, `tls.rs`: who may connect, and encrypted connections.
 //! * `control.rs`: the socket through which the command line reaches a running mesh.
 //! * `cli/`: the binary's subcommands.
@@ -24,7 +23,6 @@ mod control;
 mod convert;
 mod error;
 mod group;
-mod grpc;
 mod log;
 mod server;
 mod tcp;

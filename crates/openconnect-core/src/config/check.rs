@@ -88,15 +88,15 @@ impl<'a> Checker<'a> {
                 None => return self.wrong_type(value, &named, path),
             }
         }
-        if let Some(constant) = schema.get("const") {
-            if constant != value {
-                return self.not_one_of(value, &[constant], path);
-            }
+        if let Some(constant) = schema.get("const")
+            && constant != value
+        {
+            return self.not_one_of(value, &[constant], path);
         }
-        if let Some(list) = schema.get("enum").and_then(Value::as_array) {
-            if !list.contains(value) {
-                return self.not_one_of(value, &list.iter().collect::<Vec<_>>(), path);
-            }
+        if let Some(list) = schema.get("enum").and_then(Value::as_array)
+            && !list.contains(value)
+        {
+            return self.not_one_of(value, &list.iter().collect::<Vec<_>>(), path);
         }
         match value {
             Value::String(_) | Value::Number(_) => self.check_scalar(value, schema, path),
@@ -232,10 +232,8 @@ impl<'a> Checker<'a> {
         }
         if let (Value::String(text), true) = (&*value, self.places.untyped.contains(path)) {
             let structure = text.trim_start().starts_with(['{', '[']);
-            if structure {
-                if let Some(read) = read_as(value, &["object", "array"]) {
-                    *value = read;
-                }
+            if structure && let Some(read) = read_as(value, &["object", "array"]) {
+                *value = read;
             }
         }
         let names: Vec<&Value> = resolved.iter().flat_map(|branch| constants(branch)).collect();

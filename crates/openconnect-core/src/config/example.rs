@@ -74,10 +74,10 @@ impl Writer<'_> {
             .or_else(|| resolved.get("description"))
             .and_then(Value::as_str)
             .map(str::to_owned);
-        if let Some(list) = branches(&resolved) {
-            if let [only] = list.as_slice() {
-                resolved = std::borrow::Cow::Owned(follow(only, root).into_owned());
-            }
+        if let Some(list) = branches(&resolved)
+            && let [only] = list.as_slice()
+        {
+            resolved = std::borrow::Cow::Owned(follow(only, root).into_owned());
         }
         let indent = " ".repeat(depth * 2);
         let lead = if off { "#" } else { "" };
@@ -156,11 +156,11 @@ impl Writer<'_> {
         if let Some(name) = self.choices(resolved).first() {
             return Value::String(name.clone());
         }
-        if depth < 4 {
-            if let Some(branch) = branches(resolved).and_then(|list| list.first().copied()) {
-                let inner = follow(branch, self.root);
-                return self.value(key, branch, &inner, depth + 1);
-            }
+        if depth < 4
+            && let Some(branch) = branches(resolved).and_then(|list| list.first().copied())
+        {
+            let inner = follow(branch, self.root);
+            return self.value(key, branch, &inner, depth + 1);
         }
         let secret = [schema, resolved].iter().any(|s| s.get("writeOnly") == Some(&Value::Bool(true)));
         match types(resolved).first().copied() {
@@ -193,14 +193,14 @@ impl Writer<'_> {
     fn object_value(&self, resolved: &Value, depth: usize) -> Value {
         let mut map = Map::new();
         for key in required(resolved) {
-            if let Some(child) = resolved.get("properties").and_then(|properties| properties.get(key)) {
-                if depth < 4 {
-                    let value = match child.get("const") {
-                        Some(constant) => constant.clone(),
-                        None => self.value(key, child, &follow(child, self.root), depth + 1),
-                    };
-                    map.insert(key.to_owned(), value);
-                }
+            if let Some(child) = resolved.get("properties").and_then(|properties| properties.get(key))
+                && depth < 4
+            {
+                let value = match child.get("const") {
+                    Some(constant) => constant.clone(),
+                    None => self.value(key, child, &follow(child, self.root), depth + 1),
+                };
+                map.insert(key.to_owned(), value);
             }
         }
         Value::Object(map)

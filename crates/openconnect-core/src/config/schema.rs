@@ -102,15 +102,15 @@ pub(crate) fn branches(schema: &Value) -> Option<Vec<&Value>> {
 /// The schema of what `key` leads to, through any branch.
 pub(crate) fn child<'s>(schema: &'s Value, key: &str, root: &'s Value) -> Option<(String, Value)> {
     let schema = follow(schema, root);
-    if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
-        if let Some((name, child)) = properties.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)) {
-            return Some((name.clone(), child.clone()));
-        }
+    if let Some(properties) = schema.get("properties").and_then(Value::as_object)
+        && let Some((name, child)) = properties.iter().find(|(name, _)| name.eq_ignore_ascii_case(key))
+    {
+        return Some((name.clone(), child.clone()));
     }
-    if let Some(list) = branches(&schema) {
-        if let Some(found) = list.into_iter().find_map(|branch| child(branch, key, root)) {
-            return Some(found);
-        }
+    if let Some(list) = branches(&schema)
+        && let Some(found) = list.into_iter().find_map(|branch| child(branch, key, root))
+    {
+        return Some(found);
     }
     if let Some(items) = schema.get("items").filter(|_| key.parse::<usize>().is_ok()) {
         return Some((key.to_owned(), items.clone()));

@@ -36,10 +36,10 @@ pub(crate) fn settings(settings: &Settings, section: Section, problems: &mut Pro
     if let Some(admin) = &settings.admin {
         listen("admin.listen", &admin.listen, problems);
     }
-    if let Some(level) = &settings.log.level {
-        if let Err(wrong) = crate::telemetry::parse_level(level) {
-            problems.add("log.level", wrong);
-        }
+    if let Some(level) = &settings.log.level
+        && let Err(wrong) = crate::telemetry::parse_level(level)
+    {
+        problems.add("log.level", wrong);
     }
 }
 

@@ -22,6 +22,10 @@ pub enum TransformConfig {
 
 /// What became of an event.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every event is kept: a box would cost each of them an allocation"
+)]
 pub enum Transformed {
     /// Goes on, changed or not.
     Keep(Event),

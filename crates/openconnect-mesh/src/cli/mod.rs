@@ -65,12 +65,6 @@ struct RunArgs {
     /// Address of the TCP protocol.
     #[arg(long)]
     tcp: Option<SocketAddr>,
-    /// Address of the gRPC protocol.
-    #[arg(long)]
-    grpc: Option<SocketAddr>,
-    /// No gRPC.
-    #[arg(long, conflicts_with = "grpc")]
-    no_grpc: bool,
 }
 
 /// Runs the command line of this process.
@@ -109,11 +103,6 @@ fn run(args: RunArgs) -> Result<(), MeshError> {
     }
     if let Some(tcp) = args.tcp {
         config.tcp = tcp;
-    }
-    if args.no_grpc {
-        config.grpc = None;
-    } else if args.grpc.is_some() {
-        config.grpc = args.grpc;
     }
     // A second call would find the provider in place.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -310,10 +310,6 @@ impl Topic {
         group.close();
     }
 
-    pub(crate) fn groups(&self) -> Vec<Arc<Group>> {
-        self.read_groups(|groups| groups.values().cloned().collect())
-    }
-
     /// Forgets a group and its cursor; refused while it has members. Blocks.
     pub(crate) fn forget(&self, name: &str) -> Result<bool, String> {
         {
