@@ -10,8 +10,6 @@ use crate::config::{Codes, matches};
 
 /// Of an answer's body no more is read than this.
 const BODY: usize = 64 << 10;
-/// Of a refusal's body so much goes into the reason.
-const SHOWN: usize = 200;
 /// When an endpoint asks for fewer requests without saying how long.
 const THROTTLED: Duration = Duration::from_secs(1);
 
@@ -31,12 +29,13 @@ pub(crate) async fn outcome(codes: &Codes, response: reqwest::Response) -> Resul
     let after = retry_after(response.headers());
     let good = matches(&codes.success, status.as_u16()) || matches(&codes.accept, status.as_u16());
     // Read to the end where possible, so that the connection can be used again.
-    let body = read_bounded(response).await.unwrap_or_default();
+    let _ = read_bounded(response).await;
     if good {
         return Ok(());
     }
     let code = format!("HTTP_{}", status.as_u16());
-    let message = describe(status, &body);
+    // Not the body: an endpoint may echo credentials or the event in it.
+    let message = format!("the endpoint answered {status}");
     if !matches(&codes.retry, status.as_u16()) {
         return Err(Failure::permanent(code, message));
     }
@@ -46,18 +45,6 @@ pub(crate) async fn outcome(codes: &Codes, response: reqwest::Response) -> Resul
         (_, Some(after)) => Failure::retry_after(after, code, message),
         (_, None) => Failure::retryable(code, message),
     })
-}
-
-fn describe(status: StatusCode, body: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(body)
-        .chars()
-        .take(SHOWN)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    match text.trim() {
-        "" => format!("the endpoint answered {status}"),
-        text => format!("the endpoint answered {status}: {text}"),
-    }
 }
 
 /// `Retry-After` in seconds or as a date.

@@ -14,6 +14,8 @@ use crate::config::Auth;
 
 /// A token is renewed so long before it expires.
 const EARLY: Duration = Duration::from_secs(60);
+/// A token is renewed at least so often, in seconds.
+const LONGEST: u64 = 86_400;
 /// Lifetime of a token whose answer tells none.
 const UNTOLD: Duration = Duration::from_secs(300);
 
@@ -124,6 +126,11 @@ impl Oauth2 {
             serde_json::from_slice(&body).map_err(|_| failed("the token server's answer has no access_token".into()))?;
         let value =
             secret_header(&format!("Bearer {}", answer.access_token)).map_err(|_| failed("the token can't be sent in a header".into()))?;
-        Ok((value, answer.expires_in.map_or(UNTOLD, Duration::from_secs)))
+        Ok((
+            value,
+            answer
+                .expires_in
+                .map_or(UNTOLD, |seconds| Duration::from_secs(seconds.min(LONGEST))),
+        ))
     }
 }

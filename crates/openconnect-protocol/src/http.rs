@@ -55,7 +55,7 @@ pub fn decode(value: &[u8]) -> Option<String> {
             .then(|| value.get(at + 1..at + 3))
             .flatten()
             .and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok().filter(|_| !hex.starts_with('+'))) {
             Some(byte) => {
                 out.push(byte);
                 at += 3;
