@@ -40,7 +40,10 @@ pub fn init_logs(settings: &LogSettings, flag: Option<&str>) -> Result<()> {
     let filter = parse_level(level).map_err(|wrong| Error::config("OC0106", format!("{from}: `{level}` {wrong}")))?;
     let terminal = std::io::stderr().is_terminal();
     let text = settings.format.map_or(terminal, |format| format == LogFormat::Text);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // It would report a closed stderr on stderr, and panic.
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let layer = if text {
         layer.with_ansi(terminal).boxed()
     } else {

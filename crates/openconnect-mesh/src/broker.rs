@@ -28,6 +28,7 @@ pub(crate) struct Broker {
     pub(crate) stopping: AtomicBool,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    pub(crate) streams: crate::grpc::Streams,
     _lock: File,
 }
 
@@ -81,6 +82,7 @@ impl Broker {
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            streams: crate::grpc::Streams::default(),
             _lock: lock,
         }))
     }

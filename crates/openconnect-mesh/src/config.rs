@@ -18,6 +18,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Address of the TCP protocol.
     pub tcp: SocketAddr,
+    /// Address of the gRPC protocol; none when it shall not be served.
+    pub grpc: Option<SocketAddr>,
     /// Wait for the disk before a publish is acknowledged. Without it, events survive the process but not the machine.
     pub fsync: bool,
     /// A journal segment's size.
@@ -160,6 +162,7 @@ impl Default for Config {
         Self {
             data: PathBuf::from("mesh-data"),
             tcp: SocketAddr::from(([127, 0, 0, 1], 10000)),
+            grpc: Some(SocketAddr::from(([127, 0, 0, 1], 10205))),
             fsync: true,
             segment_bytes: 64 << 20,
             users: BTreeMap::new(),
@@ -234,6 +237,7 @@ impl Config {
         Self {
             data: data.into(),
             tcp: any,
+            grpc: Some(any),
             ..Self::default()
         }
     }

@@ -1,7 +1,7 @@
 //! Events between the forms in which the transports carry them. What stays in its own form is not looked at.
 
 use bytes::{Bytes, BytesMut};
-use cloudevents::{Event, EventBuilder, EventBuilderV10};
+use cloudevents::{AttributesReader, Event, EventBuilder, EventBuilderV10};
 use openconnect_protocol::grpc::{self, keys, pb};
 use openconnect_protocol::{EventError, wire};
 use prost::Message;
@@ -90,6 +90,32 @@ impl Form {
                 }
             }
         })
+    }
+
+    /// As a message for a gRPC client, with everything that client's library looks at.
+    pub(crate) fn to_grpc(&self, topic: &str) -> Result<pb::CloudEvent, EventError> {
+        if self.kind == Kind::Grpc {
+            return pb::CloudEvent::decode(self.body.clone()).map_err(|e| EventError::Data(e.to_string()));
+        }
+        let event = self.event()?;
+        let mut out = grpc::from_event(&event, topic);
+        let protocol = if self.kind == Kind::Message {
+            "eventmeshmessage"
+        } else {
+            "cloudevents"
+        };
+        for (name, value) in [
+            (keys::PROTOCOL_TYPE, protocol),
+            (keys::PROTOCOL_VERSION, "1.0"),
+            (keys::PROTOCOL_DESC, "grpc-cloud-event"),
+            (keys::PRODUCER_GROUP, "openconnect-mesh"),
+            (keys::UNIQUE_ID, event.id()),
+            (keys::SEQ_NUM, event.id()),
+            (keys::TTL, "4000"),
+        ] {
+            grpc::set_attr(&mut out, name, value);
+        }
+        Ok(out)
     }
 }
 

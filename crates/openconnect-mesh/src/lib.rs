@@ -1,4 +1,4 @@
-//! EventMesh's TCP protocol on one machine, over a durable log.
+//! EventMesh's TCP and gRPC protocols on one machine, over a durable log.
 //!
 //! [`Mesh::start`] gives a running mesh with its real addresses; [`MeshHandle::shutdown`] ends it. The map:
 //!
@@ -6,8 +6,10 @@
 //! * `broker.rs`: what both transports share: topics, requests that wait for replies, sessions' numbers, housekeeping.
 //! * `log/`: a topic's durable log with group commit, its tail in memory, retention, saved cursors.
 //! * `group.rs`: a consumer group: cursor, unacknowledged events, redelivery, keys that stick to a member.
+//! * `asking.rs`: which requests a subscriber has been given.
 //! * `convert.rs`: events between the forms in which the transports carry them.
 //! * `tcp/`: listener, session, commands, outgoing bytes.
+//! * `grpc/`: the three services.
 //! * `auth.rs`, `tls.rs`: who may connect, and encrypted connections.
 //! * `control.rs`: the socket through which the command line reaches a running mesh.
 //! * `cli/`: the binary's subcommands.
@@ -15,6 +17,7 @@
 //! An event is acknowledged to its publisher after the group commit that holds it is on the disk. A subscriber's event
 //! is consumed when it is acknowledged; otherwise it comes again, after a deadline or when its session ends.
 
+mod asking;
 mod auth;
 mod broker;
 pub mod cli;
@@ -23,6 +26,7 @@ mod control;
 mod convert;
 mod error;
 mod group;
+mod grpc;
 mod log;
 mod server;
 mod tcp;

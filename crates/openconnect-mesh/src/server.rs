@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::{MeshError, control, tcp, tls};
+use crate::{MeshError, control, grpc, tcp, tls};
 
 /// What is left is cut off when a shutdown takes longer than this.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -23,24 +23,35 @@ pub struct Mesh;
 pub struct MeshHandle {
     broker: Arc<Broker>,
     tcp: SocketAddr,
+    grpc: Option<SocketAddr>,
 }
 
 impl Mesh {
-    /// Opens the log and the port.
+    /// Opens the log and both ports.
     pub async fn start(config: Config) -> Result<MeshHandle, MeshError> {
-        let acceptor = config.tls.as_ref().map(|settings| tls::acceptor(settings, &[])).transpose()?;
+        let acceptors = match &config.tls {
+            Some(settings) => Some((tls::acceptor(settings, &[])?, tls::acceptor(settings, &[b"h2"])?)),
+            None => None,
+        };
+        let (tcp_tls, grpc_tls) = acceptors.unzip();
         let broker = tokio::task::spawn_blocking(move || Broker::open(config))
             .await
             .map_err(|e| MeshError::Config(e.to_string()))??;
         let tcp_listener = listen(broker.config.tcp).await?;
         let tcp = address(&tcp_listener)?;
-        broker
-            .tasks
-            .spawn(tcp::listener::serve(tcp_listener, acceptor, Arc::clone(&broker)));
+        let grpc_listener = match broker.config.grpc {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let grpc = grpc_listener.as_ref().map(address).transpose()?;
+        broker.tasks.spawn(tcp::listener::serve(tcp_listener, tcp_tls, Arc::clone(&broker)));
+        if let Some(listener) = grpc_listener {
+            broker.tasks.spawn(grpc::serve(listener, grpc_tls, Arc::clone(&broker)));
+        }
         broker.tasks.spawn(Arc::clone(&broker).housekeeping());
         control::spawn(&broker);
-        tracing::info!(%tcp, data = %broker.config.data.display(), "mesh is running");
-        Ok(MeshHandle { broker, tcp })
+        tracing::info!(%tcp, grpc = grpc.map(tracing::field::display), data = %broker.config.data.display(), "mesh is running");
+        Ok(MeshHandle { broker, tcp, grpc })
     }
 }
 
@@ -63,6 +74,12 @@ impl MeshHandle {
     #[must_use]
     pub fn tcp_addr(&self) -> SocketAddr {
         self.tcp
+    }
+
+    /// Where the gRPC protocol is served.
+    #[must_use]
+    pub fn grpc_addr(&self) -> Option<SocketAddr> {
+        self.grpc
     }
 
     /// Says goodbye to all clients, finishes what is being committed, saves the cursors.

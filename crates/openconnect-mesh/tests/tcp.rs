@@ -312,7 +312,7 @@ async fn garbage_closes_its_connection_only() {
     let dir = tempfile::tempdir().unwrap();
     let mesh = mesh(&dir, |_| {}).await;
     let mut publisher = Client::publisher(mesh.tcp_addr()).await;
-    for port in [mesh.tcp_addr()] {
+    for port in [mesh.tcp_addr(), mesh.grpc_addr().unwrap()] {
         for garbage in [
             &b"GET / HTTP/1.1\r\n\r\n"[..],
             &[0xff; 64],

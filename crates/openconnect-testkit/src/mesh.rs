@@ -20,6 +20,8 @@ const START: Duration = Duration::from_secs(20);
 pub struct Mesh {
     /// Address of the TCP protocol.
     pub tcp: SocketAddr,
+    /// Address of the gRPC services.
+    pub grpc: SocketAddr,
     /// Where its events are.
     pub data: PathBuf,
     /// How it is started.
@@ -33,8 +35,8 @@ pub struct Mesh {
 impl Mesh {
     /// Starts one; `settings` go over the defaults.
     pub async fn start(kit: &Kit, settings: Value) -> Result<Self> {
-        let (tcp, data) = (free_address()?, kit.file("mesh-data"));
-        let mut config = json!({ "data": data, "tcp": tcp });
+        let (tcp, grpc, data) = (free_address()?, free_address()?, kit.file("mesh-data"));
+        let mut config = json!({ "data": data, "tcp": tcp, "grpc": grpc });
         merge(&mut config, settings);
         let file = kit.file("mesh.yaml");
         std::fs::write(&file, config.to_string())?;
@@ -46,6 +48,7 @@ impl Mesh {
         let (process, ready_after) = run(&program, tcp).await?;
         Ok(Self {
             tcp,
+            grpc,
             data,
             program,
             process,
@@ -56,6 +59,11 @@ impl Mesh {
     /// The URL of the TCP protocol.
     pub fn url(&self) -> String {
         format!("tcp://{}", self.tcp)
+    }
+
+    /// The URL of the gRPC services.
+    pub fn grpc_url(&self) -> String {
+        format!("grpc://{}", self.grpc)
     }
 
     /// Starts it again after it was killed or stopped.

@@ -65,6 +65,12 @@ struct RunArgs {
     /// Address of the TCP protocol.
     #[arg(long)]
     tcp: Option<SocketAddr>,
+    /// Address of the gRPC protocol.
+    #[arg(long)]
+    grpc: Option<SocketAddr>,
+    /// No gRPC.
+    #[arg(long, conflicts_with = "grpc")]
+    no_grpc: bool,
 }
 
 /// Runs the command line of this process.
@@ -72,7 +78,11 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let json = !std::io::stderr().is_terminal();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // It would report a closed stderr on stderr, and panic.
+        .log_internal_errors(false);
     let _ = if json { logs.json().try_init() } else { logs.try_init() };
     let done = match cli.command {
         Command::Run(args) => run(args),
@@ -103,6 +113,11 @@ fn run(args: RunArgs) -> Result<(), MeshError> {
     }
     if let Some(tcp) = args.tcp {
         config.tcp = tcp;
+    }
+    if args.no_grpc {
+        config.grpc = None;
+    } else if args.grpc.is_some() {
+        config.grpc = args.grpc;
     }
     // A second call would find the provider in place.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use super::answer;
-use super::outbox::{Asking, Outbox};
+use super::outbox::Outbox;
 use super::publish::Publishes;
+use crate::asking::Asking;
 use crate::broker::{Broker, Membership};
 
 /// Bytes of publishes that one connection may have waiting for their commit.

@@ -1,0 +1,43 @@
+//! The gRPC services: `incoming.rs` (connections, their limit and TLS), `publisher.rs`, `consumer.rs` (subscriptions,
+//! unsubscribing, heartbeats), `stream.rs` (one subscriber's outgoing events), `answer.rs` (outcomes as attributes).
+
+mod answer;
+mod consumer;
+mod incoming;
+mod publisher;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openconnect_protocol::grpc::pb::consumer_service_server::ConsumerServiceServer;
+use openconnect_protocol::grpc::pb::heartbeat_service_server::HeartbeatServiceServer;
+use openconnect_protocol::grpc::pb::publisher_service_server::PublisherServiceServer;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tonic::transport::Server;
+
+use crate::broker::Broker;
+pub(crate) use stream::Streams;
+
+/// A connection that does not answer a ping within this is dead.
+const PING: Duration = Duration::from_secs(20);
+
+pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, broker: Arc<Broker>) {
+    let limit = broker.config.max_frame();
+    let publisher = PublisherServiceServer::new(publisher::Publisher(Arc::clone(&broker)));
+    let consumer = ConsumerServiceServer::new(consumer::Consumer(Arc::clone(&broker)));
+    let heartbeat = HeartbeatServiceServer::new(consumer::Heartbeat(Arc::clone(&broker)));
+    let served = Server::builder()
+        .http2_keepalive_interval(Some(PING))
+        .http2_keepalive_timeout(Some(PING))
+        .tcp_nodelay(true)
+        .add_service(publisher.max_decoding_message_size(limit).max_encoding_message_size(limit))
+        .add_service(consumer.max_decoding_message_size(limit).max_encoding_message_size(limit))
+        .add_service(heartbeat.max_decoding_message_size(limit).max_encoding_message_size(limit))
+        .serve_with_incoming_shutdown(incoming::accept(listener, tls, &broker), broker.stop.clone().cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "gRPC ended");
+    }
+}
