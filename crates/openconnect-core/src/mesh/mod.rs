@@ -3,8 +3,10 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `url.rs` | `mesh.url` |
-//! | `session.rs` | one TCP session: connect, TLS, HELLO, buffers |
-//! | `publish_tcp.rs`, `subscribe_tcp.rs` | the tasks behind a publisher and a subscriber over TCP |
+//! | `session.rs` | connections, TLS; one TCP session: HELLO, buffers |
+//! | `grpc.rs` | one gRPC session: channel, attributes of every call, heartbeats |
+//! | `publish.rs` | the task behind a publisher; `publish_tcp.rs`, `publish_grpc.rs`: its sessions |
+//! | `receive.rs` | the task behind a subscriber; `subscribe_tcp.rs`, `subscribe_grpc.rs`: its sessions |
 
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,15 +26,20 @@ use crate::config::MeshSettings;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 
+mod grpc;
+mod publish;
+mod publish_grpc;
 mod publish_tcp;
+mod receive;
 mod session;
+mod subscribe_grpc;
 mod subscribe_tcp;
 mod url;
 
-use publish_tcp::{Lane, Outgoing};
+use publish::{Lane, Outgoing};
+use receive::{Acknowledgement, Acks, Received, Receiving, Wish};
 use session::Dialer;
-use subscribe_tcp::{Acks, Received, Receiving, TcpAck, Wish};
-use url::{MeshUrl, Transport};
+use url::Transport;
 
 /// Events that a lane takes beyond what is in flight, at the most.
 const LANE_QUEUE: usize = 8192;
@@ -74,7 +81,7 @@ pub struct Publisher(Arc<PublisherInner>);
 struct PublisherInner {
     lanes: Vec<LaneHandle>,
     next: AtomicUsize,
-    group: String,
+    dialer: Arc<Dialer>,
     status: watch::Receiver<MeshStatus>,
     capabilities: watch::Receiver<Option<Capabilities>>,
     request_timeout: std::time::Duration,
@@ -107,11 +114,26 @@ impl Future for Published {
     }
 }
 
+impl PublisherInner {
+    fn tcp_body(&self, topic: &str, event: &Event) -> Vec<u8> {
+        let mut body = Vec::with_capacity(1024);
+        let id = event.id();
+        // What the other transports demand, so that the event can cross to them.
+        let mesh = [
+            ("ttl", "4000"),
+            ("uniqueid", id),
+            ("seqnum", id),
+            ("producergroup", self.dialer.group()),
+        ];
+        wire::encode_into(event, topic, &mesh, &mut body);
+        body
+    }
+}
+
 impl Publisher {
     /// Connects to the first server that answers; waits for as long as none does (the status tells). Fails at once on what
     /// no wait mends: wrong password, bad URL. `ends` stops everything at once.
     pub async fn connect(settings: &MeshSettings, group: &str, ends: CancellationToken) -> Result<Self> {
-        tcp_only(settings)?;
         let dialer = Arc::new(Dialer::new(settings, group)?);
         let (status, status_seen) = watch::channel(MeshStatus::Disconnected {
             reason: "not connected yet".into(),
@@ -141,7 +163,7 @@ impl Publisher {
         let publisher = Self(Arc::new(PublisherInner {
             lanes,
             next: AtomicUsize::new(0),
-            group: dialer.group().to_owned(),
+            dialer: Arc::clone(&dialer),
             status: status_seen,
             capabilities: capabilities_seen.clone(),
             request_timeout: dialer.request_timeout,
@@ -165,16 +187,11 @@ impl Publisher {
         let Ok(room) = Arc::clone(&lane.room).acquire_owned().await else {
             return Published::closed();
         };
-        let mut body = Vec::with_capacity(1024);
         let id = event.id();
-        // What the other transports demand, so that the event can cross to them.
-        let mesh = [
-            ("ttl", "4000"),
-            ("uniqueid", id),
-            ("seqnum", id),
-            ("producergroup", self.0.group.as_str()),
-        ];
-        wire::encode_into(event, topic, &mesh, &mut body);
+        let body = match self.0.dialer.transport() {
+            Transport::Tcp => self.0.tcp_body(topic, event),
+            Transport::Grpc => self.0.dialer.grpc_body(topic, event),
+        };
         let (done, resolved) = oneshot::channel();
         let queue = lane.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         if let Some(queue) = queue {
@@ -218,13 +235,6 @@ impl Publisher {
     }
 }
 
-fn tcp_only(settings: &MeshSettings) -> Result<()> {
-    match MeshUrl::parse(&settings.url)?.transport {
-        Transport::Tcp => Ok(()),
-        Transport::Grpc => Err(Error::config("OC0302", "mesh.url: gRPC is not built into this binary yet").hint("Use tcp://.")),
-    }
-}
-
 /// Waits for the first session, or for a failure that nothing mends.
 async fn wait_for_session(
     mut capabilities: watch::Receiver<Option<Capabilities>>,
@@ -253,7 +263,7 @@ pub struct Delivery {
 }
 
 /// Acknowledges one delivery; dropping it leaves the event unacknowledged.
-pub struct Ack(TcpAck);
+pub struct Ack(Acknowledgement);
 
 impl Ack {
     /// Queues the acknowledgement. An acknowledgement whose session has ended is dropped: the mesh delivers again.
@@ -279,7 +289,6 @@ impl Subscriber {
     /// [`Publisher::connect`]. `buffer_bytes` bounds what is received and not yet taken by `recv`: beyond it the socket is
     /// not read.
     pub async fn connect(settings: &MeshSettings, group: &str, buffer_bytes: usize, ends: CancellationToken) -> Result<Self> {
-        tcp_only(settings)?;
         let dialer = Arc::new(Dialer::new(settings, group)?);
         let (to, received) = mpsc::channel(4096);
         let (wish, wished) = watch::channel(Wish::Receive);

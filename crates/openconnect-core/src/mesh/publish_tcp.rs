@@ -1,20 +1,17 @@
-//! Publishing over TCP: lanes of one connection each, a bounded window, everything unacknowledged sent again in order.
+//! Publishing over TCP: a bounded window in flight, acknowledgements matched by id.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use openconnect_protocol::frame::{RawFrame, encode_raw};
-use openconnect_protocol::session::{Purpose, RedirectInfo};
+use openconnect_protocol::session::RedirectInfo;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
 
-use super::session::{Backoff, Dialer, Session, lost, shorten};
-use super::{Capabilities, MeshStatus};
+use super::MeshStatus;
+use super::publish::{Ended, Flight, Lane, Outgoing};
+use super::session::{Session, shorten};
 use crate::failure::Failure;
 
 /// Output is topped up to this many bytes before it is written.
@@ -22,107 +19,18 @@ const OUTPUT: usize = 256 << 10;
 /// How long a server that refuses is left alone.
 const REFUSED: Duration = Duration::from_millis(200);
 
-/// One event on its way.
-pub(crate) struct Outgoing {
-    pub(crate) id: String,
-    pub(crate) body: Vec<u8>,
-    pub(crate) done: oneshot::Sender<Result<(), Failure>>,
-    pub(crate) _room: OwnedSemaphorePermit,
-}
-
-struct Sent {
+/// An event that was sent and not confirmed.
+pub(super) struct Sent {
     seq: u64,
-    event: Outgoing,
+    pub(super) event: Outgoing,
     at: Instant,
 }
 
-/// One connection and what is in flight on it.
-pub(crate) struct Lane {
-    pub(crate) dialer: Arc<Dialer>,
-    pub(crate) queue: mpsc::Receiver<Outgoing>,
-    pub(crate) window: Option<usize>,
-    pub(crate) status: watch::Sender<MeshStatus>,
-    pub(crate) capabilities: watch::Sender<Option<Capabilities>>,
-    pub(crate) failed: watch::Sender<Option<Failure>>,
-    pub(crate) ends: CancellationToken,
-}
-
-/// What is not confirmed: sent in this session, and to be sent.
-#[derive(Default)]
-struct Flight {
-    next_seq: u64,
-    sent: VecDeque<Sent>,
-    waiting: VecDeque<Outgoing>,
-}
-
-/// Why a session ended.
-enum Ended {
-    /// The publisher was closed and everything is confirmed, or the connector is going down.
-    Closed,
-    /// To be set up again, with this reason.
-    Broken(Failure),
-    /// The server refuses for now.
-    Refused(String),
-}
-
 impl Lane {
-    /// Runs until the publisher is closed; every event handed in is resolved by then, or dropped (which resolves it as
-    /// failed).
-    pub(crate) async fn run(mut self) {
-        let mut flight = Flight::default();
-        let mut backoff = Backoff::new(self.dialer.reconnect_max);
-        let mut server = 0;
-        loop {
-            let dialed = tokio::select! {
-                dialed = self.dialer.dial(server, Purpose::Pub) => dialed,
-                () = self.ends.cancelled() => return,
-            };
-            let ended = match dialed {
-                Ok((session, at)) => {
-                    server = at;
-                    let ended = self.session(session, &mut flight).await;
-                    if !matches!(ended, Ended::Refused(_)) {
-                        backoff.reset();
-                    }
-                    ended
-                }
-                Err(failure) if !failure.is_retryable() => {
-                    self.status.send_replace(lost(&failure));
-                    self.failed.send_replace(Some(failure.clone()));
-                    return refuse_all(&mut self.queue, flight, &failure).await;
-                }
-                Err(failure) => Ended::Broken(failure),
-            };
-            flight.rewind();
-            match ended {
-                Ended::Closed => return,
-                Ended::Broken(failure) => {
-                    if self.status.send_replace(lost(&failure)) != lost(&failure) {
-                        tracing::warn!(code = %failure.code, "no session with the mesh: {}", failure.message);
-                    }
-                    server += 1;
-                }
-                Ended::Refused(reason) => {
-                    if self.status.send_replace(MeshStatus::Refusing { reason: reason.clone() }) == MeshStatus::Connected {
-                        tracing::warn!(code = "OC0307", "the mesh refuses events for now: {reason}");
-                    }
-                }
-            }
-            tokio::select! {
-                () = backoff.wait() => {}
-                () = self.ends.cancelled() => return,
-            }
-        }
-    }
-
-    async fn session(&mut self, mut session: Session, flight: &mut Flight) -> Ended {
+    pub(super) async fn tcp_session(&mut self, mut session: Session, flight: &mut Flight) -> Ended {
         let ordered = session.capabilities.ordered_refusal;
         let window = self.window.unwrap_or(if ordered { 4096 } else { 1 });
-        self.capabilities.send_replace(Some(session.capabilities.clone()));
-        // A server that refused last time is believed again only when it has taken something.
-        if !matches!(&*self.status.borrow(), MeshStatus::Refusing { .. }) || flight.is_empty() {
-            self.status.send_replace(MeshStatus::Connected);
-        }
+        self.announce(&session.capabilities, flight);
         let mut heartbeat = interval(self.dialer.heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
@@ -154,9 +62,7 @@ impl Lane {
                         match flight.answer(&frame) {
                             Answer::Confirmed => {
                                 resume_at = None;
-                                if *self.status.borrow() != MeshStatus::Connected {
-                                    self.status.send_replace(MeshStatus::Connected);
-                                }
+                                self.believed();
                             }
                             Answer::Resolved | Answer::Unknown => {}
                             Answer::Heartbeat => unanswered = false,
@@ -205,17 +111,6 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// Resolves everything, now and later, with a failure that nothing mends.
-async fn refuse_all(queue: &mut mpsc::Receiver<Outgoing>, mut flight: Flight, failure: &Failure) {
-    flight.rewind();
-    for event in flight.waiting {
-        let _ = event.done.send(Err(failure.clone()));
-    }
-    while let Some(event) = queue.recv().await {
-        let _ = event.done.send(Err(failure.clone()));
-    }
-}
-
 /// What an answer meant.
 enum Answer {
     Confirmed,
@@ -247,17 +142,6 @@ struct AckBody<'a> {
 }
 
 impl Flight {
-    fn is_empty(&self) -> bool {
-        self.sent.is_empty() && self.waiting.is_empty()
-    }
-
-    /// Everything that was sent and not confirmed is to be sent again, first.
-    fn rewind(&mut self) {
-        while let Some(sent) = self.sent.pop_back() {
-            self.waiting.push_front(sent.event);
-        }
-    }
-
     /// One event that was sent is to be sent again, next.
     fn send_again(&mut self, at: usize) {
         if let Some(sent) = self.sent.remove(at) {

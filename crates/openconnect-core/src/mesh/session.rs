@@ -1,5 +1,6 @@
-//! One TCP session: connect, HELLO, and the buffers between frames and the socket.
+//! Connections to the servers of `mesh.url`, and one TCP session: HELLO, and the buffers between frames and the socket.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::url::{MeshUrl, Server};
+use super::grpc::GrpcSession;
+use super::url::{MeshUrl, Server, Transport};
 use super::{Capabilities, MeshStatus};
 use crate::config::MeshSettings;
 use crate::error::Result;
@@ -29,10 +31,12 @@ const DESC: usize = 300;
 pub(crate) struct Dialer {
     url: MeshUrl,
     group: String,
-    username: Option<String>,
-    password: Option<crate::secret::Secret>,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<crate::secret::Secret>,
     token: Option<crate::secret::Secret>,
     tls: Option<(Arc<rustls::ClientConfig>, Option<String>)>,
+    /// Tells this client from all others, on every machine: EventMesh identifies gRPC clients by it.
+    pub(super) pid: u32,
     pub(crate) request_timeout: Duration,
     pub(crate) heartbeat: Duration,
     pub(crate) reconnect_max: Duration,
@@ -54,6 +58,7 @@ impl Dialer {
             password: settings.password.clone(),
             token: settings.token.clone(),
             tls,
+            pid: rand::random_range(1..=i32::MAX.unsigned_abs()),
             request_timeout: seconds(settings.request_timeout, 10),
             heartbeat: seconds(settings.heartbeat, 10),
             reconnect_max: seconds(settings.reconnect_max, 10),
@@ -64,13 +69,25 @@ impl Dialer {
         &self.group
     }
 
-    /// Tries the servers, beginning with number `from`; the first session that stands. A fatal failure ends the search.
+    pub(crate) fn transport(&self) -> Transport {
+        self.url.transport
+    }
+
+    /// Sets up a TCP session with the first server that answers, beginning with number `from`.
     pub(crate) async fn dial(&self, from: usize, purpose: Purpose) -> std::result::Result<(Session, usize), Failure> {
+        self.first(from, |server| self.session(server, purpose)).await
+    }
+
+    /// Tries the servers, beginning with number `from`; the first session that stands. A fatal failure ends the search.
+    pub(super) async fn first<'a, T, F>(&'a self, from: usize, open: impl Fn(&'a Server) -> F) -> std::result::Result<(T, usize), Failure>
+    where
+        F: Future<Output = std::result::Result<T, Failure>>,
+    {
         let mut last = Failure::retryable("OC0303", "mesh.url names no server");
         for step in 0..self.url.servers.len() {
             let at = (from + step) % self.url.servers.len();
             let server = &self.url.servers[at];
-            match timeout(self.request_timeout, self.session(server, purpose)).await {
+            match timeout(self.request_timeout, open(server)).await {
                 Ok(Ok(session)) => return Ok((session, at)),
                 Ok(Err(failure)) if !failure.is_retryable() => return Err(failure),
                 Ok(Err(failure)) => last = failure,
@@ -80,23 +97,30 @@ impl Dialer {
         Err(last)
     }
 
-    async fn session(&self, server: &Server, purpose: Purpose) -> std::result::Result<Session, Failure> {
+    /// A connection to the server; with TLS, `protocols` are offered.
+    pub(super) async fn socket(&self, server: &Server, protocols: &[&[u8]]) -> std::result::Result<Socket, Failure> {
         let unreachable = |e: std::io::Error| Failure::retryable("OC0303", format!("{server} can't be reached: {e}"));
         let tcp = TcpStream::connect((server.host.as_str(), server.port)).await.map_err(unreachable)?;
         tcp.set_nodelay(true).map_err(unreachable)?;
-        let socket = match &self.tls {
+        Ok(match &self.tls {
             None => Socket::Plain(tcp),
             Some((config, name)) => {
                 let name = ServerName::try_from(name.clone().unwrap_or_else(|| server.host.clone()))
                     .map_err(|_| Failure::fatal("OC0304", format!("`{}` is no name to verify a certificate for", server.host)))?;
-                let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
+                let mut config = rustls::ClientConfig::clone(config);
+                config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
+                let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
                 let tls = connector
                     .connect(name, tcp)
                     .await
                     .map_err(|e| Failure::retryable("OC0304", format!("TLS with {server} failed: {e}")))?;
                 Socket::Tls(Box::new(tls))
             }
-        };
+        })
+    }
+
+    async fn session(&self, server: &Server, purpose: Purpose) -> std::result::Result<Session, Failure> {
+        let socket = self.socket(server, &[]).await?;
         let mut session = Session {
             socket,
             input: BytesMut::new(),
@@ -149,6 +173,12 @@ impl Backoff {
         self.next = (self.next * 2).min(self.max);
         tokio::time::sleep(wait).await;
     }
+}
+
+/// A session to publish over.
+pub(super) enum Dialed {
+    Tcp(Box<Session>),
+    Grpc(Box<GrpcSession>),
 }
 
 /// A session that has said HELLO.
@@ -302,7 +332,8 @@ pub(crate) fn lost(failure: &Failure) -> MeshStatus {
     }
 }
 
-enum Socket {
+/// A connection, encrypted or not.
+pub(super) enum Socket {
     Plain(TcpStream),
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }

@@ -1,87 +1,17 @@
 //! Subscribing over TCP: one connection, deliveries as bytes, acknowledgements written in batches.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use openconnect_protocol::frame::{Command, Header, RawFrame, encode_raw};
 use openconnect_protocol::session::{Purpose, Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType};
 use serde::Deserialize;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_util::sync::CancellationToken;
 
-use super::session::{Backoff, Dialer, Session, lost, shorten};
-use super::{Capabilities, MeshStatus};
+use super::MeshStatus;
+use super::receive::{Acknowledgement, QueuedAck, Received, Receiving, Wish, room_for};
+use super::session::{Session, shorten};
 use crate::failure::Failure;
-
-/// What a delivery costs in the buffer beside its bytes.
-const PER_DELIVERY: usize = 256;
-
-/// Acknowledgements that wait to be written.
-#[derive(Default)]
-pub(crate) struct Acks {
-    queued: Mutex<Vec<QueuedAck>>,
-    notify: Notify,
-}
-
-struct QueuedAck {
-    session: u64,
-    seq: Box<str>,
-    reply: &'static str,
-}
-
-impl Acks {
-    fn take(&self) -> Vec<QueuedAck> {
-        std::mem::take(&mut *self.queued.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// The acknowledgement of one delivery.
-pub(crate) struct TcpAck {
-    acks: Arc<Acks>,
-    ack: QueuedAck,
-}
-
-impl TcpAck {
-    pub(crate) fn ack(self) {
-        self.acks.queued.lock().unwrap_or_else(PoisonError::into_inner).push(self.ack);
-        self.acks.notify.notify_one();
-    }
-}
-
-/// What the subscriber's task sends: the delivery and its part of the buffer.
-pub(crate) struct Received {
-    pub(crate) raw: Bytes,
-    pub(crate) unreadable: Option<String>,
-    pub(crate) ack: TcpAck,
-    pub(crate) _room: Option<OwnedSemaphorePermit>,
-}
-
-/// What the owner asks of the task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
-    Receive,
-    /// No more deliveries; acknowledgements still go out.
-    Stop,
-    /// Flush acknowledgements and leave.
-    Close,
-}
-
-/// The task behind a subscriber.
-pub(crate) struct Receiving {
-    pub(crate) dialer: Arc<Dialer>,
-    pub(crate) topic: String,
-    pub(crate) to: mpsc::Sender<Received>,
-    pub(crate) room: Arc<Semaphore>,
-    pub(crate) room_total: usize,
-    pub(crate) wish: watch::Receiver<Wish>,
-    pub(crate) status: watch::Sender<MeshStatus>,
-    pub(crate) capabilities: watch::Sender<Option<Capabilities>>,
-    pub(crate) failed: watch::Sender<Option<Failure>>,
-    pub(crate) ends: CancellationToken,
-    pub(crate) acks: Arc<Acks>,
-}
 
 #[derive(Deserialize)]
 struct PushHeader<'a> {
@@ -103,44 +33,7 @@ enum Pushed {
 }
 
 impl Receiving {
-    pub(crate) async fn run(mut self) {
-        let mut backoff = Backoff::new(self.dialer.reconnect_max);
-        let (mut server, mut number) = (0, 0);
-        loop {
-            let set_up = tokio::select! {
-                set_up = self.set_up(server) => set_up,
-                () = self.ends.cancelled() => return,
-                () = wished(self.wish.clone(), Wish::Close) => return,
-            };
-            let failure = match set_up {
-                Ok((session, at)) => {
-                    server = at;
-                    number += 1;
-                    backoff.reset();
-                    match self.session(session, number).await {
-                        None => return,
-                        Some(failure) => failure,
-                    }
-                }
-                Err(failure) => failure,
-            };
-            if self.status.send_replace(lost(&failure)) != lost(&failure) {
-                tracing::warn!(code = %failure.code, "no session with the mesh: {}", failure.message);
-            }
-            if !failure.is_retryable() {
-                self.failed.send_replace(Some(failure));
-                return;
-            }
-            server += 1;
-            tokio::select! {
-                () = backoff.wait() => {}
-                () = self.ends.cancelled() => return,
-                () = wished(self.wish.clone(), Wish::Close) => return,
-            }
-        }
-    }
-
-    async fn set_up(&self, server: usize) -> Result<(Session, usize), Failure> {
+    pub(super) async fn set_up_tcp(&self, server: usize) -> Result<(Session, usize), Failure> {
         let (mut session, at) = self.dialer.dial(server, Purpose::Sub).await?;
         let body = Subscription {
             topic_list: vec![SubscriptionItem {
@@ -172,7 +65,7 @@ impl Receiving {
     }
 
     /// Runs one session; `None` when the subscriber is done.
-    async fn session(&mut self, mut session: Session, number: u64) -> Option<Failure> {
+    pub(super) async fn tcp_session(&mut self, mut session: Session, number: u64) -> Option<Failure> {
         self.capabilities.send_replace(Some(session.capabilities.clone()));
         self.status.send_replace(MeshStatus::Connected);
         let mut heartbeat = interval(self.dialer.heartbeat);
@@ -243,15 +136,8 @@ impl Receiving {
             let frame = session.frame().map_err(|e| Failure::retryable("OC0306", e.to_string()))?;
             let Some(frame) = frame else { return Ok(None) };
             match self.read(&frame, number) {
-                Pushed::Delivery(mut delivery) if wanted == Wish::Receive => {
-                    let cost = cost(delivery.raw.len(), self.room_total);
-                    match Arc::clone(&self.room).try_acquire_many_owned(cost) {
-                        Ok(room) => delivery._room = Some(room),
-                        Err(_) => return Ok(Some(delivery)),
-                    }
-                    if let Err(full) = self.to.try_send(delivery) {
-                        let mut delivery = full.into_inner();
-                        delivery._room = None;
+                Pushed::Delivery(delivery) if wanted == Wish::Receive => {
+                    if let Some(delivery) = self.hand_over(delivery) {
                         return Ok(Some(delivery));
                     }
                 }
@@ -287,7 +173,7 @@ impl Receiving {
         Pushed::Delivery(Received {
             raw: frame.body.clone(),
             unreadable,
-            ack: TcpAck {
+            ack: Acknowledgement {
                 acks: Arc::clone(&self.acks),
                 ack,
             },
@@ -305,22 +191,5 @@ impl Receiving {
             let header = format!(r#"{{"cmd":"{}","code":0,"seq":{seq},"properties":{{}}}}"#, ack.reply);
             let _ = encode_raw(header.as_bytes(), b"", &mut session.output);
         }
-    }
-}
-
-fn cost(bytes: usize, total: usize) -> u32 {
-    u32::try_from((bytes + PER_DELIVERY).min(total)).unwrap_or(u32::MAX)
-}
-
-async fn room_for(room: &Arc<Semaphore>, total: usize, held: Option<&Received>) -> Option<OwnedSemaphorePermit> {
-    match held {
-        Some(delivery) => Arc::clone(room).acquire_many_owned(cost(delivery.raw.len(), total)).await.ok(),
-        None => std::future::pending().await,
-    }
-}
-
-async fn wished(mut wish: watch::Receiver<Wish>, which: Wish) {
-    if wish.wait_for(|wish| *wish == which).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }

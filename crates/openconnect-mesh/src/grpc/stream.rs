@@ -158,11 +158,12 @@ impl Outlet for Push {
         let mut message = match form.to_grpc(delivery.topic) {
             Ok(message) => message,
             Err(error) => {
-                tracing::error!(topic = delivery.topic, %error, "an event cannot be carried over gRPC; skipped");
+                tracing::error!(topic = delivery.topic, %error, "an event cannot be carried over gRPC");
                 let mut failed = pb::CloudEvent::default();
                 let text = format!("an event cannot be carried over gRPC: {error}");
                 stamp(&state.broker, &mut failed, StatusCode::RUNTIME_ERROR, &text);
-                return state.put(failed, Some(delivery.seq));
+                grpc::set_attr(&mut failed, "openconnectseq", delivery.seq.to_string());
+                return state.put(failed, seq);
             }
         };
         if let Some(request) = record.request {

@@ -1,0 +1,159 @@
+//! Publishing over gRPC: one call at a time, so that order holds; batches where a confirmed batch is a stored one.
+
+use std::collections::VecDeque;
+
+use openconnect_protocol::grpc::pb::publisher_service_client::PublisherServiceClient;
+use openconnect_protocol::grpc::{StatusCode, pb};
+use prost::Message as _;
+use tokio::time::{MissedTickBehavior, interval};
+use tonic::Code;
+
+use super::grpc::{Client, GrpcSession, MAX_MESSAGE, call_failed, reason};
+use super::publish::{Ended, Flight, Lane, Outgoing};
+use crate::failure::Failure;
+
+/// Events of a batch, at the most.
+const BATCH: usize = 512;
+/// Bytes of a batch, at the most; a larger event goes alone.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// What became of a call.
+enum Outcome {
+    Confirmed,
+    /// Something in it is refused for good.
+    Permanent(Failure),
+    /// The server takes nothing for now.
+    Refused(String),
+    /// The session is of no use any more, or the credentials are not.
+    Broken(Failure),
+}
+
+impl Lane {
+    pub(super) async fn grpc_session(&mut self, session: GrpcSession, flight: &mut Flight) -> Ended {
+        self.announce(&session.capabilities, flight);
+        let window = if session.durable_batch { self.window.unwrap_or(BATCH) } else { 1 };
+        let mut heartbeat = interval(self.dialer.heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        heartbeat.reset();
+        let mut open = true;
+        let mut batch = Vec::new();
+        // A batch was refused for good: this many go one by one, to find out which of them it was.
+        let mut singly = 0_usize;
+        let ends = self.ends.clone();
+        loop {
+            while let Some(event) = (flight.waiting.len() < window).then(|| self.queue.try_recv().ok()).flatten() {
+                flight.waiting.push_back(event);
+            }
+            if flight.waiting.is_empty() {
+                if !open {
+                    return Ended::Closed;
+                }
+                tokio::select! {
+                    biased;
+                    () = ends.cancelled() => return Ended::Closed,
+                    received = self.queue.recv_many(&mut batch, window) => {
+                        open = received > 0;
+                        flight.waiting.extend(batch.drain(..));
+                    }
+                    _ = heartbeat.tick() => if let Err(failure) = session.heartbeat(Client::Publisher, "[]").await {
+                        return Ended::Broken(failure);
+                    },
+                }
+                continue;
+            }
+            let count = if singly > 0 { 1 } else { session.batch(&flight.waiting, window) };
+            let outcome = tokio::select! {
+                outcome = session.publish(&flight.waiting, count) => outcome,
+                () = ends.cancelled() => return Ended::Closed,
+            };
+            match outcome {
+                Outcome::Confirmed => {
+                    for event in flight.waiting.drain(..count) {
+                        let _ = event.done.send(Ok(()));
+                    }
+                    singly = singly.saturating_sub(1);
+                    self.believed();
+                }
+                Outcome::Permanent(failure) if count == 1 => {
+                    if let Some(event) = flight.waiting.pop_front() {
+                        let _ = event.done.send(Err(failure));
+                    }
+                    singly = singly.saturating_sub(1);
+                }
+                Outcome::Permanent(_) => singly = count,
+                Outcome::Refused(reason) => return Ended::Refused(reason),
+                Outcome::Broken(failure) => return Ended::Broken(failure),
+            }
+        }
+    }
+}
+
+impl GrpcSession {
+    /// How many of the waiting events go into the next call.
+    fn batch(&self, waiting: &VecDeque<Outgoing>, window: usize) -> usize {
+        let room = BATCH_BYTES.min(self.max_event_bytes);
+        let mut bytes = 0;
+        let fitting = waiting.iter().take(window.clamp(1, BATCH)).take_while(|event| {
+            bytes += event.body.len() + 8;
+            bytes <= room
+        });
+        fitting.count().max(1)
+    }
+
+    async fn publish(&self, waiting: &VecDeque<Outgoing>, count: usize) -> Outcome {
+        let mut events = Vec::with_capacity(count);
+        for event in waiting.iter().take(count) {
+            match pb::CloudEvent::decode(event.body.as_slice()) {
+                Ok(event) => events.push(event),
+                Err(error) => return Outcome::Permanent(Failure::permanent("OC0310", error.to_string())),
+            }
+        }
+        let mut publisher = PublisherServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        let call = async {
+            match events.pop() {
+                Some(single) if events.is_empty() => publisher.publish(single).await,
+                last => {
+                    events.extend(last);
+                    publisher.batch_publish(pb::CloudEventBatch { events }).await
+                }
+            }
+        };
+        let answer = match tokio::time::timeout(self.dialer.request_timeout, call).await {
+            Ok(Ok(answer)) => answer.into_inner(),
+            Ok(Err(status)) if is_too_large(&status) => {
+                let text = format!("the event is larger than {} takes over gRPC: {}", self.server, status.message());
+                return Outcome::Permanent(Failure::permanent("OC0311", text));
+            }
+            Ok(Err(status)) => return Outcome::Broken(call_failed(&self.server, &status)),
+            Err(_) => {
+                let text = format!("{} did not confirm an event in time", self.server);
+                return Outcome::Broken(Failure::retryable("OC0309", text));
+            }
+        };
+        self.outcome(&answer)
+    }
+
+    fn outcome(&self, answer: &pb::CloudEvent) -> Outcome {
+        let text = reason(answer);
+        match StatusCode::of(answer) {
+            Some(StatusCode::SUCCESS) => Outcome::Confirmed,
+            Some(StatusCode::ACL_REFUSAL | StatusCode::REJECTED) => Outcome::Broken(self.refused(answer)),
+            Some(StatusCode::STOPPING) => Outcome::Broken(Failure::retryable("OC0308", format!("{} is stopping", self.server))),
+            Some(code) if code.is_retryable() => Outcome::Refused(text),
+            Some(_) if text.contains("event size exceeds the limit") => Outcome::Permanent(Failure::permanent("OC0311", text)),
+            Some(_) => Outcome::Permanent(Failure::permanent("OC0313", format!("the server can't take the event: {text}"))),
+            None => Outcome::Broken(Failure::retryable(
+                "OC0306",
+                format!("{} answered a publish without a status", self.server),
+            )),
+        }
+    }
+}
+
+/// gRPC's own limit on messages: the server's or ours. Java's servers and tonic's word it differently.
+fn is_too_large(status: &tonic::Status) -> bool {
+    matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted)
+        && (status.message().contains("message length too large") || status.message().contains("exceeds maximum size"))
+}

@@ -1,0 +1,176 @@
+//! Receiving: the task behind a subscriber, with what both transports share: acknowledgements, the bounded buffer.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::session::{Backoff, Dialer, Session, lost};
+use super::subscribe_grpc::Subscription;
+use super::url::Transport;
+use super::{Capabilities, MeshStatus};
+use crate::failure::Failure;
+
+/// What a delivery costs in the buffer beside its bytes.
+const PER_DELIVERY: usize = 256;
+
+/// Acknowledgements that wait to be written.
+#[derive(Default)]
+pub(crate) struct Acks {
+    queued: Mutex<Vec<QueuedAck>>,
+    pub(super) notify: Notify,
+}
+
+/// What the server wants to be told.
+pub(super) struct QueuedAck {
+    /// The session that the delivery came over.
+    pub(super) session: u64,
+    pub(super) seq: Box<str>,
+    /// The command that acknowledges it over TCP.
+    pub(super) reply: &'static str,
+}
+
+impl Acks {
+    pub(super) fn take(&self) -> Vec<QueuedAck> {
+        std::mem::take(&mut *self.queued.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The acknowledgement of one delivery.
+pub(crate) struct Acknowledgement {
+    pub(super) acks: Arc<Acks>,
+    pub(super) ack: QueuedAck,
+}
+
+impl Acknowledgement {
+    pub(crate) fn ack(self) {
+        self.acks.queued.lock().unwrap_or_else(PoisonError::into_inner).push(self.ack);
+        self.acks.notify.notify_one();
+    }
+}
+
+/// What the subscriber's task sends: the delivery and its part of the buffer.
+pub(crate) struct Received {
+    pub(crate) raw: Bytes,
+    pub(crate) unreadable: Option<String>,
+    pub(crate) ack: Acknowledgement,
+    pub(crate) _room: Option<OwnedSemaphorePermit>,
+}
+
+/// What the owner asks of the task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Receive,
+    /// No more deliveries; acknowledgements still go out.
+    Stop,
+    /// Flush acknowledgements and leave.
+    Close,
+}
+
+/// The task behind a subscriber.
+pub(crate) struct Receiving {
+    pub(crate) dialer: Arc<Dialer>,
+    pub(crate) topic: String,
+    pub(crate) to: mpsc::Sender<Received>,
+    pub(crate) room: Arc<Semaphore>,
+    pub(crate) room_total: usize,
+    pub(crate) wish: watch::Receiver<Wish>,
+    pub(crate) status: watch::Sender<MeshStatus>,
+    pub(crate) capabilities: watch::Sender<Option<Capabilities>>,
+    pub(crate) failed: watch::Sender<Option<Failure>>,
+    pub(crate) ends: CancellationToken,
+    pub(crate) acks: Arc<Acks>,
+}
+
+/// A session that has subscribed.
+enum Subscribed {
+    Tcp(Box<Session>),
+    Grpc(Box<Subscription>),
+}
+
+impl Receiving {
+    pub(crate) async fn run(mut self) {
+        let mut backoff = Backoff::new(self.dialer.reconnect_max);
+        let (mut server, mut number) = (0, 0);
+        loop {
+            let set_up = tokio::select! {
+                set_up = self.set_up(server) => set_up,
+                () = self.ends.cancelled() => return,
+                () = wished(self.wish.clone(), Wish::Close) => return,
+            };
+            let failure = match set_up {
+                Ok((session, at)) => {
+                    server = at;
+                    number += 1;
+                    backoff.reset();
+                    let ended = match session {
+                        Subscribed::Tcp(session) => self.tcp_session(*session, number).await,
+                        Subscribed::Grpc(session) => self.grpc_session(*session, number).await,
+                    };
+                    match ended {
+                        None => return,
+                        Some(failure) => failure,
+                    }
+                }
+                Err(failure) => failure,
+            };
+            if self.status.send_replace(lost(&failure)) != lost(&failure) {
+                tracing::warn!(code = %failure.code, "no session with the mesh: {}", failure.message);
+            }
+            if !failure.is_retryable() {
+                self.failed.send_replace(Some(failure));
+                return;
+            }
+            server += 1;
+            tokio::select! {
+                () = backoff.wait() => {}
+                () = self.ends.cancelled() => return,
+                () = wished(self.wish.clone(), Wish::Close) => return,
+            }
+        }
+    }
+
+    async fn set_up(&self, server: usize) -> Result<(Subscribed, usize), Failure> {
+        Ok(match self.dialer.transport() {
+            Transport::Tcp => {
+                let (session, at) = self.set_up_tcp(server).await?;
+                (Subscribed::Tcp(Box::new(session)), at)
+            }
+            Transport::Grpc => {
+                let (session, at) = self.set_up_grpc(server).await?;
+                (Subscribed::Grpc(Box::new(session)), at)
+            }
+        })
+    }
+
+    /// Hands a delivery over, or gives it back when there is no room.
+    pub(super) fn hand_over(&self, mut delivery: Received) -> Option<Received> {
+        let cost = cost(delivery.raw.len(), self.room_total);
+        match Arc::clone(&self.room).try_acquire_many_owned(cost) {
+            Ok(room) => delivery._room = Some(room),
+            Err(_) => return Some(delivery),
+        }
+        let mut delivery = self.to.try_send(delivery).err()?.into_inner();
+        delivery._room = None;
+        Some(delivery)
+    }
+}
+
+pub(super) fn cost(bytes: usize, total: usize) -> u32 {
+    u32::try_from((bytes + PER_DELIVERY).min(total)).unwrap_or(u32::MAX)
+}
+
+/// Waits for the part of the buffer that the held delivery needs.
+pub(super) async fn room_for(room: &Arc<Semaphore>, total: usize, held: Option<&Received>) -> Option<OwnedSemaphorePermit> {
+    match held {
+        Some(delivery) => Arc::clone(room).acquire_many_owned(cost(delivery.raw.len(), total)).await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+async fn wished(mut wish: watch::Receiver<Wish>, which: Wish) {
+    if wish.wait_for(|wish| *wish == which).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
