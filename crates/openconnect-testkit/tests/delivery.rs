@@ -266,3 +266,52 @@ async fn a_second_process_on_one_state_folder_is_refused_by_name() {
         out.log()
     );
 }
+
+/// Source and sink speak gRPC: the same holds through kills of all three.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_lose_nothing_over_grpc() {
+    let mut kit = Kit::new("kills_over_grpc").unwrap();
+    let mut mesh = Mesh::start(&kit, json!({})).await.unwrap();
+    let receiver = Receiver::start().await.unwrap();
+    let over_grpc = json!({ "mesh": { "url": mesh.grpc_url() } });
+    let (mut hook, address) = source(&kit, &mesh, over_grpc.clone()).await;
+    let mut out = http_sink(&kit, &mesh, &receiver, over_grpc).await;
+    let load = Load {
+        within: Duration::from_secs(3),
+        ..Load::new(address)
+    };
+    let sender = Sender::start(&load, usize::MAX / 2);
+    for _ in 0..24 {
+        tokio::time::sleep(Duration::from_millis(kit.pick(5..150))).await;
+        match kit.pick(0..3) {
+            0 => {
+                hook.kill().await.unwrap();
+                hook.launch().unwrap();
+            }
+            1 => {
+                out.kill().await.unwrap();
+                out.launch().unwrap();
+            }
+            _ => {
+                mesh.process.kill().await.unwrap();
+                mesh.restart().await.unwrap();
+            }
+        }
+    }
+    hook.ready().await.unwrap();
+    out.ready().await.unwrap();
+    let sending = sender.stop().await;
+    let all = |arrived: &HashSet<String>| sending.confirmed.iter().all(|sent| arrived.contains(&sent.id));
+    let end = Instant::now() + LONG;
+    while !all(&receiver.arrived().iter().map(|arrived| arrived.id.clone()).collect()) && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let verdict = judge(&sending.confirmed, &sending.open, &receiver.arrived());
+    println!("24 kills over gRPC, {} events: {verdict}", sending.confirmed.len());
+    assert!(verdict.is_clean(), "{verdict}");
+    assert!(
+        out.process().unwrap().terminate(Duration::from_secs(25)).await.unwrap() == Some(0),
+        "{}",
+        out.log()
+    );
+}

@@ -168,7 +168,10 @@ impl GrpcSession {
         let text = reason(answer);
         Failure::fatal(
             "OC0305",
-            format!("{} refused: {text}. Check mesh.username, mesh.password and the group's rights", self.server),
+            format!(
+                "{} refused: {text}. Check mesh.username, mesh.password and the group's rights",
+                self.server
+            ),
         )
     }
 }

@@ -66,10 +66,15 @@ impl Receiving {
         let mut early = VecDeque::new();
         loop {
             let message = from_server.message().await;
-            let message = message.map_err(|status| call_failed(&session.server, &status))?.ok_or_else(closed)?;
+            let message = message
+                .map_err(|status| call_failed(&session.server, &status))?
+                .ok_or_else(closed)?;
             if !is_answer(&message) {
                 if early.len() >= EARLY {
-                    return Err(Failure::retryable("OC0306", "the server delivers, but does not answer the subscription"));
+                    return Err(Failure::retryable(
+                        "OC0306",
+                        "the server delivers, but does not answer the subscription",
+                    ));
                 }
                 early.push_back(message);
                 continue;
@@ -179,7 +184,12 @@ impl Receiving {
             }
         }
         let mut consumer = ConsumerServiceClient::new(session.channel.clone());
-        let left = within(self.dialer.request_timeout, &session.server, consumer.unsubscribe(self.subscription())).await;
+        let left = within(
+            self.dialer.request_timeout,
+            &session.server,
+            consumer.unsubscribe(self.subscription()),
+        )
+        .await;
         if let Err(failure) = left {
             tracing::debug!(code = %failure.code, "could not unsubscribe: {}", failure.message);
         }
