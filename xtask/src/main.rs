@@ -1,5 +1,7 @@
 //! The workspace's own commands, one file each: `cargo xtask <command>`.
 
+mod demo;
+mod release;
 mod test;
 
 use std::process::ExitCode;
@@ -15,12 +17,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The main job on this machine, with kills in the middle, and a count at the end.
+    Demo,
     /// Formatting, lints, and all tests, with the real binaries.
     Test,
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Demo => demo::run(),
         Command::Test => test::run(),
     }
 }

@@ -41,7 +41,7 @@ impl Connector {
         let file = kit.file(&format!("{name}.yaml"));
         std::fs::write(&file, config.to_string())?;
         let program = Program::new(
-            crate::binary::path(binary)?,
+            kit.binary(binary)?,
             ["run".to_owned(), "--config".to_owned(), file.to_string_lossy().into_owned()],
             kit.file(&format!("{name}.log")),
         );
@@ -51,6 +51,27 @@ impl Connector {
             config: file,
             state: state.join(name),
             program,
+            process: None,
+            ready_after: Duration::ZERO,
+        })
+    }
+
+    /// An instance with a configuration file as it is, and `set` on top (`path=value`); starts nothing.
+    pub fn from_file(kit: &Kit, binary: &str, name: &str, file: PathBuf, set: &[String]) -> Result<Self> {
+        let (admin, state) = (free_address()?, kit.file("state"));
+        let mut arguments = vec!["run".to_owned(), "--config".to_owned(), file.to_string_lossy().into_owned()];
+        for set in [format!("admin.listen={admin}"), format!("state.dir={}", state.display())]
+            .iter()
+            .chain(set)
+        {
+            arguments.extend(["--set".to_owned(), set.clone()]);
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            admin,
+            config: file,
+            state: state.join(name),
+            program: Program::new(kit.binary(binary)?, arguments, kit.file(&format!("{name}.log"))),
             process: None,
             ready_after: Duration::ZERO,
         })

@@ -15,6 +15,7 @@ use crate::Result;
 #[derive(Debug)]
 pub struct Kit {
     dir: TempDir,
+    binaries: Option<PathBuf>,
     seed: u64,
     /// Random numbers that follow from the seed.
     pub rng: StdRng,
@@ -28,11 +29,29 @@ impl Kit {
             Err(_) => rand::random(),
         };
         println!("{test}: OPENCONNECT_SEED={seed}");
+        Self::seeded(seed, None)
+    }
+
+    /// A fresh folder, for what is not random, with the binaries of a folder.
+    pub fn quiet(binaries: &Path) -> Result<Self> {
+        Self::seeded(0, Some(binaries.to_owned()))
+    }
+
+    fn seeded(seed: u64, binaries: Option<PathBuf>) -> Result<Self> {
         Ok(Self {
             dir: tempfile::Builder::new().prefix("openconnect-").tempdir()?,
+            binaries,
             seed,
             rng: StdRng::seed_from_u64(seed),
         })
+    }
+
+    /// The path of a built binary.
+    pub fn binary(&self, name: &str) -> Result<PathBuf> {
+        match &self.binaries {
+            Some(folder) => Ok(folder.join(name)),
+            None => crate::binary::path(name),
+        }
     }
 
     /// The seed.

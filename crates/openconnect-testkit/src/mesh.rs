@@ -41,7 +41,7 @@ impl Mesh {
         let file = kit.file("mesh.yaml");
         std::fs::write(&file, config.to_string())?;
         let program = Program::new(
-            crate::binary::path("openconnect-mesh")?,
+            kit.binary("openconnect-mesh")?,
             ["run".to_owned(), "--config".to_owned(), file.to_string_lossy().into_owned()],
             kit.file("mesh.log"),
         );
