@@ -1,5 +1,6 @@
 //! The workspace's own commands, one file each: `cargo xtask <command>`.
 
+mod bench;
 mod demo;
 mod release;
 mod test;
@@ -17,6 +18,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measures throughput, memory, start and size with release binaries.
+    Bench {
+        /// What to measure.
+        subject: bench::Subject,
+    },
     /// The main job on this machine, with kills in the middle, and a count at the end.
     Demo,
     /// Formatting, lints, and all tests, with the real binaries.
@@ -25,6 +31,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Bench { subject } => bench::run(subject),
         Command::Demo => demo::run(),
         Command::Test => test::run(),
     }

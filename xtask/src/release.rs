@@ -13,6 +13,7 @@ pub(crate) fn build() -> Result<PathBuf> {
         "openconnect-http-source",
         "openconnect-http-sink",
         "openconnect-jdbc-sink",
+        "xtask",
     ];
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--release", "--quiet"]);
