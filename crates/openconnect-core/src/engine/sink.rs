@@ -162,6 +162,9 @@ impl<S: Sink> SinkWorker<S> {
                 }
                 Payload::Rejected(_, failure) | Payload::Unreadable(_, failure) => {
                     let failure = failure.clone();
+                    if failure.kind == FailureKind::Fatal {
+                        return Err(failure);
+                    }
                     self.dead_letter(run, entry, failure)?;
                 }
             }

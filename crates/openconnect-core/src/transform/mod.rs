@@ -1,23 +1,41 @@
 //! Steps that change or drop events between source or inbox and the other side.
+//!
+//! `jq.rs`: jq programs on a thread of their own. `attributes.rs`: `set`, `rename` and `drop`. `key.rs`: `delivery.key`.
+//!
+//! What a step does not change stays as it is: data keeps its exact text.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use cloudevents::{AttributesReader, Event};
-use openconnect_protocol::payload;
+use cloudevents::Event;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::failure::Failure;
+
+mod attributes;
+mod jq;
+mod key;
+
+use attributes::{Drop, Rename, Set};
+use jq::{Filter, Map};
+pub use key::KeyExpression;
 
 /// One step of `transforms:`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TransformConfig {
-    /// A jq program over the event as JSON; see the module's documentation.
+    /// A jq program over the event as JSON, with its attributes and `data`. Its output is the new event; no output drops
+    /// the event: `select(.data.action == "opened")`.
     Jq(String),
+    /// A jq condition over the event as JSON. The event goes on unchanged where it gives neither `false` nor `null` nor nothing.
+    Filter(String),
+    /// Attributes to set, as templates over the event: `{ subject: "{{ data.id }}" }`.
+    Set(BTreeMap<String, String>),
+    /// Extensions (or `subject`) to rename: old name to new name. Absent ones are left out.
+    Rename(BTreeMap<String, String>),
+    /// Extensions, `subject` or `time` to leave out.
+    Drop(Vec<String>),
 }
 
 /// What became of an event.
@@ -33,106 +51,67 @@ pub enum Transformed {
     Drop,
 }
 
+enum Step {
+    Map(Map),
+    Filter(Filter),
+    Set(Set),
+    Rename(Rename),
+    Drop(Drop),
+}
+
 /// The compiled steps of a connector. `Send + Sync`; `apply` takes `&self`.
-pub struct Transforms {}
+pub struct Transforms {
+    steps: Vec<Step>,
+}
 
 impl Transforms {
     /// Compiles every step; errors name the step's index and what is wrong.
     pub fn compile(configs: &[TransformConfig]) -> Result<Self> {
-        if configs.is_empty() {
-            return Ok(Self {});
-        }
-        // A step that is silently left out would deliver what it should drop.
-        Err(Error::config("OC0123", "transforms are not built into this version").hint("Leave transforms: out."))
+        let compiled = configs.iter().enumerate().map(|(at, config)| {
+            let place = format!("transforms.{at}");
+            Ok(match config {
+                TransformConfig::Jq(program) => Step::Map(Map::compile(&place, program)?),
+                TransformConfig::Filter(program) => Step::Filter(Filter::compile(&place, program)?),
+                TransformConfig::Set(attributes) => Step::Set(Set::compile(&place, attributes)?),
+                TransformConfig::Rename(names) => Step::Rename(Rename::compile(&place, names)?),
+                TransformConfig::Drop(names) => Step::Drop(Drop::compile(&place, names)?),
+            })
+        });
+        Ok(Self {
+            steps: compiled.collect::<Result<_>>()?,
+        })
     }
 
     /// True when there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        true
+        self.steps.is_empty()
     }
 
-    /// Runs the steps. A failure is permanent: the event (returned unchanged) goes to the dead letters.
+    /// Runs the steps. After a permanent failure the event (returned unchanged) goes to the dead letters; a fatal one means
+    /// that a program does not end, and nothing can go on. Blocks for as long as the programs run, at the most
+    /// [`jq::LIMIT`] each.
     pub fn apply(&self, event: Event) -> std::result::Result<Transformed, Box<(Event, Failure)>> {
-        Ok(Transformed::Keep(event))
-    }
-}
-
-/// An event's ordering key: a path such as `.partitionkey`, `.subject` or `.data.order.id`.
-#[derive(Debug)]
-pub struct KeyExpression {
-    path: Vec<String>,
-}
-
-impl KeyExpression {
-    /// Compiles `delivery.key`; `None` means `.partitionkey`.
-    pub fn compile(expression: Option<&str>) -> Result<Self> {
-        let text = expression.unwrap_or(".partitionkey").trim();
-        let path: Vec<String> = text.strip_prefix('.').unwrap_or_default().split('.').map(str::to_owned).collect();
-        let plain = |name: &String| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
-        if !path.iter().all(plain) || (path.len() > 1 && path.first().is_none_or(|first| first != "data")) {
-            return Err(Error::config("OC0122", format!("delivery.key: `{text}` is no path"))
-                .hint("Write .partitionkey, .subject, another attribute, or .data.field.field."));
+        if self.steps.is_empty() {
+            return Ok(Transformed::Keep(event));
         }
-        Ok(Self { path })
-    }
-
-    /// The key, or `None` when the event has none (it is then unordered).
-    pub fn key(&self, event: &Event) -> Option<String> {
-        let (first, rest) = self.path.split_first()?;
-        match first.as_str() {
-            "id" => Some(event.id().to_owned()),
-            "source" => Some(event.source().clone()),
-            "type" => Some(event.ty().to_owned()),
-            "subject" => event.subject().map(str::to_owned),
-            "data" => from_data(event, rest),
-            name => event.extension(name).map(ToString::to_string),
+        let mut current = event.clone();
+        for step in &self.steps {
+            let done = match step {
+                Step::Map(map) => map.apply(current),
+                Step::Filter(filter) => filter.passes(&current).map(|passes| passes.then_some(current)),
+                Step::Set(set) => set.apply(current).map(Some),
+                Step::Rename(rename) => Ok(Some(rename.apply(current))),
+                Step::Drop(drop) => Ok(Some(drop.apply(current))),
+            };
+            match done {
+                Ok(Some(event)) => current = event,
+                Ok(None) => return Ok(Transformed::Drop),
+                Err(failure) => return Err(Box::new((event, failure))),
+            }
         }
-    }
-}
-
-fn from_data(event: &Event, path: &[String]) -> Option<String> {
-    let json = payload::json(event)?;
-    let mut current: &RawValue = serde_json::from_str(&json).ok()?;
-    for name in path {
-        current = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(current.get())
-            .ok()?
-            .remove(name.as_str())?;
-    }
-    match current.get() {
-        "null" => None,
-        text if text.starts_with('"') => serde_json::from_str(text).ok(),
-        text => Some(text.to_owned()),
+        Ok(Transformed::Keep(current))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use cloudevents::{EventBuilder, EventBuilderV10};
-
-    #[test]
-    fn a_key_is_an_attribute_or_a_field() {
-        let event = EventBuilderV10::new()
-            .id("1")
-            .source("/s")
-            .ty("t")
-            .extension("partitionkey", "p")
-            .data(
-                "application/json",
-                "{\"order\":{\"id\":18446744073709551617,\"name\":\"n\"}}".to_owned(),
-            )
-            .build()
-            .unwrap();
-        let key = |text: &str| KeyExpression::compile(Some(text)).unwrap().key(&event);
-        assert_eq!(KeyExpression::compile(None).unwrap().key(&event).as_deref(), Some("p"));
-        assert_eq!(key(".type").as_deref(), Some("t"));
-        assert_eq!(key(".data.order.id").as_deref(), Some("18446744073709551617"));
-        assert_eq!(key(".data.order.name").as_deref(), Some("n"));
-        assert_eq!(key(".data.none"), None);
-        assert_eq!(key(".subject"), None);
-        for wrong in ["partitionkey", ".a.b", ".", ".data | keys"] {
-            assert_eq!(KeyExpression::compile(Some(wrong)).unwrap_err().code, "OC0122", "{wrong}");
-        }
-    }
-}
+mod tests;
