@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod java;
 mod release;
 mod test;
 

@@ -1,7 +1,10 @@
 //! `cargo xtask test`: what must hold before a change lands.
 
-use std::process::{Command, ExitCode};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
+
+use crate::java;
 
 /// A step: its name and the arguments of cargo.
 const STEPS: &[(&str, &[&str])] = &[
@@ -9,42 +12,101 @@ const STEPS: &[(&str, &[&str])] = &[
     ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     // The tests of delivery run the binaries as a user does.
     ("binaries", &["build", "--workspace", "--bins"]),
-    ("tests", &["test", "--workspace", "--no-fail-fast"]),
 ];
 
-/// Runs all steps, also after a failure, and says at the end which failed.
+/// What was seen so far.
+#[derive(Default)]
+struct Seen {
+    passed: usize,
+    failed: usize,
+    steps: Vec<String>,
+}
+
+/// Runs all steps, also after a failure; says at the end which failed, and how many tests.
 pub(crate) fn run() -> ExitCode {
-    let mut failed = Vec::new();
+    let mut seen = Seen::default();
     for (name, arguments) in STEPS {
-        if !step(name, arguments) {
-            failed.push(*name);
-        }
+        seen.step(name, || cargo(arguments));
     }
+    let (mut passed, mut failed) = (0, 0);
+    seen.step("tests", || tests(&mut passed, &mut failed));
+    seen.passed += passed;
+    seen.failed += failed;
+    seen.java();
     if cargo(&["deny", "--version"]) {
-        if !step("licences, bans, sources", &["deny", "check", "licenses", "bans", "sources"]) {
-            failed.push("licences, bans, sources");
-        }
+        seen.step("licences, bans, sources", || {
+            cargo(&["deny", "check", "licenses", "bans", "sources"])
+        });
     } else {
         println!("== licences, bans, sources: skipped, cargo-deny is not installed");
     }
-    if failed.is_empty() {
-        println!("== every step passed");
-        return ExitCode::SUCCESS;
+    if !seen.steps.is_empty() {
+        println!("== failed: {}", seen.steps.join(", "));
     }
-    println!("== failed: {}", failed.join(", "));
-    ExitCode::FAILURE
+    println!("{} passed, {} failed", seen.passed, seen.failed);
+    if seen.steps.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
-fn step(name: &str, arguments: &[&str]) -> bool {
-    println!("== {name}: cargo {}", arguments.join(" "));
-    let started = Instant::now();
-    let passed = cargo(arguments);
-    println!(
-        "== {name}: {} in {:.0} s",
-        if passed { "passed" } else { "FAILED" },
-        started.elapsed().as_secs_f64()
-    );
-    passed
+impl Seen {
+    fn step(&mut self, name: &str, step: impl FnOnce() -> bool) {
+        println!("== {name}");
+        let started = Instant::now();
+        let passed = step();
+        let how = if passed { "passed" } else { "FAILED" };
+        println!("== {name}: {how} in {:.0} s", started.elapsed().as_secs_f64());
+        if !passed {
+            self.steps.push(name.to_owned());
+        }
+    }
+
+    /// With `CI=true` a missing Java is a failure.
+    fn java(&mut self) {
+        let mut ran = (0, 0);
+        let demanded = std::env::var("CI").is_ok_and(|ci| ci == "true");
+        self.step("java sdk", || match java::run() {
+            Ok(java::Outcome::Ran(passed, failed)) => {
+                ran = (passed, failed);
+                failed == 0
+            }
+            Ok(java::Outcome::Skipped(reason)) => {
+                println!("skipped: {reason}");
+                !demanded
+            }
+            Err(error) => {
+                println!("{error}");
+                false
+            }
+        });
+        self.passed += ran.0;
+        self.failed += ran.1;
+    }
+}
+
+/// Runs all tests; their output goes on, and their results are added up.
+fn tests(passed: &mut usize, failed: &mut usize) -> bool {
+    let child = Command::new(env!("CARGO"))
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else { return false };
+    let Some(output) = child.stdout.take() else { return false };
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        println!("{line}");
+        if let Some(result) = line.strip_prefix("test result: ") {
+            let count = |what: &str| {
+                let words: Vec<&str> = result.split_whitespace().collect();
+                let at = words.iter().position(|word| word.trim_end_matches(';') == what)?;
+                words.get(at.checked_sub(1)?)?.parse::<usize>().ok()
+            };
+            *passed += count("passed").unwrap_or(0);
+            *failed += count("failed").unwrap_or(0);
+        }
+    }
+    child.wait().is_ok_and(|status| status.success())
 }
 
 fn cargo(arguments: &[&str]) -> bool {
