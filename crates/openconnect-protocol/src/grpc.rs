@@ -96,6 +96,12 @@ pub fn attr<'a>(event: &'a pb::CloudEvent, name: &str) -> Option<&'a str> {
     }
 }
 
+/// An attribute of any scalar kind, as text.
+pub fn scalar(event: &pb::CloudEvent, name: &str) -> Option<String> {
+    let attr = event.attributes.get(name)?.attr.clone()?;
+    Some(extension_of(attr).to_string())
+}
+
 /// Sets a `ce_string` attribute.
 pub fn set_attr(event: &mut pb::CloudEvent, name: &str, value: impl Into<String>) {
     put(event, name, Attr::CeString(value.into()));
@@ -260,16 +266,15 @@ fn extension_of(attr: Attr) -> ExtensionValue {
 }
 
 fn timestamp(time: &prost_types::Timestamp) -> Option<DateTime<Utc>> {
-    DateTime::from_timestamp(time.seconds, u32::try_from(time.nanos).ok()?)
+    let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    DateTime::from_timestamp(time.seconds, nanos).and_then(json::writable)
 }
 
 fn time_of(attr: Attr) -> Result<DateTime<Utc>, EventError> {
     let wrong = || EventError::invalid("time", "not a timestamp");
     match attr {
         Attr::CeTimestamp(time) => timestamp(&time).ok_or_else(wrong),
-        Attr::CeString(text) => DateTime::parse_from_rfc3339(&text)
-            .map(|t| t.with_timezone(&Utc))
-            .map_err(|_| wrong()),
+        Attr::CeString(text) => json::parse_time(&text),
         _ => Err(wrong()),
     }
 }

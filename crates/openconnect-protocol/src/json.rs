@@ -5,7 +5,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
 use cloudevents::event::{Data, ExtensionValue};
 use cloudevents::{AttributesReader, Event, EventBuilder, EventBuilderV10};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -29,12 +29,15 @@ pub fn encode_into(event: &Event, out: &mut Vec<u8>) {
     }
     match event.data() {
         None => {}
-        Some(Data::Json(value)) => object.raw("data", &value.to_string()),
+        Some(Data::Json(value)) if !value.is_null() => object.raw("data", &value.to_string()),
         Some(data) => {
             let bytes = payload::data_bytes(data);
             let text = std::str::from_utf8(&bytes).ok();
             match text {
-                Some(text) if payload::is_json(event.datacontenttype()) && payload::valid_json(text) => object.raw("data", text),
+                // The member `data: null` says that there is no data: the JSON value `null` goes as bytes.
+                Some(text) if payload::is_json(event.datacontenttype()) && text.trim() != "null" && payload::valid_json(text) => {
+                    object.raw("data", text);
+                }
                 Some(text) if payload::is_text(event.datacontenttype()) => object.text("data", text),
                 _ => object.text("data_base64", &BASE64.encode(&bytes)),
             }
@@ -130,6 +133,17 @@ impl<'a> Object<'a> {
 
 pub(crate) fn time_text(time: &DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// A time that can be written again: RFC 3339 has years of four digits, in UTC too.
+pub(crate) fn parse_time(text: &str) -> Result<DateTime<Utc>, EventError> {
+    let time = DateTime::parse_from_rfc3339(text).map_err(|e| EventError::invalid("time", e))?;
+    writable(time.with_timezone(&Utc)).ok_or_else(|| EventError::invalid("time", "the year is not between 0 and 9999"))
+}
+
+/// The time, if RFC 3339 can express it.
+pub(crate) fn writable(time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    (0..=9999).contains(&time.year()).then_some(time)
 }
 
 /// The members of a structured event, before they mean anything. Of duplicates the last wins, as in EventMesh's server.
@@ -275,8 +289,7 @@ impl<'a> Members<'a> {
             builder = builder.subject(subject);
         }
         if let Some(time) = self.time {
-            let time = DateTime::parse_from_rfc3339(&time).map_err(|e| EventError::invalid("time", e))?;
-            builder = builder.time(time.with_timezone(&Utc));
+            builder = builder.time(parse_time(&time)?);
         }
         for (name, value) in self.extensions {
             if !attributes::is_acceptable(&name) {

@@ -209,15 +209,30 @@ pub struct Peek<'a> {
     /// The topic.
     #[serde(borrow, default)]
     pub subject: Cow<'a, str>,
-    /// The ordering key.
-    #[serde(borrow, default)]
+    /// The ordering key; a number or a boolean as its text.
+    #[serde(borrow, default, deserialize_with = "scalar")]
     pub partitionkey: Option<Cow<'a, str>>,
     /// Request's time limit in milliseconds, as text or number.
     #[serde(default)]
     pub ttl: Option<serde_json::Value>,
     /// Where a replier sends its answer.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "scalar")]
     pub cluster: Option<Cow<'a, str>>,
+}
+
+/// An extension may be a text, a number or a boolean.
+fn scalar<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'de, str>>, D::Error> {
+    let Some(raw) = Option::<&'de serde_json::value::RawValue>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let text = raw.get();
+    match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        None => Ok(Some(Cow::Borrowed(text))),
+        Some(inner) if !inner.contains('\\') => Ok(Some(Cow::Borrowed(inner))),
+        Some(_) => serde_json::from_str(text)
+            .map(|text: String| Some(Cow::Owned(text)))
+            .map_err(serde::de::Error::custom),
+    }
 }
 
 /// Looks at an event without building it. Checks that it is JSON, no more.

@@ -52,9 +52,9 @@ impl Publisher {
             .topic(&topic)
             .await
             .map_err(|r| Failure::refused(r, StatusCode::PUBLISH_FAILED))?;
-        let key = grpc::attr(&event, "partitionkey").unwrap_or_default();
+        let key = grpc::scalar(&event, "partitionkey").unwrap_or_default();
         let mut entry = BytesMut::new();
-        record::encode(Kind::Grpc, request, key, &body, &mut entry);
+        record::encode(Kind::Grpc, request, &key, &body, &mut entry);
         Ok((topic, entry.freeze()))
     }
 
