@@ -271,17 +271,31 @@ async fn a_second_process_on_one_state_folder_is_refused_by_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_nothing_over_grpc() {
     let mut kit = Kit::new("kills_over_grpc").unwrap();
-    let mut mesh = Mesh::start(&kit, json!({})).await.unwrap();
-    let receiver = Receiver::start().await.unwrap();
+    let mesh = Mesh::start(&kit, json!({})).await.unwrap();
     let over_grpc = json!({ "mesh": { "url": mesh.grpc_url() } });
-    let (mut hook, address) = source(&kit, &mesh, over_grpc.clone()).await;
-    let mut out = http_sink(&kit, &mesh, &receiver, over_grpc).await;
+    kill_all(&mut kit, mesh, over_grpc.clone(), over_grpc).await;
+}
+
+/// The sink acknowledges what is in its inbox, as it must with a mesh that does not redeliver.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_lose_nothing_that_is_in_the_inbox() {
+    let mut kit = Kit::new("kills_inbox").unwrap();
+    let mesh = Mesh::start(&kit, json!({})).await.unwrap();
+    kill_all(&mut kit, mesh, json!({}), json!({ "delivery": { "acknowledge": "inbox" } })).await;
+}
+
+/// Kills source, sink and mesh at random moments under load, then counts.
+async fn kill_all(kit: &mut Kit, mut mesh: Mesh, of_source: Value, of_sink: Value) {
+    const KILLS: usize = 24;
+    let receiver = Receiver::start().await.unwrap();
+    let (mut hook, address) = source(kit, &mesh, of_source).await;
+    let mut out = http_sink(kit, &mesh, &receiver, of_sink).await;
     let load = Load {
         within: Duration::from_secs(3),
         ..Load::new(address)
     };
     let sender = Sender::start(&load, usize::MAX / 2);
-    for _ in 0..24 {
+    for _ in 0..KILLS {
         tokio::time::sleep(Duration::from_millis(kit.pick(5..150))).await;
         match kit.pick(0..3) {
             0 => {
@@ -307,11 +321,8 @@ async fn kills_lose_nothing_over_grpc() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let verdict = judge(&sending.confirmed, &sending.open, &receiver.arrived());
-    println!("24 kills over gRPC, {} events: {verdict}", sending.confirmed.len());
+    println!("{KILLS} kills, {} events: {verdict}", sending.confirmed.len());
     assert!(verdict.is_clean(), "{verdict}");
-    assert!(
-        out.process().unwrap().terminate(Duration::from_secs(25)).await.unwrap() == Some(0),
-        "{}",
-        out.log()
-    );
+    let code = out.process().unwrap().terminate(Duration::from_secs(25)).await.unwrap();
+    assert_eq!(code, Some(0), "{}", out.log());
 }
