@@ -15,7 +15,7 @@ use crate::config::Auth;
 /// A token is renewed so long before it expires.
 const EARLY: Duration = Duration::from_secs(60);
 /// A token is renewed at least so often, in seconds.
-const LONGEST: u64 = 86_400;
+const LONGEST: f64 = 86_400.0;
 /// Lifetime of a token whose answer tells none.
 const UNTOLD: Duration = Duration::from_secs(300);
 
@@ -36,7 +36,28 @@ pub(crate) struct Oauth2 {
 struct TokenAnswer {
     access_token: String,
     #[serde(default)]
-    expires_in: Option<u64>,
+    expires_in: Option<Seconds>,
+}
+
+/// A number, which some servers write as text, or with a fraction.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Seconds {
+    Number(f64),
+    Text(String),
+}
+
+impl Seconds {
+    fn lifetime(&self) -> Duration {
+        let seconds = match self {
+            Self::Number(seconds) => Some(*seconds),
+            Self::Text(text) => text.trim().parse().ok(),
+        };
+        let bounded = seconds.map(|seconds| seconds.clamp(0.0, LONGEST));
+        bounded
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .unwrap_or(UNTOLD)
+    }
 }
 
 fn secret_header(text: &str) -> Result<HeaderValue> {
@@ -71,10 +92,10 @@ impl Credentials {
         }
     }
 
-    /// The endpoint refused the credentials: fetch new ones next time.
-    pub(crate) async fn refused(&self) {
+    /// The endpoint refused these credentials: fetch new ones next time, unless that was done meanwhile.
+    pub(crate) async fn refused(&self, rejected: &HeaderValue) {
         if let Self::Oauth2(oauth2) = self {
-            oauth2.token.lock().await.take();
+            oauth2.token.lock().await.take_if(|(current, _)| current == rejected);
         }
     }
 }
@@ -126,11 +147,6 @@ impl Oauth2 {
             serde_json::from_slice(&body).map_err(|_| failed("the token server's answer has no access_token".into()))?;
         let value =
             secret_header(&format!("Bearer {}", answer.access_token)).map_err(|_| failed("the token can't be sent in a header".into()))?;
-        Ok((
-            value,
-            answer
-                .expires_in
-                .map_or(UNTOLD, |seconds| Duration::from_secs(seconds.min(LONGEST))),
-        ))
+        Ok((value, answer.expires_in.map_or(UNTOLD, |seconds| seconds.lifetime())))
     }
 }

@@ -221,6 +221,12 @@ impl ConnectorConfig for HttpSinkConfig {
             if let Err(error) = Template::compile(value) {
                 problems.add(format!("headers.{name}"), error.message);
             }
+            if name.eq_ignore_ascii_case("authorization") && !matches!(self.auth, Auth::None) {
+                problems.add(format!("headers.{name}"), "`auth` sets this header; keep one of the two");
+            }
+        }
+        if self.tls.server_name.is_some() {
+            problems.add("tls.server_name", "this sink verifies the name in the URL; leave it out");
         }
         let names = [
             ("signature.header", self.signature.as_ref().map(|s| &s.header)),

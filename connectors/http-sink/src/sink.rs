@@ -17,6 +17,13 @@ use crate::request::{Requests, Target};
 /// Requests at the same time when each has one event.
 const SINGLE_IN_FLIGHT: usize = 64;
 
+/// What `check` asks.
+struct Check {
+    url: String,
+    /// Asked for its health: anything but a success is a failure.
+    health: bool,
+}
+
 /// The HTTP sink.
 pub struct HttpSink {
     client: reqwest::Client,
@@ -24,7 +31,7 @@ pub struct HttpSink {
     requests: Requests,
     credentials: Credentials,
     codes: Codes,
-    check_url: Option<String>,
+    check: Option<Check>,
     one_request: bool,
 }
 
@@ -71,22 +78,43 @@ impl Sink for HttpSink {
             one_request: config.mode.is_batched() && requests.one_target(),
             credentials: Credentials::new(&config.auth)?,
             codes: config.codes.clone(),
-            check_url: config
-                .health_url
-                .clone()
-                .or_else(|| requests.one_target().then(|| config.url.clone())),
+            check: match &config.health_url {
+                Some(url) => Some(Check {
+                    url: url.clone(),
+                    health: true,
+                }),
+                None => requests.one_target().then(|| Check {
+                    url: config.url.clone(),
+                    health: false,
+                }),
+            },
             requests,
         })
     }
 
-    /// Asks the health URL; without one, any answer of the endpoint to HEAD shows that it is there.
+    /// GET of the health URL must succeed. Without one, HEAD shows that the endpoint is there, well, and takes the
+    /// credentials: it need not know HEAD.
     async fn check(&self) -> Result<()> {
-        let Some(url) = &self.check_url else { return Ok(()) };
-        let sent = self.client.head(url).send().await;
-        sent.map(|_| ()).map_err(|e| {
-            let failure = unanswered(e);
-            Error::unavailable("HTTP_CONNECT", failure.to_string()).hint("Check sink.url, the network and TLS.")
-        })
+        let Some(Check { url, health }) = &self.check else {
+            tracing::warn!("sink.url is a template: whether its endpoints can be reached shows with the first event; set sink.health_url");
+            return Ok(());
+        };
+        let failed = |failure: Failure| {
+            Error::unavailable("HTTP_CONNECT", failure.to_string()).hint("Check sink.url, the credentials, the network and TLS.")
+        };
+        let mut request = if *health { self.client.get(url) } else { self.client.head(url) };
+        if let Some(credentials) = self.credentials.header(&self.client).await.map_err(failed)? {
+            request = request.header(AUTHORIZATION, credentials);
+        }
+        let status = request.send().await.map_err(|e| failed(unanswered(e)))?.status();
+        let refused = matches!(status.as_u16(), 401 | 403) || status.is_server_error() && status != http::StatusCode::NOT_IMPLEMENTED;
+        if refused || (*health && !status.is_success()) {
+            return Err(failed(Failure::retryable(
+                format!("HTTP_{}", status.as_u16()),
+                format!("the endpoint answered {status}"),
+            )));
+        }
+        Ok(())
     }
 
     /// One request a batch: it is taken or refused as a whole.
@@ -145,11 +173,20 @@ impl HttpSink {
             }
         }
         let batched = self.requests.is_batched();
+        // An endpoint that asked for fewer requests gets no more of this batch.
+        let mut throttled: Option<Failure> = None;
         for (target, events) in groups {
             let per_request = if batched { events.len() } else { 1 };
             for chunk in events.chunks(per_request) {
+                if let Some(failure) = &throttled {
+                    chunk.iter().for_each(|(at, _)| results[*at] = Err(failure.clone()));
+                    continue;
+                }
                 let group: Vec<&Event> = chunk.iter().map(|(_, event)| *event).collect();
                 let Err(failure) = self.send(&target, &group).await else { continue };
+                if matches!(failure.kind, FailureKind::Throttled { .. }) {
+                    throttled = Some(failure.clone());
+                }
                 let poisoned = chunk.len() > 1 && failure.kind == FailureKind::Permanent;
                 for (at, event) in chunk {
                     // One of them spoils the rest: each is asked about alone.
@@ -171,12 +208,13 @@ impl HttpSink {
             .request(self.method.clone(), prepared.url)
             .headers(prepared.headers)
             .body(prepared.body);
-        if let Some(credentials) = self.credentials.header(&self.client).await? {
+        let credentials = self.credentials.header(&self.client).await?;
+        if let Some(credentials) = &credentials {
             request = request.header(AUTHORIZATION, credentials);
         }
         let response = request.send().await.map_err(unanswered)?;
-        if response.status() == http::StatusCode::UNAUTHORIZED {
-            self.credentials.refused().await;
+        if let Some(rejected) = credentials.filter(|_| response.status() == http::StatusCode::UNAUTHORIZED) {
+            self.credentials.refused(&rejected).await;
         }
         outcome(&self.codes, response).await
     }

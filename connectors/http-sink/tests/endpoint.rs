@@ -191,3 +191,74 @@ async fn a_target_that_is_down_or_hangs_is_worth_another_try_and_no_secret_shows
     };
     assert_eq!(failure.code, "HTTP_TIMEOUT");
 }
+
+#[tokio::test]
+async fn a_late_refusal_of_an_old_token_keeps_the_new_one() {
+    static TOKENS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let (url, _) = server(|head, _| match head.uri.path() {
+        "/token" => {
+            let number = TOKENS.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            // As text, which some servers write.
+            let body = format!("{{\"access_token\":\"t{number}\",\"expires_in\":\"3600\"}}");
+            Response::new(Full::new(Bytes::from(body)))
+        }
+        // The first token is revoked from the start.
+        _ => status(if head.headers["authorization"] == "Bearer t0" { 401 } else { 200 }),
+    })
+    .await;
+    let config = serde_json::json!({ "url": url, "mode": "structured",
+        "auth": { "type": "oauth2", "token_url": format!("{url}/token"), "client_id": "c", "client_secret": "s" } });
+    let sink = sink(config).await;
+    let batches: Vec<Batch> = (0..16).map(|n| batch(&[&n.to_string()])).collect();
+    futures_util::future::join_all(batches.iter().map(|batch| sink.write(batch))).await;
+    for batch in &batches {
+        assert_eq!(sink.write(batch).await, WriteReport::PerEvent(vec![Ok(())]));
+    }
+    assert_eq!(TOKENS.load(std::sync::atomic::Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_check_tells_what_the_endpoint_says() {
+    let (url, seen) = server(|head, _| match (head.uri.path(), head.headers.get("authorization")) {
+        ("/well", Some(_)) => status(204),
+        ("/no-head", Some(_)) => status(405),
+        ("/ill", _) => status(500),
+        _ => status(401),
+    })
+    .await;
+    let auth = serde_json::json!({ "type": "bearer", "token": "t" });
+    for (config, passes) in [
+        (
+            serde_json::json!({ "url": format!("{url}/no-head"), "mode": "batch", "auth": auth }),
+            true,
+        ),
+        (serde_json::json!({ "url": format!("{url}/no-head"), "mode": "batch" }), false),
+        (
+            serde_json::json!({ "url": format!("{url}/ill"), "mode": "batch", "auth": auth }),
+            false,
+        ),
+        (
+            serde_json::json!({ "url": "http://127.0.0.1:1", "health_url": format!("{url}/well"), "auth": auth }),
+            true,
+        ),
+        (
+            serde_json::json!({ "url": "http://127.0.0.1:1", "health_url": format!("{url}/no-head"), "auth": auth }),
+            false,
+        ),
+    ] {
+        let checked = sink(config.clone()).await.check().await;
+        assert_eq!(checked.is_ok(), passes, "{config}: {checked:?}");
+    }
+    assert!(seen.lock().unwrap().iter().any(|(head, _)| head.method == "GET"));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_asks_for_less_gets_no_more_of_the_batch() {
+    let (url, seen) = server(|_, _| status(429)).await;
+    let sink = sink(serde_json::json!({ "url": url })).await;
+    let WriteReport::PerEvent(results) = sink.write(&batch(&["1", "2", "3"])).await else {
+        panic!()
+    };
+    assert!(results.iter().all(Result::is_err));
+    assert_eq!(seen.lock().unwrap().len(), 1);
+}
