@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use openconnect_core::error::{Error, Result};
+use openconnect_core::failure::Failure;
 use openconnect_core::record::{Partition, Record};
 use openconnect_core::source::{Source, SourceContext};
 use serde::{Deserialize, Serialize};
@@ -97,13 +98,10 @@ impl Source for HttpSource {
         })
     }
 
-    async fn poll(&mut self) -> Result<Vec<Record<NoPosition>>> {
+    async fn poll(&mut self) -> Result<Vec<Record<NoPosition>>, Failure> {
         let count = self.batches.recv_many(&mut self.taken, TAKE).await;
         if count == 0 {
-            return Err(Error::undelivered(
-                "HTTP_STOPPED",
-                "the server has stopped by itself; this is a bug",
-            ));
+            return Err(Failure::fatal("HTTP_STOPPED", "the server has stopped by itself; this is a bug"));
         }
         Ok(self.taken.drain(..).flatten().collect())
     }

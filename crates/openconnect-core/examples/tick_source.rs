@@ -7,7 +7,7 @@ use openconnect_core::config::{ConnectorConfig, Problems};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::record::{Partition, Record};
 use openconnect_core::source::{Source, SourceContext};
-use openconnect_core::{Error, Result};
+use openconnect_core::{Failure, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -48,14 +48,14 @@ impl Source for TickSource {
         })
     }
 
-    async fn poll(&mut self) -> Result<Vec<Record<u64>>> {
+    async fn poll(&mut self) -> Result<Vec<Record<u64>>, Failure> {
         tokio::time::sleep(self.interval).await;
         let event = EventBuilderV10::new()
             .id(format!("tick-{}", self.next))
             .source("urn:tick")
             .ty("org.example.tick")
             .build()
-            .map_err(|e| Error::unavailable("TICK_EVENT", e.to_string()))?;
+            .map_err(|e| Failure::fatal("TICK_EVENT", e.to_string()))?;
         let record = Record {
             event,
             partition: self.partition.clone(),

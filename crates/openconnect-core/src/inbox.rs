@@ -4,7 +4,7 @@
 //! reader thread hands the entries to the engine in order. What is resolved is kept as a prefix and the numbers beyond it,
 //! in a small file that is replaced as a whole; after a crash some resolved events are delivered again, none is missing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as blocking;
@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
 use crate::error::{Error, Result};
+use crate::failure::Failure;
 use crate::mesh::{Ack, Delivery};
 use crate::state::write_atomically;
 
@@ -78,6 +79,65 @@ struct Checkpoint {
     done: Vec<(u64, u64)>,
 }
 
+/// Which entries are resolved. Its size follows the number of gaps, not that of entries: one that waits for hours costs no
+/// more than one that waits for a moment.
+#[derive(Debug, Default, Clone, PartialEq)]
+struct Resolved {
+    /// Every entry up to this one is.
+    prefix: u64,
+    /// Ranges beyond it, first to last, with gaps between them.
+    ranges: BTreeMap<u64, u64>,
+    /// How many entries the ranges hold.
+    beyond: u64,
+}
+
+impl Resolved {
+    /// From a checkpoint; entries beyond `newest` do not exist.
+    fn new(prefix: u64, ranges: &[(u64, u64)], newest: u64) -> Self {
+        let mut resolved = Self { prefix, ..Self::default() };
+        for &(first, last) in ranges {
+            let (first, last) = (first.max(resolved.prefix + 1), last.min(newest));
+            if first <= last && !resolved.contains(first) && !resolved.contains(last) {
+                resolved.insert(first, last);
+            }
+        }
+        resolved
+    }
+
+    fn contains(&self, index: u64) -> bool {
+        index <= self.prefix || self.ranges.range(..=index).next_back().is_some_and(|(_, last)| *last >= index)
+    }
+
+    fn add(&mut self, index: u64) {
+        if !self.contains(index) {
+            self.insert(index, index);
+        }
+    }
+
+    /// Adds a range that touches none of the others' entries.
+    fn insert(&mut self, mut first: u64, mut last: u64) {
+        self.beyond += last - first + 1;
+        if let Some((before, _)) = self.ranges.range(..first).next_back().filter(|(_, end)| **end + 1 == first) {
+            first = *before;
+        }
+        if let Some(end) = self.ranges.remove(&(last + 1)) {
+            last = end;
+        }
+        self.ranges.insert(first, last);
+        if let Some(last) = self.ranges.remove(&(self.prefix + 1)) {
+            self.beyond -= last - self.prefix;
+            self.prefix = last;
+        }
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            prefix: self.prefix,
+            done: self.ranges.iter().map(|(first, last)| (*first, *last)).collect(),
+        }
+    }
+}
+
 enum Command {
     Append(Vec<Delivery>),
     Checkpoint(Checkpoint),
@@ -94,8 +154,7 @@ struct Shared {
 /// The engine's end of the inbox.
 pub(crate) struct Inbox {
     appender: Appender,
-    prefix: u64,
-    done: BTreeSet<u64>,
+    done: Resolved,
     dirty: bool,
     writer: Option<thread::JoinHandle<()>>,
 }
@@ -132,14 +191,18 @@ impl Inbox {
             .prefix
             .max(journal.first_index().saturating_sub(1))
             .min(journal.next_index() - 1);
-        let done: BTreeSet<u64> = checkpoint.done.iter().flat_map(|(a, b)| *a..=*b).filter(|i| *i > prefix).collect();
+        let done = Resolved::new(prefix, &checkpoint.done, journal.next_index() - 1);
+        // A checkpoint that knows of entries which a crash took with the tail must not speak of those that get their numbers.
+        if done.checkpoint() != checkpoint {
+            write_atomically(&file, &serde_json::to_vec(&done.checkpoint()).unwrap_or_default())?;
+        }
         let shared = Arc::new(Shared::default());
         shared.next.store(journal.next_index(), Ordering::Release);
         shared.size.store(journal.size_bytes(), Ordering::Release);
         let (wake, woken) = blocking::sync_channel(1);
         let (chunks, entries) = mpsc::channel(2);
         let (commands, queue) = mpsc::channel(QUEUE);
-        let reader = journal.reader(prefix + 1);
+        let reader = journal.reader(done.prefix + 1);
         let skip = done.clone();
         spawn("inbox-reader", move || read_entries(reader, &skip, &woken, &chunks))?;
         let writer = Writer {
@@ -158,7 +221,6 @@ impl Inbox {
         Ok((
             Self {
                 appender,
-                prefix,
                 done,
                 dirty: false,
                 writer: Some(writer),
@@ -174,15 +236,12 @@ impl Inbox {
     /// This entry has its outcome.
     pub(crate) fn resolve(&mut self, index: u64) {
         self.dirty = true;
-        self.done.insert(index);
-        while self.done.remove(&(self.prefix + 1)) {
-            self.prefix += 1;
-        }
+        self.done.add(index);
     }
 
     /// Entries without an outcome.
     pub(crate) fn backlog(&self) -> u64 {
-        (self.appender.shared.next.load(Ordering::Acquire) - 1).saturating_sub(self.prefix + self.done.len() as u64)
+        (self.appender.shared.next.load(Ordering::Acquire) - 1).saturating_sub(self.done.prefix + self.done.beyond)
     }
 
     /// Why nothing can be appended at the moment, for people.
@@ -195,18 +254,8 @@ impl Inbox {
         if !std::mem::take(&mut self.dirty) {
             return;
         }
-        let mut done: Vec<(u64, u64)> = Vec::new();
-        for &index in &self.done {
-            match done.last_mut() {
-                Some((_, end)) if *end + 1 == index => *end = index,
-                _ => done.push((index, index)),
-            }
-        }
-        let _ = self
-            .appender
-            .commands
-            .send(Command::Checkpoint(Checkpoint { prefix: self.prefix, done }))
-            .await;
+        let checkpoint = Command::Checkpoint(self.done.checkpoint());
+        let _ = self.appender.commands.send(checkpoint).await;
     }
 
     /// Writes the last checkpoint and waits until everything queued is on disk. Drop every [`Appender`] before.
@@ -234,7 +283,7 @@ impl Entries {
 
 impl Appender {
     /// Queues deliveries; each is acknowledged once it is on disk. Waits while the inbox is over its size.
-    pub(crate) async fn append(&self, deliveries: Vec<Delivery>) {
+    pub(crate) async fn append(&self, deliveries: Vec<Delivery>) -> std::result::Result<(), Failure> {
         loop {
             let room = self.shared.room.notified();
             if self.shared.size.load(Ordering::Acquire) < self.max_bytes {
@@ -242,7 +291,8 @@ impl Appender {
             }
             room.await;
         }
-        let _ = self.commands.send(Command::Append(deliveries)).await;
+        let gone = |_| Failure::fatal("OC0490", "the thread that writes the inbox ended abnormally; this is a bug");
+        self.commands.send(Command::Append(deliveries)).await.map_err(gone)
     }
 }
 
@@ -270,12 +320,7 @@ fn read_checkpoint(file: &PathBuf) -> Result<Checkpoint> {
     }
 }
 
-fn read_entries(
-    mut reader: Reader,
-    skip: &BTreeSet<u64>,
-    woken: &blocking::Receiver<()>,
-    chunks: &mpsc::Sender<Result<Vec<(u64, Bytes)>>>,
-) {
+fn read_entries(mut reader: Reader, skip: &Resolved, woken: &blocking::Receiver<()>, chunks: &mpsc::Sender<Result<Vec<(u64, Bytes)>>>) {
     loop {
         let mut chunk = Vec::new();
         match reader.read(CHUNK_EVENTS, CHUNK_BYTES, &mut chunk) {
@@ -285,7 +330,7 @@ fn read_entries(
                 }
             }
             Ok(_) => {
-                chunk.retain(|(index, _)| !skip.contains(index));
+                chunk.retain(|(index, _)| !skip.contains(*index));
                 if !chunk.is_empty() && chunks.blocking_send(Ok(chunk)).is_err() {
                     return;
                 }
@@ -375,5 +420,37 @@ impl Writer {
             tracing::error!(code = "OC0233", "{text}");
         }
         *known = problem;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn resolved_entries_are_those_that_were_told(order in proptest::collection::vec(1_u64..200, 0..300)) {
+            let (mut resolved, mut model) = (Resolved::default(), BTreeSet::new());
+            for index in order {
+                resolved.add(index);
+                model.insert(index);
+                let prefix = (1..).take_while(|i| model.contains(i)).last().unwrap_or(0);
+                prop_assert_eq!(resolved.prefix, prefix);
+                prop_assert_eq!(resolved.beyond, model.len() as u64 - prefix);
+                prop_assert!((1..220).all(|i| resolved.contains(i) == model.contains(&i)));
+                let Checkpoint { prefix, done } = resolved.checkpoint();
+                prop_assert_eq!(&Resolved::new(prefix, &done, 1000), &resolved);
+            }
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_does_not_speak_of_entries_that_are_gone() {
+        let resolved = Resolved::new(10, &[(5, 12), (20, 30)], 24);
+        assert!(resolved.contains(12) && resolved.contains(24) && !resolved.contains(13) && !resolved.contains(25));
     }
 }

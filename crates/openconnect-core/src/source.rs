@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ConnectorConfig;
 use crate::error::Result;
+use crate::failure::Failure;
 use crate::record::{Partition, Position, Record};
 
 /// Can the mesh take events now? A source that can refuse (HTTP) answers from it.
@@ -47,7 +48,8 @@ pub trait Source: Send + Sized + 'static {
     /// Where to resume in one partition.
     type Position: Position;
 
-    /// Connects. Called once, before the first `poll`.
+    /// Prepares. Called once, before the first `poll`. A system that is down at start is no error here: `poll` says so,
+    /// and connects when it is back.
     fn open(config: Self::Config, cx: SourceContext<Self::Position>) -> impl Future<Output = Result<Self>> + Send;
 
     /// Can the system be reached? Used by `check --connect`, after `open`.
@@ -55,12 +57,15 @@ pub trait Source: Send + Sized + 'static {
         async { Ok(()) }
     }
 
-    /// Waits for the next records. Cancel-safe: what it did not return is returned by the next call.
-    fn poll(&mut self) -> impl Future<Output = Result<Vec<Record<Self::Position>>>> + Send;
+    /// Waits for the next records. Cancel-safe: what it did not return is returned by the next call. One attempt, no retry
+    /// inside: after a retryable failure the core waits (`delivery.retry`) and polls again, and the status tells meanwhile;
+    /// any other failure stops the connector, with the offsets of all that was confirmed stored.
+    fn poll(&mut self) -> impl Future<Output = Result<Vec<Record<Self::Position>>, Failure>> + Send;
 
     /// Everything up to `position` in `partition` is resolved and the offset is durable. Upstream acknowledgements and
-    /// deletes happen here only.
-    fn commit(&mut self, partition: &Partition, position: &Self::Position) -> impl Future<Output = Result<()>> + Send {
+    /// deletes happen here only. After a retryable failure it is called again, with this or a later position; any other
+    /// failure stops the connector.
+    fn commit(&mut self, partition: &Partition, position: &Self::Position) -> impl Future<Output = Result<(), Failure>> + Send {
         let _ = (partition, position);
         async { Ok(()) }
     }

@@ -321,6 +321,18 @@ struct Feeder {
     shutdown: CancellationToken,
 }
 
+/// A feeder that panics must not leave a connector that looks alive: the worker is told.
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.fatal.try_send(Failure::fatal(
+                "OC0490",
+                "a task that takes events in ended abnormally; this is a bug",
+            ));
+        }
+    }
+}
+
 impl Feeder {
     /// From the mesh, to the inbox or straight to the worker. Gives the subscriber back, which must outlive the worker for
     /// its acknowledgements.
@@ -340,10 +352,13 @@ impl Feeder {
             let taken = std::mem::take(&mut deliveries);
             let handed = async {
                 match &appender {
-                    Some(appender) => {
-                        appender.append(taken).await;
-                        true
-                    }
+                    Some(appender) => match appender.append(taken).await {
+                        Ok(()) => true,
+                        Err(failure) => {
+                            let _ = self.fatal.send(failure).await;
+                            false
+                        }
+                    },
                     None => self.preparer.hand_over(taken.into_iter().map(Into::into).collect(), &self.to).await,
                 }
             };

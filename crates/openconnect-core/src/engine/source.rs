@@ -16,7 +16,7 @@ use cloudevents::Event;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use openconnect_protocol::payload;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::circuit::Circuit;
@@ -74,11 +74,77 @@ enum Progress<P> {
     Stop(Failure),
 }
 
+/// What the worker must turn to.
+enum Turn<P> {
+    Polled(Result<Vec<Record<P>>, Failure>),
+    /// Positions wait to be stored, and it is time.
+    Save,
+    Stop(Failure),
+}
+
+/// What goes on beside polling and publishing: outcomes come in, the mesh comes and goes.
+struct Beside<P> {
+    reached: mpsc::Receiver<Progress<P>>,
+    /// How far each partition has come, not yet stored.
+    unsaved: BTreeMap<Partition, P>,
+    /// Stored, but the source could not be told yet.
+    untold: BTreeMap<Partition, P>,
+    flush: tokio::time::Interval,
+    mesh: watch::Receiver<MeshStatus>,
+    /// Why the last poll failed.
+    failing: Option<String>,
+    status: StatusHandle,
+}
+
+impl<P> Beside<P> {
+    /// Follows until there is something to do: positions to store when `may_save`, or a reason to stop. Cancel-safe.
+    async fn next(&mut self, may_save: bool) -> Turn<P> {
+        loop {
+            self.show();
+            let due = may_save && !(self.unsaved.is_empty() && self.untold.is_empty());
+            tokio::select! {
+                progress = self.reached.recv() => match progress {
+                    Some(Progress::Reached(partition, position)) => { self.unsaved.insert(partition, position); }
+                    Some(Progress::Stop(failure)) => return Turn::Stop(failure),
+                    None => return Turn::Stop(Failure::fatal("OC0490", "the task that follows outcomes ended abnormally; this is a bug")),
+                },
+                _ = self.flush.tick(), if due => return Turn::Save,
+                Ok(()) = self.mesh.changed() => {}
+            }
+        }
+    }
+
+    fn show(&mut self) {
+        self.status.set_state(match (&*self.mesh.borrow_and_update(), &self.failing) {
+            (MeshStatus::Connected, None) => State::Running,
+            (MeshStatus::Connected, Some(reason)) => State::Blocked(format!("the source gives no events: {reason}")),
+            (MeshStatus::Disconnected { reason }, _) => State::Blocked(format!("no session with the mesh: {reason}")),
+            (MeshStatus::Refusing { reason }, _) => State::Blocked(format!("the mesh refuses events: {reason}")),
+        });
+    }
+
+    /// Waits until the resolver has told all outcomes; false when the deadline came first or something failed.
+    async fn drain(&mut self, deadline: Duration) -> bool {
+        let outcomes = async {
+            while let Some(progress) = self.reached.recv().await {
+                match progress {
+                    Progress::Reached(partition, position) => {
+                        self.unsaved.insert(partition, position);
+                    }
+                    Progress::Stop(_) => return false,
+                }
+            }
+            true
+        };
+        tokio::time::timeout(deadline, outcomes).await.unwrap_or(false)
+    }
+}
+
 impl<S: Source> SourceWorker<S> {
     /// Runs until shutdown or until nothing can go on.
     pub(crate) async fn run(mut self, dead_letters: Arc<DeadLetters>, retry: RetryPolicy, circuit: Circuit) -> Result<Exit> {
         let (pending, queue) = mpsc::channel(WINDOW);
-        let (progress, mut reached) = mpsc::channel(1024);
+        let (progress, reached) = mpsc::channel(1024);
         let resolver = Resolver {
             dead_letters,
             retry,
@@ -88,79 +154,96 @@ impl<S: Source> SourceWorker<S> {
             prefixes: HashMap::new(),
         };
         let resolver = tokio::spawn(resolver.run(queue));
-        let mut unsaved = BTreeMap::new();
-        let mut flush = tokio::time::interval(self.flush_interval);
-        let mut mesh = self.publisher.status();
-        let ended = loop {
-            self.show(&mesh.borrow_and_update().clone());
-            tokio::select! {
-                biased;
-                () = self.shutdown.cancelled() => break Ok(()),
-                Some(progress) = reached.recv() => match progress {
-                    Progress::Reached(partition, position) => { unsaved.insert(partition, position); }
-                    Progress::Stop(failure) => break Err(stopped(&failure)),
-                },
-                _ = flush.tick() => self.save(&mut unsaved).await?,
-                Ok(()) = mesh.changed() => {}
-                records = self.source.poll() => {
-                    let records = records?;
-                    self.status.counts().received.fetch_add(records.len() as u64, Relaxed);
-                    // While the window is full, outcomes still come in: `reached` has room for more than the window turns
-                    // over between two polls, and the resolver waits when it has none.
-                    if let Some(failure) = self.publish(records, &pending, &mut reached, &mut unsaved).await {
-                        break Err(stopped(&failure));
-                    }
-                }
-            }
+        let mut beside = Beside {
+            reached,
+            unsaved: BTreeMap::new(),
+            untold: BTreeMap::new(),
+            flush: tokio::time::interval(self.flush_interval),
+            mesh: self.publisher.status(),
+            failing: None,
+            status: self.status.clone(),
         };
+        let ended = self.flow(&mut beside, &pending, retry).await;
         self.status.set_state(State::Draining);
         drop(pending);
-        let drained = self.drain(&mut reached, &mut unsaved).await;
+        let drained = beside.drain(self.deadline).await;
         resolver.abort();
-        self.save(&mut unsaved).await?;
+        let drained = drained && !resolver.await.is_err_and(|e| e.is_panic());
+        let saved = self.save(&mut beside).await;
         let closed = self.source.close().await;
         self.publisher.close().await;
-        ended?;
-        closed?;
+        ended.and(saved).and(closed)?;
         if drained { Ok(Exit::Clean) } else { Ok(Exit::Undelivered) }
     }
 
-    fn show(&self, mesh: &MeshStatus) {
-        self.status.set_state(match mesh {
-            MeshStatus::Connected => State::Running,
-            MeshStatus::Disconnected { reason } => State::Blocked(format!("no session with the mesh: {reason}")),
-            MeshStatus::Refusing { reason } => State::Blocked(format!("the mesh refuses events: {reason}")),
-        });
+    /// Polls and publishes until shutdown. One poll goes on through everything but the moment in which the source is told
+    /// what is stored.
+    async fn flow(
+        &mut self,
+        beside: &mut Beside<S::Position>,
+        pending: &mpsc::Sender<Pending<S::Position>>,
+        retry: RetryPolicy,
+    ) -> Result<()> {
+        let mut failures = 0;
+        let mut not_before = None;
+        loop {
+            let poll = async {
+                if let Some(at) = not_before {
+                    tokio::time::sleep_until(at).await;
+                }
+                self.source.poll().await
+            };
+            let turn = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return Ok(()),
+                turn = beside.next(true) => turn,
+                polled = poll => Turn::Polled(polled),
+            };
+            match turn {
+                Turn::Save => self.save(beside).await?,
+                Turn::Polled(Ok(records)) => {
+                    (failures, not_before, beside.failing) = (0, None, None);
+                    self.status.counts().received.fetch_add(records.len() as u64, Relaxed);
+                    if let Some(failure) = self.publish(records, pending, beside).await {
+                        return Err(stopped(&failure));
+                    }
+                }
+                Turn::Polled(Err(failure)) if failure.is_retryable() => {
+                    failures += 1;
+                    let wait = retry.wait(failures, &failure);
+                    tracing::warn!(code = %failure.code, ?wait, "the source gives no events: {}", failure.message);
+                    self.status.error(failure.code.clone(), failure.message.clone());
+                    not_before = Some(tokio::time::Instant::now() + wait);
+                    beside.failing = Some(failure.message);
+                }
+                Turn::Polled(Err(failure)) | Turn::Stop(failure) => return Err(stopped(&failure)),
+            }
+        }
     }
 
     /// Publishes records in order. Waiting for room goes on being interrupted by shutdown and by outcomes.
     async fn publish(
-        &mut self,
+        &self,
         records: Vec<Record<S::Position>>,
         pending: &mpsc::Sender<Pending<S::Position>>,
-        reached: &mut mpsc::Receiver<Progress<S::Position>>,
-        unsaved: &mut BTreeMap<Partition, S::Position>,
+        beside: &mut Beside<S::Position>,
     ) -> Option<Failure> {
-        let this = &*self;
         let all = async {
             for record in records {
-                let sent = this.start(record).await;
+                let sent = self.start(record).await;
                 if pending.send(sent).await.is_err() {
                     return;
                 }
             }
         };
-        tokio::pin!(all);
-        loop {
-            tokio::select! {
-                () = &mut all => return None,
-                // Records not yet handed over are dropped: their receipts say Failed, their offset does not move.
-                () = this.shutdown.cancelled() => return None,
-                Some(progress) = reached.recv() => match progress {
-                    Progress::Reached(partition, position) => { unsaved.insert(partition, position); }
-                    Progress::Stop(failure) => return Some(failure),
-                },
-            }
+        tokio::select! {
+            () = all => None,
+            // Records not yet handed over are dropped: their receipts say Failed, their offset does not move.
+            () = self.shutdown.cancelled() => None,
+            turn = beside.next(false) => match turn {
+                Turn::Stop(failure) => Some(failure),
+                Turn::Save | Turn::Polled(_) => None,
+            },
         }
     }
 
@@ -201,14 +284,33 @@ impl<S: Source> SourceWorker<S> {
         Ending::Published(published, Arc::new(event))
     }
 
-    /// Stores positions, then tells the source.
-    async fn save(&mut self, unsaved: &mut BTreeMap<Partition, S::Position>) -> Result<()> {
-        if unsaved.is_empty() {
+    /// Stores positions, then tells the source; a source that can't be told now is told the next time.
+    async fn save(&mut self, beside: &mut Beside<S::Position>) -> Result<()> {
+        let positions = std::mem::take(&mut beside.unsaved);
+        self.store(&positions).await?;
+        beside.untold.extend(positions);
+        while let Some((partition, position)) = beside.untold.pop_first() {
+            let Err(failure) = self.source.commit(&partition, &position).await else {
+                continue;
+            };
+            if !failure.is_retryable() {
+                return Err(stopped(&failure));
+            }
+            tracing::warn!(code = %failure.code, %partition, "the source can't be told its offset now: {}", failure.message);
+            self.status.error(failure.code, failure.message);
+            beside.untold.insert(partition, position);
+            break;
+        }
+        Ok(())
+    }
+
+    /// Stores positions; they are durable when it returns.
+    async fn store(&self, positions: &BTreeMap<Partition, S::Position>) -> Result<()> {
+        if positions.is_empty() {
             return Ok(());
         }
-        let positions = std::mem::take(unsaved);
         let mut rows = Vec::with_capacity(positions.len());
-        for (partition, position) in &positions {
+        for (partition, position) in positions {
             let json = serde_json::to_value(position)
                 .map_err(|e| Error::undelivered("OC0492", format!("a position can't be stored: {e}; this is a bug")))?;
             self.status.set_position(partition.as_str(), json.clone());
@@ -220,27 +322,7 @@ impl<S: Source> SourceWorker<S> {
             store.commit(&rows)
         })
         .await
-        .map_err(|e| Error::undelivered("OC0490", format!("storing offsets ended abnormally: {e}")))??;
-        for (partition, position) in &positions {
-            self.source.commit(partition, position).await?;
-        }
-        Ok(())
-    }
-
-    /// Waits until the resolver has told all outcomes; false when the deadline came first or something failed.
-    async fn drain(&self, reached: &mut mpsc::Receiver<Progress<S::Position>>, unsaved: &mut BTreeMap<Partition, S::Position>) -> bool {
-        let outcomes = async {
-            while let Some(progress) = reached.recv().await {
-                match progress {
-                    Progress::Reached(partition, position) => {
-                        unsaved.insert(partition, position);
-                    }
-                    Progress::Stop(_) => return false,
-                }
-            }
-            true
-        };
-        tokio::time::timeout(self.deadline, outcomes).await.unwrap_or(false)
+        .map_err(|e| Error::undelivered("OC0490", format!("storing offsets ended abnormally: {e}")))?
     }
 }
 
@@ -360,17 +442,17 @@ impl<P: Send + 'static> Resolver<P> {
                 settled.dead = Some(failure.clone());
                 return Ok(Some(self.dead_letter(settled, event, failure)));
             }
-            (Err(failure), _, _) if failure.kind == FailureKind::Fatal => return Err(failure),
+            // The client tries again by itself for as long as it lives: what it gives up ends the connector.
             (Err(failure), _, _) => {
                 counts.failed.fetch_add(1, Relaxed);
-                Outcome::Failed(failure)
+                if let Some(receipt) = settled.receipt.take() {
+                    receipt.resolve(Outcome::Failed(failure.clone()));
+                }
+                return Err(failure);
             }
         };
         if let Some(receipt) = settled.receipt.take() {
-            receipt.resolve(outcome.clone());
-        }
-        if !outcome.is_resolved() {
-            return Ok(None);
+            receipt.resolve(outcome);
         }
         let prefix = self.prefixes.get_mut(&settled.partition);
         if let Some(position) = prefix.and_then(|prefix| prefix.resolve(settled.number, settled.position)) {
