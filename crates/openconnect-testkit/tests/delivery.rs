@@ -16,6 +16,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(120);
+/// How long the target is down.
+const DOWN: Duration = Duration::from_secs(60);
 
 async fn source(kit: &Kit, mesh: &Mesh, extra: Value) -> (Connector, SocketAddr) {
     let address = free_address().unwrap();
@@ -44,7 +46,11 @@ fn sql_settings(kit: &Kit, mesh: &Mesh) -> Value {
         "sink": {
             "url": format!("sqlite://{}", kit.file("orders.db").display()), "create": true, "table": "orders", "key": ["id"],
             "columns": { "id": "id", "k": "partitionkey", "n": "data.number" },
-            "init_statements": ["create table if not exists orders (id text primary key, k text not null, n integer not null)"],
+            "init_statements": [
+                "create table if not exists orders (id text primary key, k text not null, n integer not null)",
+                "create table if not exists arrivals (at integer primary key, k text not null, n integer not null)",
+                "create trigger if not exists arrived after insert on orders begin insert into arrivals (k, n) values (new.k, new.n); end",
+            ],
         },
     })
 }
@@ -137,10 +143,13 @@ async fn a_hundred_kills_lose_nothing() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     assert_eq!(missing, 0, "rows are missing in the table");
+    // The trigger has noted each row when it was first inserted.
+    let overtaken = "select count(*) from arrivals a join arrivals b on a.k = b.k and a.at < b.at and a.n > b.n";
+    assert_eq!(table::number(&kit.file("orders.db"), overtaken).await.unwrap(), 0, "rows out of order per key");
 }
 
-/// The target is down at full load: memory stays in its bounds, a full mesh refuses, the source answers 503, everything
-/// arrives afterwards.
+/// The target is down for a minute at full load: memory stays in its bounds, a full mesh refuses, the source answers 503,
+/// everything arrives afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_is_down_slows_the_intake_and_loses_nothing() {
     let kit = Kit::new("a_target_that_is_down").unwrap();
@@ -157,12 +166,16 @@ async fn a_target_that_is_down_slows_the_intake_and_loses_nothing() {
         within: Duration::from_secs(5),
         ..Load::new(address)
     };
+    let down = tokio::time::Instant::now();
     let sender = Sender::start(&load, 8000);
     let end = Instant::now() + LONG;
     while sender.refused() < 50 && Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(sender.refused() >= 50, "a full mesh never made the source refuse");
+    let refused_at_first = sender.refused();
+    tokio::time::sleep_until(down + DOWN).await;
+    assert!(sender.refused() > refused_at_first, "the source stopped answering while the target was down");
     for connector in [&mut hook, &mut out] {
         let peak = connector.process().unwrap().peak_memory().unwrap();
         println!("{}: peak {} MiB", connector.name, peak >> 20);

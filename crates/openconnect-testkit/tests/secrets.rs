@@ -87,6 +87,7 @@ async fn no_secret_shows() {
         json!({
             "mesh": to_mesh(mesh.url()),
             "sink": { "url": receiver.url(), "auth": { "type": "basic", "username": "user", "password": CANARY } },
+            "delivery": { "retry": { "max": "200ms" } },
         }),
     );
     out.run().await.unwrap();
@@ -95,6 +96,14 @@ async fn no_secret_shows() {
     })
     .await
     .unwrap();
+    // What the core itself makes of an event: a dead letter, with the reason that the target gave.
+    receiver.set(Fault::Status(400));
+    out.wait_status("a dead letter", Duration::from_secs(60), |status| status["counts"]["dead_lettered"] == 1)
+        .await
+        .unwrap();
+    let letters = std::fs::read_to_string(out.state.join("dead-letters.jsonl")).unwrap();
+    assert!(letters.contains("dlqreason"), "{letters}");
+    silent("a dead letter", &letters);
     let mut sql = prepare(
         &kit,
         "openconnect-jdbc-sink",

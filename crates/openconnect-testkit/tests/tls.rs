@@ -1,4 +1,5 @@
-//! Encrypted all the way: HTTPS with client certificates into the source, TLS to the mesh over both transports.
+//! Encrypted all the way: HTTPS with client certificates into the source and out of the sink, TLS to the mesh over both
+//! transports.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::PathBuf;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openconnect_testkit::connector::{Connector, merge};
+use openconnect_testkit::http::Client;
 use openconnect_testkit::kit::{Kit, free_address};
 use openconnect_testkit::mesh::Mesh;
 use openconnect_testkit::receiver::Receiver;
@@ -119,6 +121,34 @@ async fn certificates_are_asked_for_and_checked() {
         assert!(refused.is_err(), "{who} was let in: {refused:?}");
     }
     assert_eq!(receiver.different(), 1);
+
+    // An HTTP sink whose target asks for a certificate: the source of above.
+    let plain = free_address().unwrap();
+    let mut first = json!({ "mesh": to_mesh(&tcps), "source": { "listen": plain } });
+    merge(&mut first, json!({ "mesh": { "topic": "first" } }));
+    let _first = Connector::start(&kit, "openconnect-http-source", "first", first).await.unwrap();
+    let mut forward = json!({
+        "mesh": to_mesh(&tcps),
+        "sink": {
+            "url": format!("https://localhost:{}/", address.port()),
+            "tls": { "ca_file": ours.ca, "cert_file": client.0, "key_file": client.1 },
+        },
+    });
+    merge(&mut forward, json!({ "mesh": { "topic": "first" } }));
+    let _forward = Connector::start(&kit, "openconnect-http-sink", "forward", forward.clone())
+        .await
+        .unwrap();
+    let mut sender = Client::new(plain, LONG);
+    let answer = sender.post("/", "application/json", "{\"forwarded\":true}").await.unwrap();
+    assert_eq!(answer.status.as_u16(), 202, "{}", answer.text());
+    receiver.wait_for(2, LONG).await.unwrap();
+    merge(
+        &mut forward,
+        json!({ "sink": { "tls": { "cert_file": stranger.0, "key_file": stranger.1 } } }),
+    );
+    let strange = Connector::prepare(&kit, "openconnect-http-sink", "strange", forward).unwrap();
+    let checked = strange.command(&["check", "--connect"]).await.unwrap();
+    assert_ne!(checked.code, Some(0), "{}", checked.text());
 
     // A mesh whose certificate nobody vouches for is not spoken to.
     let mut distrusting = sink;
