@@ -6,10 +6,10 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum MeshError {
     /// A setting is wrong.
-    #[error("OC0120: {0}")]
+    #[error("OC0601: {0}")]
     Config(String),
     /// An address could not be listened on.
-    #[error("OC0225: cannot listen on {address}: {source}")]
+    #[error("OC0602: cannot listen on {address}: {source}")]
     Listen {
         /// The address.
         address: String,
@@ -17,7 +17,7 @@ pub enum MeshError {
         source: io::Error,
     },
     /// A file could not be read or written.
-    #[error("OC0226: {}: {source}", path.display())]
+    #[error("OC0603: {}: {source}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -28,6 +28,6 @@ pub enum MeshError {
     #[error(transparent)]
     Journal(#[from] openconnect_journal::JournalError),
     /// A tool's request was refused.
-    #[error("OC0520: {0}")]
+    #[error("OC0604: {0}")]
     Refused(String),
 }
