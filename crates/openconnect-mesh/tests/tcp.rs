@@ -261,19 +261,21 @@ async fn refusals_say_why() {
     let mut early = Client::connect(mesh.tcp_addr()).await;
     let answer = early.call(Command::HeartbeatRequest, &Value::Null).await;
     assert_eq!(answer.header.code, 1);
+    assert_eq!(answer.header.property("openconnectrefusal"), Some("session"));
     assert!(answer.header.desc.unwrap().contains("no session is found"));
 
     let mut publisher = Client::publisher(mesh.tcp_addr()).await;
     let mut large = event("known", "1");
     large["data"] = "x".repeat(2000).into();
-    for (event, text) in [
-        (event("other", "1"), "unknown topic"),
-        (large, "event size exceeds the limit"),
-        (json!({"id":"1"}), "malformed"),
-        (json!([1]), "malformed"),
+    for (event, text, kind) in [
+        (event("other", "1"), "unknown topic", "invalid"),
+        (large, "event size exceeds the limit", "too-large"),
+        (json!({"id":"1"}), "malformed", "invalid"),
+        (json!([1]), "malformed", "invalid"),
     ] {
         let ack = publisher.publish(&event).await;
         assert_eq!(ack.header.code, 1);
+        assert_eq!(ack.header.property("openconnectrefusal"), Some(kind));
         assert!(ack.header.desc.as_deref().unwrap().contains(text), "{:?}", ack.header);
     }
     // None of these latches.
@@ -302,6 +304,7 @@ async fn a_wrong_password_is_refused() {
     let mut wrong = agent("g", "pub");
     wrong["password"] = "q".into();
     let (mut client, answer) = Client::hello_as(mesh.tcp_addr(), wrong, &[]).await;
+    assert_eq!(answer.header.property("openconnectrefusal"), Some("denied"));
     assert!(answer.header.desc.unwrap().contains("AclException"));
     assert!(client.try_next().await.is_none());
     mesh.shutdown().await;
@@ -349,6 +352,7 @@ async fn full_refuses_in_order_until_there_is_room() {
         accepted += 1;
         assert!(accepted < 100);
     };
+    assert_eq!(refused.header.property("openconnectrefusal"), Some("busy"));
     assert!(refused.header.desc.unwrap().contains("mesh full"));
     // Small enough to fit, but it must not overtake.
     let later = publisher.publish(&event("t", "later")).await;

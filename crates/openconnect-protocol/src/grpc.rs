@@ -81,11 +81,6 @@ impl StatusCode {
     pub fn of(answer: &pb::CloudEvent) -> Option<Self> {
         attr(answer, keys::STATUS_CODE)?.parse().ok().map(Self)
     }
-
-    /// Is another try of the same call worth it? Unknown codes are.
-    pub fn is_retryable(self) -> bool {
-        !matches!(self.0, 0 | 2 | 3 | 4 | 6 | 7 | 9 | 20)
-    }
 }
 
 /// A `ce_string` attribute; other kinds read as absent, as on the server.

@@ -8,6 +8,7 @@
 //! | [`wire`] | an event as the mesh carries it in JSON: topic as subject, content that survives the server |
 //! | [`http`] | binary mode of CloudEvents' HTTP binding: headers |
 //! | [`grpc`] | the gRPC messages and services, events to and from them |
+//! | [`refusal`] | what a server's refusal means: codes, texts |
 //! | [`payload`] | an event's data: bytes, interpreted by their content type |
 //! | [`attributes`] | the rules for attribute names, and the names that belong to the mesh |
 
@@ -17,6 +18,7 @@ pub mod grpc;
 pub mod http;
 pub mod json;
 pub mod payload;
+pub mod refusal;
 pub mod session;
 pub mod wire;
 

@@ -8,13 +8,14 @@ use hyper_util::rt::TokioIo;
 use openconnect_protocol::grpc::pb::cloud_event::cloud_event_attribute_value::Attr;
 use openconnect_protocol::grpc::pb::heartbeat_service_client::HeartbeatServiceClient;
 use openconnect_protocol::grpc::{self, StatusCode, attr, keys, pb, set_attr};
+use openconnect_protocol::refusal::RefusalKind;
 use prost::Message as _;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::Capabilities;
 use super::session::{Dialer, shorten};
 use super::url::Server;
+use super::{Capabilities, refused};
 use crate::failure::Failure;
 
 /// The largest message taken or sent, as large as the largest TCP frame.
@@ -42,12 +43,8 @@ pub(super) struct GrpcSession {
 }
 
 impl Dialer {
-    /// Sets up a gRPC session with the first server that answers, beginning with number `from`.
-    pub(super) async fn dial_grpc(self: &Arc<Self>, from: usize) -> Result<(GrpcSession, usize), Failure> {
-        self.first(from, |server| self.grpc_session(server)).await
-    }
-
-    async fn grpc_session(self: &Arc<Self>, server: &Server) -> Result<GrpcSession, Failure> {
+    /// Sets up a gRPC session with this server.
+    pub(super) async fn grpc_session(self: &Arc<Self>, server: &Server) -> Result<GrpcSession, Failure> {
         // The channel gets this connection and no other: when it breaks, the session ends, and another server is tried.
         let mut socket = Some(self.socket(server, &[b"h2"]).await?);
         let once = tower::service_fn(move |_| {
@@ -150,7 +147,7 @@ impl GrpcSession {
         let mut heart = HeartbeatServiceClient::new(self.channel.clone());
         let answer = within(self.dialer.request_timeout, &self.server, heart.heartbeat(call)).await?;
         match StatusCode::of(&answer) {
-            Some(StatusCode::ACL_REFUSAL) => Err(self.refused(&answer)),
+            Some(StatusCode::ACL_REFUSAL | StatusCode::REJECTED) => Err(self.refused(&answer)),
             Some(StatusCode::RESUBSCRIBE) if client == Client::Subscriber => Err(Failure::retryable(
                 "OC0308",
                 format!("{} no longer knows the subscription", self.server),
@@ -163,22 +160,14 @@ impl GrpcSession {
         }
     }
 
-    /// Credentials that are not accepted end the connector: no wait mends them.
-    pub(super) fn refused(&self, answer: &pb::CloudEvent) -> Failure {
-        let text = reason(answer);
-        Failure::fatal(
-            "OC0305",
-            format!(
-                "{} refused: {text}. Check mesh.username, mesh.password and the group's rights",
-                self.server
-            ),
-        )
+    fn refused(&self, answer: &pb::CloudEvent) -> Failure {
+        refused::session(RefusalKind::of_grpc(answer), &self.server, reason(answer))
     }
 }
 
 /// The server's text for its outcome.
-pub(super) fn reason(answer: &pb::CloudEvent) -> String {
-    shorten(attr(answer, keys::RESPONSE_MESSAGE).unwrap_or("no reason given"))
+pub(super) fn reason(answer: &pb::CloudEvent) -> &str {
+    attr(answer, keys::RESPONSE_MESSAGE).unwrap_or("no reason given")
 }
 
 /// Waits for a unary call, bounded.

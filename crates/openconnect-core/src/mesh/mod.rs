@@ -3,8 +3,10 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `url.rs` | `mesh.url` |
+//! | `route.rs` | which server is tried next; redirects |
 //! | `session.rs` | connections, TLS; one TCP session: HELLO, buffers |
 //! | `grpc.rs` | one gRPC session: channel, attributes of every call, heartbeats |
+//! | `refused.rs` | what the client does about a refusal |
 //! | `publish.rs` | the task behind a publisher; `publish_tcp.rs`, `publish_grpc.rs`: its sessions |
 //! | `receive.rs` | the task behind a subscriber; `subscribe_tcp.rs`, `subscribe_grpc.rs`: its sessions |
 
@@ -31,6 +33,8 @@ mod publish;
 mod publish_grpc;
 mod publish_tcp;
 mod receive;
+mod refused;
+mod route;
 mod session;
 mod subscribe_grpc;
 mod subscribe_tcp;
@@ -311,6 +315,7 @@ impl Subscriber {
             failed,
             ends,
             acks: Arc::new(Acks::default()),
+            count: 0,
         };
         let task = tokio::spawn(receiving.run());
         wait_for_session(capabilities_seen.clone(), &mut failed_seen).await?;

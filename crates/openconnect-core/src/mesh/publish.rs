@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use openconnect_protocol::session::Purpose;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::publish_tcp::Sent;
-use super::session::{Backoff, Dialed, Dialer, lost};
+use super::route::Route;
+use super::session::{Backoff, Dialed, Dialer, Ended, circles, lost};
 use super::url::Transport;
 use super::{Capabilities, MeshStatus};
 use crate::failure::Failure;
@@ -34,16 +36,34 @@ pub(crate) struct Lane {
 }
 
 /// What is not confirmed: sent in this session, and to be sent.
-#[derive(Default)]
 pub(super) struct Flight {
+    /// Before every `seq`: EventMesh 1.x can send an acknowledgement to another client than the one that published.
+    pub(super) prefix: u32,
     pub(super) next_seq: u64,
     pub(super) sent: VecDeque<Sent>,
     pub(super) waiting: VecDeque<Outgoing>,
+    /// Events that the mesh has taken.
+    pub(super) confirmed: u64,
 }
 
 impl Flight {
+    fn new() -> Self {
+        Self {
+            prefix: rand::random(),
+            next_seq: 0,
+            sent: VecDeque::new(),
+            waiting: VecDeque::new(),
+            confirmed: 0,
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.sent.is_empty() && self.waiting.is_empty()
+    }
+
+    pub(super) fn confirm(&mut self, event: Outgoing) {
+        self.confirmed += 1;
+        let _ = event.done.send(Ok(()));
     }
 
     /// Everything that was sent and not confirmed is to be sent again, first.
@@ -54,37 +74,27 @@ impl Flight {
     }
 }
 
-/// Why a session ended.
-pub(super) enum Ended {
-    /// The publisher was closed and everything is confirmed, or the connector is going down.
-    Closed,
-    /// To be set up again, with this reason.
-    Broken(Failure),
-    /// The server refuses for now.
-    Refused(String),
-}
-
 impl Lane {
     /// Runs until the publisher is closed; every event handed in is resolved by then, or dropped (which resolves it as
     /// failed).
     pub(crate) async fn run(mut self) {
-        let mut flight = Flight::default();
+        let mut flight = Flight::new();
         let mut backoff = Backoff::new(self.dialer.reconnect_max);
-        let mut server = 0;
+        let mut route = Route::default();
         loop {
             let dialed = tokio::select! {
-                dialed = self.dial(server) => dialed,
+                dialed = self.dial(&mut route) => dialed,
                 () = self.ends.cancelled() => return,
             };
             let ended = match dialed {
-                Ok((session, at)) => {
-                    server = at;
+                Ok(session) => {
+                    let (began, confirmed) = (Instant::now(), flight.confirmed);
                     let ended = match session {
                         Dialed::Tcp(session) => self.tcp_session(*session, &mut flight).await,
                         Dialed::Grpc(session) => self.grpc_session(*session, &mut flight).await,
                     };
                     if !matches!(ended, Ended::Refused(_)) {
-                        backoff.reset();
+                        backoff.after(began, flight.confirmed > confirmed);
                     }
                     ended
                 }
@@ -102,7 +112,17 @@ impl Lane {
                     if self.status.send_replace(lost(&failure)) != lost(&failure) {
                         tracing::warn!(code = %failure.code, "no session with the mesh: {}", failure.message);
                     }
-                    server += 1;
+                    route.failed();
+                }
+                Ended::Redirected(to) if route.redirect(to.clone()) => {
+                    tracing::info!("the mesh redirects to {to}");
+                    continue;
+                }
+                Ended::Redirected(to) => {
+                    let failure = circles(&to);
+                    tracing::warn!(code = %failure.code, "{}", failure.message);
+                    self.status.send_replace(lost(&failure));
+                    route.failed();
                 }
                 Ended::Refused(reason) => {
                     if self.status.send_replace(MeshStatus::Refusing { reason: reason.clone() }) == MeshStatus::Connected {
@@ -117,16 +137,10 @@ impl Lane {
         }
     }
 
-    async fn dial(&self, server: usize) -> Result<(Dialed, usize), Failure> {
+    async fn dial(&self, route: &mut Route) -> Result<Dialed, Failure> {
         Ok(match self.dialer.transport() {
-            Transport::Tcp => {
-                let (session, at) = self.dialer.dial(server, Purpose::Pub).await?;
-                (Dialed::Tcp(Box::new(session)), at)
-            }
-            Transport::Grpc => {
-                let (session, at) = self.dialer.dial_grpc(server).await?;
-                (Dialed::Grpc(Box::new(session)), at)
-            }
+            Transport::Tcp => Dialed::Tcp(Box::new(self.dialer.dial(route, Purpose::Pub).await?)),
+            Transport::Grpc => Dialed::Grpc(Box::new(self.dialer.dial_grpc(route).await?)),
         })
     }
 

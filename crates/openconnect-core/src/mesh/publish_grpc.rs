@@ -4,12 +4,15 @@ use std::collections::VecDeque;
 
 use openconnect_protocol::grpc::pb::publisher_service_client::PublisherServiceClient;
 use openconnect_protocol::grpc::{StatusCode, pb};
+use openconnect_protocol::refusal::RefusalKind;
 use prost::Message as _;
 use tokio::time::{MissedTickBehavior, interval};
 use tonic::Code;
 
 use super::grpc::{Client, GrpcSession, MAX_MESSAGE, call_failed, reason};
-use super::publish::{Ended, Flight, Lane, Outgoing};
+use super::publish::{Flight, Lane, Outgoing};
+use super::refused::{self, Consequence};
+use super::session::Ended;
 use crate::failure::Failure;
 
 /// Events of a batch, at the most.
@@ -68,8 +71,8 @@ impl Lane {
             };
             match outcome {
                 Outcome::Confirmed => {
-                    for event in flight.waiting.drain(..count) {
-                        let _ = event.done.send(Ok(()));
+                    for event in flight.waiting.drain(..count).collect::<Vec<_>>() {
+                        flight.confirm(event);
                     }
                     singly = singly.saturating_sub(1);
                     self.believed();
@@ -132,22 +135,29 @@ impl GrpcSession {
                 return Outcome::Broken(Failure::retryable("OC0309", text));
             }
         };
-        self.outcome(&answer)
+        self.outcome(&answer).await
     }
 
-    fn outcome(&self, answer: &pb::CloudEvent) -> Outcome {
-        let text = reason(answer);
+    async fn outcome(&self, answer: &pb::CloudEvent) -> Outcome {
         match StatusCode::of(answer) {
-            Some(StatusCode::SUCCESS) => Outcome::Confirmed,
-            Some(StatusCode::ACL_REFUSAL | StatusCode::REJECTED) => Outcome::Broken(self.refused(answer)),
-            Some(StatusCode::STOPPING) => Outcome::Broken(Failure::retryable("OC0308", format!("{} is stopping", self.server))),
-            Some(code) if code.is_retryable() => Outcome::Refused(text),
-            Some(_) if text.contains("event size exceeds the limit") => Outcome::Permanent(Failure::permanent("OC0311", text)),
-            Some(_) => Outcome::Permanent(Failure::permanent("OC0313", format!("the server can't take the event: {text}"))),
-            None => Outcome::Broken(Failure::retryable(
-                "OC0306",
-                format!("{} answered a publish without a status", self.server),
-            )),
+            Some(StatusCode::SUCCESS) => return Outcome::Confirmed,
+            Some(_) => {}
+            None => {
+                let text = format!("{} answered a publish without a status", self.server);
+                return Outcome::Broken(Failure::retryable("OC0306", text));
+            }
+        }
+        let kind = RefusalKind::of_grpc(answer);
+        // Every call carries the credentials: a heartbeat tells whether it is them that are refused, or only the topic.
+        if kind == RefusalKind::Denied
+            && let Err(failure) = self.heartbeat(Client::Publisher, "[]").await
+        {
+            return Outcome::Broken(failure);
+        }
+        match refused::publish(kind, &self.server, reason(answer)) {
+            Consequence::Resolve(failure) => Outcome::Permanent(failure),
+            Consequence::Reconnect(failure) => Outcome::Broken(failure),
+            Consequence::Wait(reason) => Outcome::Refused(reason),
         }
     }
 }

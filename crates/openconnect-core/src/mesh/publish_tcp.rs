@@ -5,19 +5,24 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use openconnect_protocol::frame::{RawFrame, encode_raw};
-use openconnect_protocol::session::RedirectInfo;
+use openconnect_protocol::refusal::RefusalKind;
 use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::MeshStatus;
-use super::publish::{Ended, Flight, Lane, Outgoing};
-use super::session::{Session, shorten};
+use super::publish::{Flight, Lane, Outgoing};
+use super::refused::{self, Consequence};
+use super::session::{Ended, Session, broken, sent_away};
 use crate::failure::Failure;
 
 /// Output is topped up to this many bytes before it is written.
 const OUTPUT: usize = 256 << 10;
 /// How long a server that refuses is left alone.
 const REFUSED: Duration = Duration::from_millis(200);
+/// Refusals in a row before the session is set up again: EventMesh 1.x can lose count of a session's window.
+const REFUSALS: u32 = 20;
+/// How long a server that sends the client away gets to confirm what is in flight.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// An event that was sent and not confirmed.
 pub(super) struct Sent {
@@ -36,40 +41,66 @@ impl Lane {
         heartbeat.reset();
         let mut unanswered = false;
         let mut resume_at: Option<Instant> = None;
+        let mut refusals = 0;
+        // Set when the server sends the client away: nothing more is sent, what is in flight may still be confirmed.
+        let mut leaving: Option<(Ended, Instant)> = None;
         let mut open = true;
         let mut batch = Vec::new();
         loop {
-            if resume_at.is_none() {
-                flight.fill(&mut session.output, window);
-            }
             if !open && flight.is_empty() {
                 session.goodbye(self.dialer.request_timeout).await;
                 return Ended::Closed;
             }
+            if let Some((ended, _)) = leaving.take_if(|(_, until)| flight.sent.is_empty() || *until <= Instant::now()) {
+                return ended;
+            }
+            if resume_at.is_none() && leaving.is_none() {
+                flight.fill(&mut session.output, window);
+            }
+            let pause = leaving.as_ref().map(|(_, until)| *until).or(resume_at);
             tokio::select! {
                 biased;
                 () = self.ends.cancelled() => return Ended::Closed,
+                _ = heartbeat.tick() => {
+                    if unanswered {
+                        return Ended::Broken(Failure::retryable("OC0309", format!("{} did not answer a heartbeat", session.server)));
+                    }
+                    if flight.sent.front().is_some_and(|first| first.at.elapsed() > self.dialer.request_timeout) {
+                        return Ended::Broken(Failure::retryable("OC0309", format!("{} did not confirm an event in time", session.server)));
+                    }
+                    session.heartbeat();
+                    unanswered = true;
+                }
                 moved = session.transfer(true) => {
                     if let Err(e) = moved {
-                        return broken(&session, &e);
+                        return leaving.map_or_else(|| broken(&session.server, &e), |(away, _)| away);
                     }
                     loop {
                         let frame = match session.frame() {
                             Ok(Some(frame)) => frame,
                             Ok(None) => break,
-                            Err(e) => return broken(&session, &e),
+                            Err(e) => return broken(&session.server, &e),
                         };
-                        match flight.answer(&frame) {
+                        let answer = match flight.answer(&frame, &session.server) {
+                            Ok(answer) => answer,
+                            Err(e) => return broken(&session.server, &format!("a header can't be read: {e}")),
+                        };
+                        match answer {
                             Answer::Confirmed => {
                                 resume_at = None;
+                                refusals = 0;
                                 self.believed();
                             }
                             Answer::Resolved | Answer::Unknown => {}
                             Answer::Heartbeat => unanswered = false,
-                            Answer::Leave(reason) => return Ended::Broken(Failure::retryable("OC0308", reason)),
+                            Answer::Leave(ended) => leaving = leaving.or_else(|| Some((ended, Instant::now() + LEAVING))),
+                            Answer::Over(ended) => return leaving.map_or(ended, |(away, _)| away),
                             // It stays where it is among what was sent: all of it is sent again, in order.
-                            Answer::Refused(_, reason) if ordered => return Ended::Refused(reason),
+                            Answer::Refused(_, reason) if ordered || refusals >= REFUSALS => {
+                                return leaving.map_or(Ended::Refused(reason), |(away, _)| away);
+                            }
                             Answer::Refused(at, reason) => {
+                                refusals += 1;
                                 flight.send_again(at);
                                 self.status.send_replace(MeshStatus::Refusing { reason });
                                 resume_at = Some(Instant::now() + REFUSED);
@@ -81,27 +112,10 @@ impl Lane {
                     open = received > 0;
                     flight.waiting.extend(batch.drain(..));
                 }
-                () = until(resume_at) => resume_at = None,
-                _ = heartbeat.tick() => {
-                    if unanswered {
-                        return Ended::Broken(Failure::retryable("OC0309", format!("{} did not answer a heartbeat", session.server)));
-                    }
-                    if flight.sent.front().is_some_and(|first| first.at.elapsed() > self.dialer.request_timeout) {
-                        return Ended::Broken(Failure::retryable("OC0309", format!("{} did not confirm an event in time", session.server)));
-                    }
-                    session.heartbeat();
-                    unanswered = true;
-                }
+                () = until(pause) => resume_at = None,
             }
         }
     }
-}
-
-fn broken(session: &Session, error: &impl std::fmt::Display) -> Ended {
-    Ended::Broken(Failure::retryable(
-        "OC0306",
-        format!("the session with {} broke: {error}", session.server),
-    ))
 }
 
 async fn until(at: Option<Instant>) {
@@ -117,7 +131,10 @@ enum Answer {
     Resolved,
     Unknown,
     Heartbeat,
-    Leave(String),
+    /// The server sends the client away.
+    Leave(Ended),
+    /// The session is of no use any more.
+    Over(Ended),
     /// The event at this place of what was sent is refused for now.
     Refused(usize, String),
 }
@@ -133,6 +150,14 @@ struct AckHeader<'a> {
     desc: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     seq: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    properties: Option<AckProperties<'a>>,
+}
+
+#[derive(Deserialize)]
+struct AckProperties<'a> {
+    #[serde(borrow, default)]
+    openconnectrefusal: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -151,12 +176,13 @@ impl Flight {
 
     fn fill(&mut self, output: &mut BytesMut, window: usize) {
         let now = Instant::now();
+        let prefix = self.prefix;
         while self.sent.len() < window && output.len() < OUTPUT {
             let Some(event) = self.waiting.pop_front() else { return };
             let seq = self.next_seq;
             self.next_seq += 1;
             let header = format!(
-                r#"{{"cmd":"ASYNC_MESSAGE_TO_SERVER","code":0,"seq":"{seq}","properties":{{"protocoltype":"cloudevents","protocolversion":"1.0","protocoldesc":"tcp"}}}}"#
+                r#"{{"cmd":"ASYNC_MESSAGE_TO_SERVER","code":0,"seq":"{prefix}-{seq}","properties":{{"protocoltype":"cloudevents","protocolversion":"1.0","protocoldesc":"tcp"}}}}"#
             );
             match encode_raw(header.as_bytes(), &event.body, output) {
                 Ok(()) => self.sent.push_back(Sent { seq, event, at: now }),
@@ -167,20 +193,16 @@ impl Flight {
         }
     }
 
-    fn answer(&mut self, frame: &RawFrame) -> Answer {
-        let Ok(header) = serde_json::from_slice::<AckHeader<'_>>(&frame.header) else {
-            return Answer::Leave("the server sent a header that can't be read".into());
-        };
-        match header.cmd {
-            "ASYNC_MESSAGE_TO_SERVER_ACK" | "BROADCAST_MESSAGE_TO_SERVER_ACK" => self.acknowledged(&header, &frame.body),
+    /// What a frame from the server means; a header that can't be read is an error.
+    fn answer(&mut self, frame: &RawFrame, server: &str) -> Result<Answer, serde_json::Error> {
+        let header: AckHeader<'_> = serde_json::from_slice(&frame.header)?;
+        Ok(match header.cmd {
+            "ASYNC_MESSAGE_TO_SERVER_ACK" | "BROADCAST_MESSAGE_TO_SERVER_ACK" => self.acknowledged(&header, &frame.body, server),
             "HEARTBEAT_RESPONSE" => Answer::Heartbeat,
-            "SERVER_GOODBYE_REQUEST" => Answer::Leave("the server says goodbye".into()),
-            "REDIRECT_TO_CLIENT" => Answer::Leave(match serde_json::from_slice::<RedirectInfo>(&frame.body) {
-                Ok(to) => format!("the server redirects to {}:{}", to.ip, to.port),
-                Err(_) => "the server redirects".into(),
-            }),
+            "SERVER_GOODBYE_REQUEST" => Answer::Leave(sent_away(server, None)),
+            "REDIRECT_TO_CLIENT" => Answer::Leave(sent_away(server, Some(&frame.body))),
             _ => Answer::Unknown,
-        }
+        })
     }
 
     /// EventMesh 1.x can answer with another message's `seq`; the id in the body is right (when there is one).
@@ -189,71 +211,35 @@ impl Flight {
         if let Some(id) = id.filter(|id| !id.is_empty()) {
             return self.sent.iter().position(|sent| sent.event.id == id);
         }
-        let seq: u64 = header.seq.as_deref()?.parse().ok()?;
+        let (prefix, seq) = header.seq.as_deref()?.split_once('-')?;
+        let seq: u64 = seq.parse().ok().filter(|_| prefix.parse() == Ok(self.prefix))?;
         self.sent.iter().position(|sent| sent.seq == seq)
     }
 
-    fn acknowledged(&mut self, header: &AckHeader<'_>, body: &[u8]) -> Answer {
+    fn acknowledged(&mut self, header: &AckHeader<'_>, body: &[u8], server: &str) -> Answer {
         let Some(at) = self.find(header, body) else {
             return Answer::Unknown;
         };
         if header.code == 0 {
             if let Some(sent) = self.sent.remove(at) {
-                let _ = sent.event.done.send(Ok(()));
+                self.confirm(sent.event);
             }
             return Answer::Confirmed;
         }
+        let told = header
+            .properties
+            .as_ref()
+            .and_then(|properties| properties.openconnectrefusal.as_deref());
         let desc = header.desc.as_deref().unwrap_or("no reason given");
-        match classify(desc) {
-            Refusal::Permanent(failure) => {
+        match refused::publish(RefusalKind::of_tcp(told, header.code, desc), server, desc) {
+            Consequence::Resolve(failure) => {
                 if let Some(sent) = self.sent.remove(at) {
                     let _ = sent.event.done.send(Err(failure));
                 }
                 Answer::Resolved
             }
-            Refusal::Session => Answer::Leave(format!("the server refused an event: {}", shorten(desc))),
-            Refusal::Passing => Answer::Refused(at, shorten(desc)),
+            Consequence::Reconnect(failure) => Answer::Over(Ended::Broken(failure)),
+            Consequence::Wait(reason) => Answer::Refused(at, reason),
         }
     }
-}
-
-enum Refusal {
-    Permanent(Failure),
-    Session,
-    Passing,
-}
-
-/// What a refusal's text means (`eventmesh-tcp.md` 3.2: every refusal has code 1).
-fn classify(desc: &str) -> Refusal {
-    let has = |texts: &[&str]| texts.iter().any(|text| desc.contains(text));
-    if has(&["event size exceeds the limit"]) {
-        return Refusal::Permanent(Failure::permanent(
-            "OC0311",
-            format!("{}; the server's setting is eventMesh.server.maxEventSize", shorten(desc)),
-        ));
-    }
-    if has(&["AclException", "no group register", "has no auth", "not allowed"]) {
-        return Refusal::Permanent(Failure::permanent(
-            "OC0312",
-            format!("the server does not allow it: {}", shorten(desc)),
-        ));
-    }
-    if has(&[
-        "Unsupported protocol",
-        "invalid protocol params",
-        "EventDeserializationException",
-        "NullPointerException",
-        "unknown topic",
-        "malformed",
-        "invalid topic",
-    ]) {
-        return Refusal::Permanent(Failure::permanent(
-            "OC0313",
-            format!("the server can't take the event: {}", shorten(desc)),
-        ));
-    }
-    if has(&["no session is found", "session will be closed", "server state is not running"]) {
-        return Refusal::Session;
-    }
-    Refusal::Passing
 }

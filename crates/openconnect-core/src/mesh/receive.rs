@@ -1,12 +1,14 @@
 //! Receiving: the task behind a subscriber, with what both transports share: acknowledgements, the bounded buffer.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::session::{Backoff, Dialer, Session, lost};
+use super::route::Route;
+use super::session::{Backoff, Dialer, Ended, Session, circles, lost};
 use super::subscribe_grpc::Subscription;
 use super::url::Transport;
 use super::{Capabilities, MeshStatus};
@@ -81,6 +83,8 @@ pub(crate) struct Receiving {
     pub(crate) failed: watch::Sender<Option<Failure>>,
     pub(crate) ends: CancellationToken,
     pub(crate) acks: Arc<Acks>,
+    /// Deliveries so far.
+    pub(crate) count: u64,
 }
 
 /// A session that has subscribed.
@@ -92,28 +96,36 @@ enum Subscribed {
 impl Receiving {
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::new(self.dialer.reconnect_max);
-        let (mut server, mut number) = (0, 0);
+        let mut route = Route::default();
+        let mut number = 0;
         loop {
             let set_up = tokio::select! {
-                set_up = self.set_up(server) => set_up,
+                set_up = self.set_up(&mut route) => set_up,
                 () = self.ends.cancelled() => return,
                 () = wished(self.wish.clone(), Wish::Close) => return,
             };
-            let failure = match set_up {
-                Ok((session, at)) => {
-                    server = at;
+            let ended = match set_up {
+                Ok(session) => {
                     number += 1;
-                    backoff.reset();
+                    let (began, received) = (Instant::now(), self.count);
                     let ended = match session {
                         Subscribed::Tcp(session) => self.tcp_session(*session, number).await,
                         Subscribed::Grpc(session) => self.grpc_session(*session, number).await,
                     };
-                    match ended {
-                        None => return,
-                        Some(failure) => failure,
-                    }
+                    backoff.after(began, self.count > received);
+                    ended
                 }
-                Err(failure) => failure,
+                Err(failure) => Ended::Broken(failure),
+            };
+            let failure = match ended {
+                Ended::Closed => return,
+                Ended::Redirected(to) if route.redirect(to.clone()) => {
+                    tracing::info!("the mesh redirects to {to}");
+                    continue;
+                }
+                Ended::Redirected(to) => circles(&to),
+                Ended::Refused(reason) => Failure::retryable("OC0307", reason),
+                Ended::Broken(failure) => failure,
             };
             if self.status.send_replace(lost(&failure)) != lost(&failure) {
                 tracing::warn!(code = %failure.code, "no session with the mesh: {}", failure.message);
@@ -122,7 +134,7 @@ impl Receiving {
                 self.failed.send_replace(Some(failure));
                 return;
             }
-            server += 1;
+            route.failed();
             tokio::select! {
                 () = backoff.wait() => {}
                 () = self.ends.cancelled() => return,
@@ -131,21 +143,16 @@ impl Receiving {
         }
     }
 
-    async fn set_up(&self, server: usize) -> Result<(Subscribed, usize), Failure> {
+    async fn set_up(&self, route: &mut Route) -> Result<Subscribed, Failure> {
         Ok(match self.dialer.transport() {
-            Transport::Tcp => {
-                let (session, at) = self.set_up_tcp(server).await?;
-                (Subscribed::Tcp(Box::new(session)), at)
-            }
-            Transport::Grpc => {
-                let (session, at) = self.set_up_grpc(server).await?;
-                (Subscribed::Grpc(Box::new(session)), at)
-            }
+            Transport::Tcp => Subscribed::Tcp(Box::new(self.set_up_tcp(route).await?)),
+            Transport::Grpc => Subscribed::Grpc(Box::new(self.set_up_grpc(route).await?)),
         })
     }
 
     /// Hands a delivery over, or gives it back when there is no room.
-    pub(super) fn hand_over(&self, mut delivery: Received) -> Option<Received> {
+    pub(super) fn hand_over(&mut self, mut delivery: Received) -> Option<Received> {
+        self.count += 1;
         let cost = cost(delivery.raw.len(), self.room_total);
         match Arc::clone(&self.room).try_acquire_many_owned(cost) {
             Ok(room) => delivery._room = Some(room),
@@ -157,16 +164,29 @@ impl Receiving {
     }
 }
 
-pub(super) fn cost(bytes: usize, total: usize) -> u32 {
+fn cost(bytes: usize, total: usize) -> u32 {
     u32::try_from((bytes + PER_DELIVERY).min(total)).unwrap_or(u32::MAX)
 }
 
-/// Waits for the part of the buffer that the held delivery needs.
-pub(super) async fn room_for(room: &Arc<Semaphore>, total: usize, held: Option<&Received>) -> Option<OwnedSemaphorePermit> {
-    match held {
-        Some(delivery) => Arc::clone(room).acquire_many_owned(cost(delivery.raw.len(), total)).await.ok(),
-        None => std::future::pending().await,
+/// A place for a delivery that was held: its part of the buffer, and its turn in the queue.
+pub(super) struct Place<'a>(OwnedSemaphorePermit, mpsc::Permit<'a, Received>);
+
+impl Place<'_> {
+    pub(super) fn take(self, mut delivery: Received) {
+        delivery._room = Some(self.0);
+        self.1.send(delivery);
     }
+}
+
+/// Waits for the place that the held delivery needs; for ever when none is held or nobody receives any more.
+pub(super) async fn place<'a>(room: &Arc<Semaphore>, total: usize, to: &'a mpsc::Sender<Received>, held: Option<&Received>) -> Place<'a> {
+    if let Some(delivery) = held
+        && let Ok(room) = Arc::clone(room).acquire_many_owned(cost(delivery.raw.len(), total)).await
+        && let Ok(turn) = to.reserve().await
+    {
+        return Place(room, turn);
+    }
+    std::future::pending().await
 }
 
 async fn wished(mut wish: watch::Receiver<Wish>, which: Wish) {

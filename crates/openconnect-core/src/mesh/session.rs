@@ -1,22 +1,25 @@
 //! Connections to the servers of `mesh.url`, and one TCP session: HELLO, and the buffers between frames and the socket.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use openconnect_protocol::frame::{Command, Frame, FrameCodec, FrameError, Header, RawFrame, encode};
-use openconnect_protocol::session::{Purpose, UserAgent};
+use openconnect_protocol::refusal::{PROPERTY, RefusalKind};
+use openconnect_protocol::session::{Purpose, RedirectInfo, UserAgent};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::grpc::GrpcSession;
+use super::route::{Candidate, Route};
 use super::url::{MeshUrl, Server, Transport};
-use super::{Capabilities, MeshStatus};
+use super::{Capabilities, MeshStatus, refused};
 use crate::config::MeshSettings;
 use crate::error::Result;
 use crate::failure::Failure;
@@ -26,6 +29,8 @@ const MAX_FRAME: usize = 16 << 20;
 /// A read takes at most this much at once.
 const READ: usize = 256 << 10;
 const DESC: usize = 300;
+/// Frames that may come before the answer that is waited for.
+const EARLY: usize = 1024;
 
 /// Everything needed to set up sessions, again and again.
 pub(crate) struct Dialer {
@@ -73,22 +78,36 @@ impl Dialer {
         self.url.transport
     }
 
-    /// Sets up a TCP session with the first server that answers, beginning with number `from`.
-    pub(crate) async fn dial(&self, from: usize, purpose: Purpose) -> std::result::Result<(Session, usize), Failure> {
-        self.first(from, |server| self.session(server, purpose)).await
+    /// Sets up a TCP session with the first server on the route that answers.
+    pub(crate) async fn dial(&self, route: &mut Route, purpose: Purpose) -> std::result::Result<Session, Failure> {
+        let candidates = route.candidates(&self.url.servers);
+        self.first(route, &candidates, |server| self.session(server, purpose)).await
     }
 
-    /// Tries the servers, beginning with number `from`; the first session that stands. A fatal failure ends the search.
-    pub(super) async fn first<'a, T, F>(&'a self, from: usize, open: impl Fn(&'a Server) -> F) -> std::result::Result<(T, usize), Failure>
+    /// As [`Self::dial`], over gRPC.
+    pub(super) async fn dial_grpc(self: &Arc<Self>, route: &mut Route) -> std::result::Result<GrpcSession, Failure> {
+        let candidates = route.candidates(&self.url.servers);
+        self.first(route, &candidates, |server| self.grpc_session(server)).await
+    }
+
+    /// The first session that stands. A fatal failure ends the search.
+    async fn first<'a, T, F>(
+        &self,
+        route: &mut Route,
+        candidates: &'a [Candidate],
+        open: impl Fn(&'a Server) -> F,
+    ) -> std::result::Result<T, Failure>
     where
         F: Future<Output = std::result::Result<T, Failure>>,
     {
         let mut last = Failure::retryable("OC0303", "mesh.url names no server");
-        for step in 0..self.url.servers.len() {
-            let at = (from + step) % self.url.servers.len();
-            let server = &self.url.servers[at];
+        for candidate in candidates {
+            let server = &candidate.server;
             match timeout(self.request_timeout, open(server)).await {
-                Ok(Ok(session)) => return Ok((session, at)),
+                Ok(Ok(session)) => {
+                    route.stands(candidate);
+                    return Ok(session);
+                }
                 Ok(Err(failure)) if !failure.is_retryable() => return Err(failure),
                 Ok(Err(failure)) => last = failure,
                 Err(_) => last = Failure::retryable("OC0303", format!("{server} did not answer within {:?}", self.request_timeout)),
@@ -123,6 +142,7 @@ impl Dialer {
         let socket = self.socket(server, &[]).await?;
         let mut session = Session {
             socket,
+            early: VecDeque::new(),
             input: BytesMut::new(),
             output: BytesMut::new(),
             capabilities: super::assumed(false),
@@ -149,6 +169,10 @@ impl Dialer {
     }
 }
 
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// A session that lasted this long was one.
+const STOOD: Duration = Duration::from_secs(2);
+
 /// Waits between attempts to connect: exponential, jittered.
 pub(crate) struct Backoff {
     next: Duration,
@@ -157,14 +181,15 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(max: Duration) -> Self {
-        Self {
-            next: Duration::from_millis(50),
-            max,
-        }
+        Self { next: FIRST_WAIT, max }
     }
 
-    pub(crate) fn reset(&mut self) {
-        self.next = Duration::from_millis(50);
+    /// A session is over. The next attempt comes at once again when it did something or stood for a while: a server that
+    /// takes connections and drops them is not to be hammered.
+    pub(super) fn after(&mut self, began: Instant, useful: bool) {
+        if useful || began.elapsed() > STOOD {
+            self.next = FIRST_WAIT;
+        }
     }
 
     pub(crate) async fn wait(&mut self) {
@@ -184,6 +209,8 @@ pub(super) enum Dialed {
 /// A session that has said HELLO.
 pub(crate) struct Session {
     socket: Socket,
+    /// Came during set-up before the answer that was waited for.
+    early: VecDeque<RawFrame>,
     input: BytesMut,
     /// Frames to be written.
     pub(crate) output: BytesMut,
@@ -200,19 +227,8 @@ impl Session {
         }
         let answer = self.request(&header, &body).await?;
         if answer.header.code != 0 {
-            let desc = shorten(answer.header.desc.as_deref().unwrap_or("no reason given"));
-            let text = format!("{} refused the session: {desc}", self.server);
-            let passing = ["server state is not running", "stopping", "overload", "too many"]
-                .iter()
-                .any(|known| desc.contains(known));
-            return Err(if passing {
-                Failure::retryable("OC0305", text)
-            } else {
-                Failure::fatal(
-                    "OC0305",
-                    format!("{text}. Check mesh.username, mesh.password, mesh.token and the group's rights"),
-                )
-            });
+            let (kind, desc) = refusal(&answer.header);
+            return Err(refused::session(kind, &self.server, desc));
         }
         let told = |name| answer.header.property(name).is_some_and(|value| value == "true");
         self.capabilities.redelivers = told("openconnectredelivers");
@@ -223,8 +239,8 @@ impl Session {
         Ok(())
     }
 
-    /// Sends one request and waits for the frame that answers it. Only during set-up, when nothing else comes but pushes,
-    /// which are an error here.
+    /// Sends one request and waits for the frame that answers it. Only during set-up and at the end; what else comes is kept
+    /// for [`Self::frame`].
     pub(crate) async fn request(&mut self, header: &Header, body: &[u8]) -> std::result::Result<Frame, Failure> {
         let broken = |e: FrameError| Failure::retryable("OC0306", e.to_string());
         encode(header, body, &mut self.output).map_err(broken)?;
@@ -232,11 +248,16 @@ impl Session {
             self.transfer(false).await.map_err(broken)?;
         }
         loop {
-            if let Some(frame) = self.frame().map_err(broken)? {
-                let frame = frame.parse().map_err(broken)?;
+            if let Some(raw) = self.read_frame().map_err(broken)? {
+                let frame = raw.clone().parse().map_err(broken)?;
                 if Some(frame.header.cmd) == header.cmd.reply() {
                     return Ok(frame);
                 }
+                if self.early.len() >= EARLY {
+                    let text = format!("{} sends much, but does not answer {}", self.server, header.cmd.name());
+                    return Err(Failure::retryable("OC0306", text));
+                }
+                self.early.push_back(raw);
                 continue;
             }
             self.transfer(true).await.map_err(broken)?;
@@ -245,6 +266,13 @@ impl Session {
 
     /// The next complete frame that has been read.
     pub(crate) fn frame(&mut self) -> std::result::Result<Option<RawFrame>, FrameError> {
+        match self.early.pop_front() {
+            Some(frame) => Ok(Some(frame)),
+            None => self.read_frame(),
+        }
+    }
+
+    fn read_frame(&mut self) -> std::result::Result<Option<RawFrame>, FrameError> {
         FrameCodec::new(MAX_FRAME).decode_raw(&mut self.input)
     }
 
@@ -289,6 +317,12 @@ impl Session {
         Ok(())
     }
 
+    /// Writes what is queued, within `limit`, and as far as it goes.
+    pub(crate) async fn flush(&mut self, limit: Duration) {
+        let write = async { while !self.output.is_empty() && self.transfer(false).await.is_ok() {} };
+        let _ = timeout(limit, write).await;
+    }
+
     /// Says goodbye and closes, within `limit`.
     pub(crate) async fn goodbye(mut self, limit: Duration) {
         let leave = async {
@@ -320,9 +354,49 @@ fn finish_read(read: std::io::Result<usize>) -> std::result::Result<(), FrameErr
     }
 }
 
+/// Kind and text of an answer whose code is not 0.
+pub(super) fn refusal(header: &Header) -> (RefusalKind, &str) {
+    let desc = header.desc.as_deref().unwrap_or("no reason given");
+    (RefusalKind::of_tcp(header.property(PROPERTY), header.code, desc), desc)
+}
+
+/// Why a TCP session ends when the server wants it to: SERVER_GOODBYE_REQUEST, or REDIRECT_TO_CLIENT with its body.
+pub(super) fn sent_away(server: &str, redirect: Option<&[u8]>) -> Ended {
+    let to = redirect.map(|body| serde_json::from_slice::<RedirectInfo>(body).ok());
+    match to {
+        Some(Some(RedirectInfo { ip, port })) if port != 0 && !ip.is_empty() && ip.len() <= 253 => {
+            Ended::Redirected(Server { host: ip, port })
+        }
+        Some(_) => Ended::Broken(Failure::retryable("OC0308", format!("{server} redirects, but does not say where"))),
+        None => Ended::Broken(Failure::retryable("OC0308", format!("{server} says goodbye"))),
+    }
+}
+
+/// Why a session ended.
+pub(super) enum Ended {
+    /// The client was closed and everything is settled, or the connector is going down.
+    Closed,
+    /// To be set up again, with this reason.
+    Broken(Failure),
+    /// The server refuses what is published, for now.
+    Refused(String),
+    /// The server sends the client to another.
+    Redirected(Server),
+}
+
 /// A server's text can be a whole stack trace.
 pub(crate) fn shorten(desc: &str) -> String {
     desc.chars().take(DESC).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// What ends a session that broke.
+pub(super) fn broken(server: &str, error: &impl std::fmt::Display) -> Ended {
+    Ended::Broken(Failure::retryable("OC0306", format!("the session with {server} broke: {error}")))
+}
+
+/// A redirect that is not obeyed any more.
+pub(super) fn circles(to: &Server) -> Failure {
+    Failure::retryable("OC0308", format!("the servers redirect in circles, at last to {to}"))
 }
 
 /// The status after a failure.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use openconnect_protocol::grpc::pb::consumer_service_client::ConsumerServiceClient;
 use openconnect_protocol::grpc::{self, StatusCode, attr, keys, pb, set_attr};
+use openconnect_protocol::refusal::RefusalKind;
 use openconnect_protocol::wire;
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -17,7 +18,10 @@ use tonic::Streaming;
 
 use super::MeshStatus;
 use super::grpc::{Client, GrpcSession, MAX_MESSAGE, call_failed, reason, within};
-use super::receive::{Acknowledgement, QueuedAck, Received, Receiving, Wish, room_for};
+use super::receive::{Acknowledgement, QueuedAck, Received, Receiving, Wish, place};
+use super::refused;
+use super::route::Route;
+use super::session::{Ended, shorten};
 use crate::failure::Failure;
 
 /// Acknowledgements in one message.
@@ -37,14 +41,13 @@ pub(super) struct Subscription {
 type Heartbeat<'a> = Pin<Box<dyn Future<Output = Result<pb::CloudEvent, Failure>> + Send + 'a>>;
 
 impl Receiving {
-    pub(super) async fn set_up_grpc(&self, server: usize) -> Result<(Subscription, usize), Failure> {
-        let (session, at) = self.dialer.dial_grpc(server).await?;
+    pub(super) async fn set_up_grpc(&self, route: &mut Route) -> Result<Subscription, Failure> {
+        let session = self.dialer.dial_grpc(route).await?;
         let name = session.server.clone();
         let limit = self.dialer.request_timeout;
-        let subscription = timeout(limit, self.subscribe(session))
+        timeout(limit, self.subscribe(session))
             .await
-            .map_err(|_| Failure::retryable("OC0303", format!("{name} did not answer the subscription within {limit:?}")))??;
-        Ok((subscription, at))
+            .map_err(|_| Failure::retryable("OC0303", format!("{name} did not answer the subscription within {limit:?}")))?
     }
 
     /// The subscription, as the first message and as a barrier: its answer comes after what was sent before it was handled.
@@ -79,7 +82,6 @@ impl Receiving {
                 early.push_back(message);
                 continue;
             }
-            let text = format!("{} refused to subscribe to `{}`: {}", session.server, self.topic, reason(&message));
             match StatusCode::of(&message) {
                 Some(StatusCode::SUCCESS) => {
                     session.learn(&message);
@@ -90,15 +92,16 @@ impl Receiving {
                         early,
                     });
                 }
-                Some(StatusCode::ACL_REFUSAL) => return Err(session.refused(&message)),
-                Some(code) if code.is_retryable() => return Err(Failure::retryable("OC0314", text)),
-                _ => return Err(Failure::fatal("OC0314", text)),
+                _ => {
+                    let kind = RefusalKind::of_grpc(&message);
+                    return Err(refused::subscription(kind, &session.server, &self.topic, reason(&message)));
+                }
             }
         }
     }
 
-    /// Runs one session; `None` when the subscriber is done.
-    pub(super) async fn grpc_session(&mut self, subscription: Subscription, number: u64) -> Option<Failure> {
+    /// Runs one session.
+    pub(super) async fn grpc_session(&mut self, subscription: Subscription, number: u64) -> Ended {
         let Subscription {
             session,
             to_server,
@@ -124,7 +127,7 @@ impl Receiving {
                 held.clear();
                 if wanted == Wish::Close && seqs.is_empty() {
                     self.leave(&session, &to_server, &mut from_server).await;
-                    return None;
+                    return Ended::Closed;
                 }
             }
             while let Some(delivery) = held.pop_front() {
@@ -137,35 +140,34 @@ impl Receiving {
             let paused = !held.is_empty();
             tokio::select! {
                 biased;
-                () = self.ends.cancelled() => return None,
-                changed = wish.changed() => if changed.is_err() { return None },
+                () = self.ends.cancelled() => return Ended::Closed,
+                changed = wish.changed() => if changed.is_err() { return Ended::Closed },
                 permit = to_server.reserve(), if !seqs.is_empty() => match permit {
                     Ok(permit) => permit.send(acknowledgements(&mut seqs)),
-                    Err(_) => return Some(ended(&session)),
+                    Err(_) => return ended(&session),
                 },
                 () = acks.notify.notified() => {}
-                room = room_for(&self.room, self.room_total, held.front()), if paused => {
-                    if let Some(mut delivery) = held.pop_front() {
-                        delivery._room = room;
-                        // Nobody receives any more: the delivery stays unacknowledged, acknowledgements still go out.
-                        let _ = self.to.send(delivery).await;
+                place = place(&self.room, self.room_total, &self.to, held.front()), if paused => {
+                    if let Some(delivery) = held.pop_front() {
+                        place.take(delivery);
                     }
                 }
                 beat = beat(&mut beating) => {
                     beating = None;
                     if let Err(failure) = beat {
-                        return Some(failure);
+                        return Ended::Broken(failure);
                     }
                 }
                 message = from_server.message(), if !paused => match message {
                     Ok(Some(message)) if is_answer(&message) => {
                         if StatusCode::of(&message) != Some(StatusCode::SUCCESS) {
-                            return Some(Failure::retryable("OC0308", format!("{}: {}", session.server, reason(&message))));
+                            let text = format!("{} ends the subscription: {}", session.server, shorten(reason(&message)));
+                            return Ended::Broken(Failure::retryable("OC0308", text));
                         }
                     }
                     Ok(Some(message)) => held.push_back(self.delivery(message, number)),
-                    Ok(None) => return Some(ended(&session)),
-                    Err(status) => return Some(call_failed(&session.server, &status)),
+                    Ok(None) => return ended(&session),
+                    Err(status) => return Ended::Broken(call_failed(&session.server, &status)),
                 },
                 _ = heartbeat.tick(), if beating.is_none() => {
                     beating = Some(Box::pin(session.heartbeat(Client::Subscriber, &items)));
@@ -200,7 +202,7 @@ impl Receiving {
         let failed = StatusCode::of(&message).filter(|code| *code != StatusCode::SUCCESS);
         let bytes = |message: &pb::CloudEvent| message.encode_to_vec().into();
         let (raw, unreadable) = match failed {
-            Some(_) => (bytes(&message), Some(reason(&message))),
+            Some(_) => (bytes(&message), Some(shorten(reason(&message)))),
             None => match grpc::to_event(message.clone()) {
                 Ok(event) => (wire::encode(&event, &self.topic).into(), None),
                 Err(error) => (bytes(&message), Some(error.to_string())),
@@ -249,6 +251,6 @@ async fn beat(beating: &mut Option<Heartbeat<'_>>) -> Result<pb::CloudEvent, Fai
     }
 }
 
-fn ended(session: &GrpcSession) -> Failure {
-    Failure::retryable("OC0308", format!("{} ended the stream", session.server))
+fn ended(session: &GrpcSession) -> Ended {
+    Ended::Broken(Failure::retryable("OC0308", format!("{} ended the stream", session.server)))
 }

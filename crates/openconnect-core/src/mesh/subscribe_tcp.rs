@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openconnect_protocol::frame::{Command, Header, RawFrame, encode_raw};
 use openconnect_protocol::session::{Purpose, Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType};
@@ -9,9 +10,14 @@ use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::MeshStatus;
-use super::receive::{Acknowledgement, QueuedAck, Received, Receiving, Wish, room_for};
-use super::session::{Session, shorten};
+use super::receive::{Acknowledgement, QueuedAck, Received, Receiving, Wish, place};
+use super::refused;
+use super::route::Route;
+use super::session::{Ended, Session, broken, refusal, sent_away, shorten};
 use crate::failure::Failure;
+
+/// How long a server that sends the client away gets to take the acknowledgements that are ready.
+const LAST_ACKS: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
 struct PushHeader<'a> {
@@ -28,13 +34,13 @@ struct PushHeader<'a> {
 enum Pushed {
     Delivery(Received),
     Heartbeat,
-    Leave(String),
+    Leave(Ended),
     Other,
 }
 
 impl Receiving {
-    pub(super) async fn set_up_tcp(&self, server: usize) -> Result<(Session, usize), Failure> {
-        let (mut session, at) = self.dialer.dial(server, Purpose::Sub).await?;
+    pub(super) async fn set_up_tcp(&self, route: &mut Route) -> Result<Session, Failure> {
+        let mut session = self.dialer.dial(route, Purpose::Sub).await?;
         let body = Subscription {
             topic_list: vec![SubscriptionItem {
                 topic: self.topic.clone(),
@@ -49,23 +55,15 @@ impl Receiving {
                 .await
                 .map_err(|_| Failure::retryable("OC0303", format!("{} did not answer {}", session.server, command.name())))??;
             if answer.header.code != 0 {
-                let desc = shorten(answer.header.desc.as_deref().unwrap_or("no reason given"));
-                let text = format!("{} refused to subscribe to `{}`: {desc}", session.server, self.topic);
-                let lasting = ["AclException", "no auth", "not allowed", "unknown topic", "invalid topic"]
-                    .iter()
-                    .any(|known| desc.contains(known));
-                return Err(if lasting {
-                    Failure::fatal("OC0314", text)
-                } else {
-                    Failure::retryable("OC0314", text)
-                });
+                let (kind, desc) = refusal(&answer.header);
+                return Err(refused::subscription(kind, &session.server, &self.topic, desc));
             }
         }
-        Ok((session, at))
+        Ok(session)
     }
 
-    /// Runs one session; `None` when the subscriber is done.
-    pub(super) async fn tcp_session(&mut self, mut session: Session, number: u64) -> Option<Failure> {
+    /// Runs one session.
+    pub(super) async fn tcp_session(&mut self, mut session: Session, number: u64) -> Ended {
         self.capabilities.send_replace(Some(session.capabilities.clone()));
         self.status.send_replace(MeshStatus::Connected);
         let mut heartbeat = interval(self.dialer.heartbeat);
@@ -81,7 +79,7 @@ impl Receiving {
             let wanted = *wish.borrow_and_update();
             if wanted == Wish::Close && session.output.is_empty() {
                 session.goodbye(self.dialer.request_timeout).await;
-                return None;
+                return Ended::Closed;
             }
             if wanted != Wish::Receive {
                 held = None;
@@ -92,74 +90,72 @@ impl Receiving {
             }
             // While one delivery waits for room, the socket is not read: back-pressure. Frames read before wait with it.
             if held.is_none() {
-                match self.take_frames(&mut session, number, &mut unanswered, wanted).await {
+                match self.take_frames(&mut session, number, &mut unanswered, wanted) {
                     Ok(next) => held = next,
-                    Err(failure) => return Some(failure),
+                    Err(ended) => {
+                        self.write_acks(&mut session, number);
+                        session.flush(LAST_ACKS).await;
+                        return ended;
+                    }
                 }
             }
             let paused = held.is_some();
             tokio::select! {
                 biased;
-                () = self.ends.cancelled() => return None,
-                changed = wish.changed() => if changed.is_err() { return None },
-                () = acks.notify.notified() => {}
-                room = room_for(&self.room, self.room_total, held.as_ref()), if paused => {
-                    if let Some(mut delivery) = held.take() {
-                        delivery._room = room;
-                        // Nobody receives any more: the delivery stays unacknowledged, acknowledgements still go out.
-                        let _ = self.to.send(delivery).await;
-                    }
-                }
-                moved = session.transfer(!paused) => if let Err(e) = moved {
-                    return Some(Failure::retryable("OC0306", format!("the session with {} broke: {e}", session.server)));
-                },
+                () = self.ends.cancelled() => return Ended::Closed,
+                changed = wish.changed() => if changed.is_err() { return Ended::Closed },
                 _ = heartbeat.tick() => {
                     if unanswered && !paused {
-                        return Some(Failure::retryable("OC0309", format!("{} did not answer a heartbeat", session.server)));
+                        let text = format!("{} did not answer a heartbeat", session.server);
+                        return Ended::Broken(Failure::retryable("OC0309", text));
                     }
                     session.heartbeat();
                     unanswered = true;
                 }
+                () = acks.notify.notified() => {}
+                place = place(&self.room, self.room_total, &self.to, held.as_ref()), if paused => {
+                    if let Some(delivery) = held.take() {
+                        place.take(delivery);
+                    }
+                }
+                moved = session.transfer(!paused) => if let Err(e) = moved {
+                    return broken(&session.server, &e);
+                },
             }
         }
     }
 
     /// Hands over what has been read, until there is no room; gives the delivery back that has none.
-    async fn take_frames(
-        &self,
-        session: &mut Session,
-        number: u64,
-        unanswered: &mut bool,
-        wanted: Wish,
-    ) -> Result<Option<Received>, Failure> {
+    fn take_frames(&mut self, session: &mut Session, number: u64, unanswered: &mut bool, wanted: Wish) -> Result<Option<Received>, Ended> {
         loop {
-            let frame = session.frame().map_err(|e| Failure::retryable("OC0306", e.to_string()))?;
+            let frame = session.frame().map_err(|e| broken(&session.server, &e))?;
             let Some(frame) = frame else { return Ok(None) };
-            match self.read(&frame, number) {
+            match self.read(&frame, number, &session.server) {
                 Pushed::Delivery(delivery) if wanted == Wish::Receive => {
                     if let Some(delivery) = self.hand_over(delivery) {
                         return Ok(Some(delivery));
                     }
                 }
                 Pushed::Heartbeat => *unanswered = false,
-                Pushed::Leave(reason) => return Err(Failure::retryable("OC0308", reason)),
+                Pushed::Leave(ended) => return Err(ended),
                 // After the stop, a delivery is left unacknowledged.
                 Pushed::Delivery(_) | Pushed::Other => {}
             }
         }
     }
 
-    fn read(&self, frame: &RawFrame, number: u64) -> Pushed {
-        let Ok(header) = serde_json::from_slice::<PushHeader<'_>>(&frame.header) else {
-            return Pushed::Leave("the server sent a header that can't be read".into());
+    fn read(&self, frame: &RawFrame, number: u64, server: &str) -> Pushed {
+        let header: PushHeader<'_> = match serde_json::from_slice(&frame.header) {
+            Ok(header) => header,
+            Err(e) => return Pushed::Leave(broken(server, &format!("a header can't be read: {e}"))),
         };
         let reply = match header.cmd {
             "ASYNC_MESSAGE_TO_CLIENT" => "ASYNC_MESSAGE_TO_CLIENT_ACK",
             "BROADCAST_MESSAGE_TO_CLIENT" => "BROADCAST_MESSAGE_TO_CLIENT_ACK",
             "REQUEST_TO_CLIENT" => "REQUEST_TO_CLIENT_ACK",
             "HEARTBEAT_RESPONSE" => return Pushed::Heartbeat,
-            "SERVER_GOODBYE_REQUEST" => return Pushed::Leave("the server says goodbye".into()),
-            "REDIRECT_TO_CLIENT" => return Pushed::Leave("the server redirects".into()),
+            "SERVER_GOODBYE_REQUEST" => return Pushed::Leave(sent_away(server, None)),
+            "REDIRECT_TO_CLIENT" => return Pushed::Leave(sent_away(server, Some(&frame.body))),
             _ => return Pushed::Other,
         };
         // EventMesh 1.x pushes a failure without a body for an event that it can't serialise for this transport.

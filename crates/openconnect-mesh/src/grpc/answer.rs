@@ -4,23 +4,39 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use openconnect_protocol::grpc::pb::cloud_event::cloud_event_attribute_value::Attr;
 use openconnect_protocol::grpc::{self, StatusCode, keys, pb};
+use openconnect_protocol::refusal::{PROPERTY, RefusalKind};
 
 use crate::auth;
 use crate::broker::Broker;
 use crate::log::topic::Refusal;
 
-/// Why a call did not do what it was to do.
+/// Why a call did not do what it was to do: EventMesh's code, and what clients of this mesh are told.
 #[derive(Debug)]
-pub(crate) struct Failure(pub(crate) StatusCode, pub(crate) String);
+pub(crate) struct Failure {
+    pub(crate) code: StatusCode,
+    pub(crate) refusal: Refusal,
+}
 
 impl Failure {
+    /// A failure of the kind that its code tells.
+    pub(crate) fn new(code: StatusCode, reason: impl Into<String>) -> Self {
+        let refusal = Refusal::new(RefusalKind::of_status(code), reason);
+        Self { code, refusal }
+    }
+
     pub(crate) fn body(reason: impl Into<String>) -> Self {
-        Self(StatusCode::BODY_ERROR, reason.into())
+        Self::new(StatusCode::BODY_ERROR, reason)
     }
 
     /// A refusal that may pass gets a code that clients try again after.
     pub(crate) fn refused(refusal: Refusal, passing: StatusCode) -> Self {
-        Self(if refusal.retryable { passing } else { StatusCode::BODY_ERROR }, refusal.reason)
+        let code = match refusal.kind {
+            RefusalKind::Busy | RefusalKind::Unknown => passing,
+            RefusalKind::Session => StatusCode::STOPPING,
+            RefusalKind::Denied => StatusCode::ACL_REFUSAL,
+            RefusalKind::TooLarge | RefusalKind::Invalid => StatusCode::BODY_ERROR,
+        };
+        Self { code, refusal }
     }
 }
 
@@ -32,7 +48,7 @@ pub(crate) fn answer(broker: &Broker, outcome: Result<String, Failure>) -> pb::C
     };
     match outcome {
         Ok(text) => stamp(broker, &mut out, StatusCode::SUCCESS, &text),
-        Err(Failure(code, text)) => stamp(broker, &mut out, code, &text),
+        Err(failure) => stamp_failure(broker, &mut out, &failure),
     }
     out
 }
@@ -58,10 +74,16 @@ pub(crate) fn stamp(broker: &Broker, out: &mut pb::CloudEvent, code: StatusCode,
     }
 }
 
+/// Adds the outcome of what failed.
+pub(crate) fn stamp_failure(broker: &Broker, out: &mut pb::CloudEvent, failure: &Failure) {
+    stamp(broker, out, failure.code, &failure.refusal.reason);
+    grpc::set_attr(out, PROPERTY, failure.refusal.kind.name());
+}
+
 /// Refuses whoever does not give the name and password of a user.
 pub(crate) fn check_user(broker: &Broker, call: &pb::CloudEvent) -> Result<(), Failure> {
     if auth::may_connect(&broker.config, grpc::attr(call, keys::USERNAME), grpc::attr(call, keys::PASSWD)) {
         return Ok(());
     }
-    Err(Failure(StatusCode::ACL_REFUSAL, "unknown user name or wrong password".to_owned()))
+    Err(Failure::new(StatusCode::ACL_REFUSAL, "unknown user name or wrong password"))
 }

@@ -13,6 +13,7 @@ use super::stream::{Identity, Outgoing, Push, StreamState};
 use crate::broker::Broker;
 use crate::convert::Form;
 use crate::log::record::Kind;
+use crate::log::topic::Refusal;
 
 pub(crate) struct Consumer(pub(crate) Arc<Broker>);
 
@@ -73,12 +74,12 @@ async fn handle(state: &Arc<StreamState>, message: pb::CloudEvent) -> bool {
         }
         _ => match subscribe(state, &message).await {
             Ok(()) => {
-                state.echo(message, StatusCode::SUCCESS, "subscribe success");
+                state.echo(message, Ok("subscribe success"));
                 true
             }
-            Err(Failure(code, reason)) => {
-                tracing::warn!(reason, "subscription refused");
-                state.echo(message, code, &reason);
+            Err(failure) => {
+                tracing::warn!(reason = failure.refusal.reason, "subscription refused");
+                state.echo(message, Err(&failure));
                 false
             }
         },
@@ -126,10 +127,11 @@ fn reply(state: &StreamState, message: pb::CloudEvent) {
 impl pb::consumer_service_server::ConsumerService for Consumer {
     async fn subscribe(&self, _: Request<pb::CloudEvent>) -> Result<Response<pb::CloudEvent>, Status> {
         let reason = "this server delivers over streams only, not to web addresses";
-        Ok(Response::new(answer(
-            &self.0,
-            Err(Failure(StatusCode::REJECTED, reason.to_owned())),
-        )))
+        let failure = Failure {
+            code: StatusCode::REJECTED,
+            refusal: Refusal::for_good(reason),
+        };
+        Ok(Response::new(answer(&self.0, Err(failure))))
     }
 
     type subscribeStreamStream = Outgoing;
@@ -171,7 +173,7 @@ impl Heartbeat {
         let streams = self.0.streams.of(&Identity::of(call));
         match items.iter().find(|i| !streams.iter().any(|s| s.has_topic(&i.topic))) {
             None => Ok("success heartbeat success".to_owned()),
-            Some(item) => Err(Failure(StatusCode::RESUBSCRIBE, format!("not subscribed: `{}`", item.topic))),
+            Some(item) => Err(Failure::new(StatusCode::RESUBSCRIBE, format!("not subscribed: `{}`", item.topic))),
         }
     }
 }

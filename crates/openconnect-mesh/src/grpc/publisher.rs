@@ -10,7 +10,7 @@ use prost::Message;
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
-use super::answer::{Failure, answer, check_user, stamp};
+use super::answer::{Failure, answer, check_user, stamp_failure};
 use crate::broker::Broker;
 use crate::log::record::{self, Kind};
 use crate::log::topic::{Publish, Refusal, Topic};
@@ -30,7 +30,7 @@ impl Publisher {
     async fn entry(&self, mut event: pb::CloudEvent, request: Option<record::Request>) -> Result<(Arc<Topic>, Bytes), Failure> {
         let broker = &self.0;
         if broker.stopping.load(Ordering::Acquire) {
-            return Err(Failure(StatusCode::STOPPING, "the mesh stops".to_owned()));
+            return Err(Failure::refused(Refusal::stopping(), StatusCode::STOPPING));
         }
         check_user(broker, &event)?;
         for (name, value) in [("id", &event.id), ("source", &event.source), ("type", &event.r#type)] {
@@ -46,7 +46,7 @@ impl Publisher {
         let body = event.encode_to_vec();
         let limit = broker.config.limits.max_event_bytes;
         if body.len() as u64 > limit {
-            return Err(Failure::body(format!("event size exceeds the limit: {limit}")));
+            return Err(Failure::refused(Refusal::too_large(limit), StatusCode::BODY_ERROR));
         }
         let topic = broker
             .topic(&topic)
@@ -108,13 +108,13 @@ impl Publisher {
         .await?;
         let got = tokio::select! {
             got = tokio::time::timeout(Duration::from_millis(ttl), reply) => got,
-            () = broker.stop.cancelled() => return Err(Failure(StatusCode::STOPPING, "the mesh stops".to_owned())),
+            () = broker.stop.cancelled() => return Err(Failure::refused(Refusal::stopping(), StatusCode::STOPPING)),
         };
         let Ok(Ok(form)) = got else {
-            return Err(Failure(StatusCode::REQUEST_REPLY_FAILED, "no reply came in time".to_owned()));
+            return Err(Failure::new(StatusCode::REQUEST_REPLY_FAILED, "no reply came in time"));
         };
         form.to_grpc(&name)
-            .map_err(|e| Failure(StatusCode::REQUEST_REPLY_FAILED, e.to_string()))
+            .map_err(|e| Failure::new(StatusCode::REQUEST_REPLY_FAILED, e.to_string()))
     }
 }
 
@@ -143,15 +143,15 @@ async fn commit(batch: Batch) -> Result<(), Failure> {
     match committed.await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(refusal)) => Err(Failure::refused(refusal, StatusCode::PUBLISH_FAILED)),
-        Err(_) => Err(Failure(StatusCode::PUBLISH_FAILED, "the commit was given up".to_owned())),
+        Err(_) => Err(Failure::new(StatusCode::PUBLISH_FAILED, "the commit was given up")),
     }
 }
 
 fn or_status(outcome: Result<String, Failure>) -> Result<Response<()>, Status> {
     match outcome {
         Ok(_) => Ok(Response::new(())),
-        Err(Failure(code, text)) if code.is_retryable() => Err(Status::unavailable(text)),
-        Err(Failure(_, text)) => Err(Status::invalid_argument(text)),
+        Err(Failure { refusal, .. }) if refusal.kind.may_pass() => Err(Status::unavailable(refusal.reason)),
+        Err(Failure { refusal, .. }) => Err(Status::invalid_argument(refusal.reason)),
     }
 }
 
@@ -171,9 +171,9 @@ impl pb::publisher_service_server::PublisherService for Publisher {
                 reply
             }
             // EventMesh gives the request back with the outcome.
-            Err(Failure(code, text)) => {
+            Err(failure) => {
                 question.attributes.remove(keys::PASSWD);
-                stamp(&self.0, &mut question, code, &text);
+                stamp_failure(&self.0, &mut question, &failure);
                 question
             }
         };

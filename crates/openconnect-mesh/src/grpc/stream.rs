@@ -15,7 +15,7 @@ use openconnect_protocol::grpc::{self, StatusCode, keys, pb};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::answer::stamp;
+use super::answer::{Failure, stamp, stamp_failure};
 use crate::asking::Asking;
 use crate::broker::{Broker, Membership};
 use crate::convert::Form;
@@ -104,9 +104,12 @@ impl StreamState {
     }
 
     /// Gives the client's message back with an outcome.
-    pub(crate) fn echo(&self, mut message: pb::CloudEvent, code: StatusCode, text: &str) {
+    pub(crate) fn echo(&self, mut message: pb::CloudEvent, outcome: Result<&str, &Failure>) {
         message.attributes.remove(keys::PASSWD);
-        stamp(&self.broker, &mut message, code, text);
+        match outcome {
+            Ok(text) => stamp(&self.broker, &mut message, StatusCode::SUCCESS, text),
+            Err(failure) => stamp_failure(&self.broker, &mut message, failure),
+        }
         self.put(message, None);
     }
 
@@ -161,7 +164,7 @@ impl Outlet for Push {
                 tracing::error!(topic = delivery.topic, %error, "an event cannot be carried over gRPC");
                 let mut failed = pb::CloudEvent::default();
                 let text = format!("an event cannot be carried over gRPC: {error}");
-                stamp(&state.broker, &mut failed, StatusCode::RUNTIME_ERROR, &text);
+                stamp_failure(&state.broker, &mut failed, &Failure::new(StatusCode::RUNTIME_ERROR, text));
                 grpc::set_attr(&mut failed, "openconnectseq", delivery.seq.to_string());
                 return state.put(failed, seq);
             }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use openconnect_journal::{Journal, JournalOptions, Reader};
+use openconnect_protocol::refusal::RefusalKind;
 
 use super::cursors::{self, Cursors};
 use super::tail::{Place, Tail};
@@ -15,27 +16,37 @@ use crate::MeshError;
 use crate::config::{Config, Start, WhenFull};
 use crate::group::Group;
 
-/// Why a publish was refused.
+/// Why a request was refused. Clients are told the kind in a property, and the reason for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
+    pub(crate) kind: RefusalKind,
     pub(crate) reason: String,
-    /// The same publish may succeed later.
-    pub(crate) retryable: bool,
 }
 
 impl Refusal {
-    pub(crate) fn passing(reason: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: RefusalKind, reason: impl Into<String>) -> Self {
         Self {
+            kind,
             reason: reason.into(),
-            retryable: true,
         }
     }
 
+    /// The same request may succeed later.
+    pub(crate) fn passing(reason: impl Into<String>) -> Self {
+        Self::new(RefusalKind::Busy, reason)
+    }
+
+    /// The same request will be refused again.
     pub(crate) fn for_good(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            retryable: false,
-        }
+        Self::new(RefusalKind::Invalid, reason)
+    }
+
+    pub(crate) fn too_large(limit: u64) -> Self {
+        Self::new(RefusalKind::TooLarge, format!("event size exceeds the limit: {limit}"))
+    }
+
+    pub(crate) fn stopping() -> Self {
+        Self::new(RefusalKind::Session, "server state is not running: the mesh stops")
     }
 }
 
@@ -386,7 +397,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 fn refuse(publish: Publish, refusal: &Refusal) {
-    if refusal.retryable
+    if refusal.kind.may_pass()
         && let Some(latch) = &publish.latch
     {
         latch.store(true, Ordering::Release);

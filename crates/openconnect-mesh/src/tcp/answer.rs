@@ -2,8 +2,10 @@
 
 use bytes::BytesMut;
 use openconnect_protocol::frame::{self, Command};
+use openconnect_protocol::refusal::PROPERTY;
 
 use crate::convert::json_text;
+use crate::log::topic::Refusal;
 
 /// A header as Java writes it, with the properties given as JSON.
 pub(crate) fn header(cmd: Command, code: i32, desc: Option<&str>, seq: &str, properties: &[(&str, &str)]) -> BytesMut {
@@ -38,6 +40,12 @@ pub(crate) fn header(cmd: Command, code: i32, desc: Option<&str>, seq: &str, pro
 /// Appends an answer without a body.
 pub(crate) fn answer(cmd: Command, code: i32, desc: &str, seq: &str, out: &mut BytesMut) {
     append(&header(cmd, code, Some(desc), seq, &[]), b"", out);
+}
+
+/// Appends a refusal: code 1 as EventMesh gives it, and its kind in a property.
+pub(crate) fn refusal(cmd: Command, refusal: &Refusal, seq: &str, out: &mut BytesMut) {
+    let kind = [(PROPERTY, refusal.kind.name())];
+    append(&header(cmd, 1, Some(&refusal.reason), seq, &kind), b"", out);
 }
 
 pub(crate) fn append(header: &[u8], body: &[u8], out: &mut BytesMut) {

@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use openconnect_protocol::frame::{Command, RawFrame};
+use openconnect_protocol::refusal::RefusalKind;
 use openconnect_protocol::session::{Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType, UserAgent};
 
 use super::answer;
 use super::outbox::Push;
 use super::publish::Head;
-use super::session::{End, Session, Wake, answer_to};
+use super::session::{End, Session, Wake, refuse, succeed};
 use crate::auth;
 use crate::convert::{Form, json_text};
 use crate::log::record::Kind;
 use crate::log::topic::Refusal;
 
 const NO_SESSION: &str = "java.lang.Exception: no session is found";
+const NOT_SUB: &str = "java.lang.Exception: client purpose config is not sub";
 
 impl Session {
     pub(crate) async fn handle(&mut self, raw: RawFrame, wake: &Wake) -> Result<(), End> {
@@ -28,7 +30,7 @@ impl Session {
         };
         if self.agent.is_none() && !matches!(head.cmd, Command::HelloRequest) {
             let reply = head.cmd.reply().unwrap_or(head.cmd);
-            answer_to(&self.outbox, reply, 1, NO_SESSION, &head.seq);
+            refuse(&self.outbox, reply, &Refusal::new(RefusalKind::Session, NO_SESSION), &head.seq);
             return Ok(());
         }
         match head.cmd {
@@ -59,7 +61,7 @@ impl Session {
         let seq = &*head.seq;
         match head.cmd {
             Command::HelloRequest => return self.hello(head, body),
-            Command::HeartbeatRequest => answer_to(&self.outbox, Command::HeartbeatResponse, 0, "success", seq),
+            Command::HeartbeatRequest => succeed(&self.outbox, Command::HeartbeatResponse, seq),
             Command::SubscribeRequest => {
                 let result = self.subscribe(body).await;
                 self.answer_result(Command::SubscribeResponse, seq, result);
@@ -70,27 +72,27 @@ impl Session {
                 self.pending.clear();
                 self.memberships.clear();
                 wake.set(&self.memberships);
-                answer_to(&self.outbox, Command::UnsubscribeResponse, 0, "success", seq);
+                succeed(&self.outbox, Command::UnsubscribeResponse, seq);
             }
             Command::ClientGoodbyeRequest => {
                 // The client closes; what it had not acknowledged goes to others already.
                 self.memberships.clear();
                 wake.set(&self.memberships);
-                answer_to(&self.outbox, Command::ClientGoodbyeResponse, 0, "success", seq);
+                succeed(&self.outbox, Command::ClientGoodbyeResponse, seq);
             }
             Command::RecommendRequest => {
-                let text = "java.lang.Exception: registry enable config is false, not support";
-                answer_to(&self.outbox, Command::RecommendResponse, 1, text, seq);
+                let refusal = Refusal::for_good("java.lang.Exception: registry enable config is false, not support");
+                refuse(&self.outbox, Command::RecommendResponse, &refusal, seq);
             }
-            other => answer_to(&self.outbox, other, 1, "no handler for this command", seq),
+            other => refuse(&self.outbox, other, &Refusal::for_good("no handler for this command"), seq),
         }
         Ok(())
     }
 
     fn answer_result(&self, cmd: Command, seq: &str, result: Result<(), Refusal>) {
         match result {
-            Ok(()) => answer_to(&self.outbox, cmd, 0, "success", seq),
-            Err(refusal) => answer_to(&self.outbox, cmd, 1, &refusal.reason, seq),
+            Ok(()) => succeed(&self.outbox, cmd, seq),
+            Err(refusal) => refuse(&self.outbox, cmd, &refusal, seq),
         }
     }
 
@@ -102,10 +104,10 @@ impl Session {
                     tracing::debug!(peer = %self.peer, ?agent, "session opened");
                     self.agent = Some(agent);
                 }
-                Err(reason) => {
-                    tracing::warn!(peer = %self.peer, reason, "HELLO refused");
-                    answer_to(&self.outbox, Command::HelloResponse, 1, &reason, &head.seq);
-                    return Err(End::AfterAnswers(reason));
+                Err(refusal) => {
+                    tracing::warn!(peer = %self.peer, reason = refusal.reason, "HELLO refused");
+                    refuse(&self.outbox, Command::HelloResponse, &refusal, &head.seq);
+                    return Err(End::AfterAnswers(refusal.reason));
                 }
             }
         }
@@ -121,20 +123,21 @@ impl Session {
         Ok(())
     }
 
-    fn welcome(&self, body: &Bytes) -> Result<UserAgent, String> {
-        let agent: UserAgent = serde_json::from_slice(body).map_err(|e| format!("java.lang.Exception: {e}"))?;
+    fn welcome(&self, body: &Bytes) -> Result<UserAgent, Refusal> {
+        let agent: UserAgent = serde_json::from_slice(body).map_err(|e| Refusal::for_good(format!("java.lang.Exception: {e}")))?;
         let present = |text: &Option<String>| text.as_deref().is_some_and(|t| !t.trim().is_empty());
         if !present(&agent.version) {
-            return Err("java.lang.Exception: client version cannot be null".to_owned());
+            return Err(Refusal::for_good("java.lang.Exception: client version cannot be null"));
         }
         if !present(&agent.group) {
-            return Err("java.lang.Exception: client group cannot be null".to_owned());
+            return Err(Refusal::for_good("java.lang.Exception: client group cannot be null"));
         }
         if !matches!(agent.purpose.as_deref(), Some("pub" | "sub")) {
-            return Err("java.lang.Exception: client purpose config is error".to_owned());
+            return Err(Refusal::for_good("java.lang.Exception: client purpose config is error"));
         }
         if !auth::may_connect(&self.broker.config, agent.username.as_deref(), agent.password.as_deref()) {
-            return Err("AclException: unknown user name or wrong password".to_owned());
+            let reason = "AclException: unknown user name or wrong password";
+            return Err(Refusal::new(RefusalKind::Denied, reason));
         }
         Ok(agent)
     }
@@ -145,7 +148,7 @@ impl Session {
 
     async fn subscribe(&mut self, body: &Bytes) -> Result<(), Refusal> {
         if !self.is_subscriber() {
-            return Err(Refusal::for_good("java.lang.Exception: client purpose config is not sub"));
+            return Err(Refusal::for_good(NOT_SUB));
         }
         let subscription: Subscription = serde_json::from_slice(body)
             .map_err(|e| Refusal::for_good(format!("java.lang.NullPointerException: subscriptionInfo: {e}")))?;
@@ -164,12 +167,11 @@ impl Session {
 
     async fn listen(&mut self, seq: &str, wake: &Wake) {
         if !self.is_subscriber() {
-            let text = "java.lang.Exception: client purpose config is not sub";
-            return answer_to(&self.outbox, Command::ListenResponse, 1, text, seq);
+            return refuse(&self.outbox, Command::ListenResponse, &Refusal::for_good(NOT_SUB), seq);
         }
         self.listening = true;
         // The answer comes before the first push.
-        answer_to(&self.outbox, Command::ListenResponse, 0, "success", seq);
+        succeed(&self.outbox, Command::ListenResponse, seq);
         for item in std::mem::take(&mut self.pending) {
             if let Err(refusal) = self.join(&item).await {
                 tracing::warn!(peer = %self.peer, topic = item.topic, reason = refusal.reason, "could not subscribe");

@@ -12,7 +12,7 @@ use crate::asking::Asking;
 use crate::convert::Form;
 use crate::group::{Delivery, Outlet};
 use crate::log::record::Kind;
-use crate::log::topic::{locked, now_ms};
+use crate::log::topic::{Refusal, locked, now_ms};
 
 /// Pushes stop above this; answers may go on.
 const PUSH_LIMIT: usize = 1 << 20;
@@ -103,9 +103,9 @@ impl Outlet for Push {
         let (body, protocol) = match form.to_tcp(delivery.topic) {
             Ok(converted) => converted,
             Err(error) => {
-                let text = format!("the event cannot be carried over TCP: {error}");
-                let header = answer::header(self.command, 1, Some(&text), number.text(delivery.seq), &[]);
-                return self.outbox.put(|out| answer::append(&header, b"", out));
+                let refusal = Refusal::for_good(format!("the event cannot be carried over TCP: {error}"));
+                let seq = number.text(delivery.seq);
+                return self.outbox.put(|out| answer::refusal(self.command, &refusal, seq, out));
             }
         };
         if let Some(request) = record.request {

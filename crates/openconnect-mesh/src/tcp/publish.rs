@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::answer;
 use super::outbox::Outbox;
-use super::session::{Committing, Session};
+use super::session::{Committing, Session, refuse};
 use crate::convert::{MeshMessage, json_text};
 use crate::log::record::{self, Kind, Request};
 use crate::log::topic::{LATCHED, Publish, Refusal, Topic};
@@ -104,13 +104,12 @@ impl Gathering {
                 Ok(()) => outbox.put(|out| out.extend_from_slice(&acks)),
                 Err(refusal) => outbox.put(|out| {
                     for (at, (cmd, header)) in asked.iter().enumerate() {
-                        let text = if at > 0 && refusal.retryable {
-                            LATCHED
-                        } else {
-                            refusal.reason.as_str()
-                        };
                         let seq = serde_json::from_slice::<Head<'_>>(header).map(|h| h.seq).unwrap_or_default();
-                        answer::answer(*cmd, 1, text, &seq, out);
+                        if at > 0 && refusal.kind.may_pass() {
+                            answer::refusal(*cmd, &Refusal::passing(LATCHED), &seq, out);
+                        } else {
+                            answer::refusal(*cmd, &refusal, &seq, out);
+                        }
                     }
                 }),
             }
@@ -209,23 +208,23 @@ impl Session {
         if let Err(refusal) = self.gather(head, header, body, reply).await {
             // Answers keep their order: what came before is handed on first.
             self.publishes.send();
-            if refusal.retryable {
+            if refusal.kind.may_pass() {
                 self.latch.store(true, Ordering::Release);
             }
-            self.outbox.put(|out| answer::answer(reply, 1, &refusal.reason, &head.seq, out));
+            refuse(&self.outbox, reply, &refusal, &head.seq);
         }
     }
 
     fn check(&self, body: &Bytes) -> Result<(), Refusal> {
         if self.broker.stopping.load(Ordering::Acquire) {
-            return Err(Refusal::passing("server state is not running"));
+            return Err(Refusal::stopping());
         }
         if self.latch.load(Ordering::Acquire) {
             return Err(Refusal::passing(LATCHED));
         }
         let limit = self.broker.config.limits.max_event_bytes;
         if body.len() as u64 > limit {
-            return Err(Refusal::for_good(format!("event size exceeds the limit: {limit}")));
+            return Err(Refusal::too_large(limit));
         }
         Ok(())
     }
@@ -276,8 +275,7 @@ impl Session {
     pub(crate) async fn request(&mut self, head: &Head<'_>, body: &Bytes) {
         self.publishes.send();
         if let Err(refusal) = self.send_request(head, body).await {
-            self.outbox
-                .put(|out| answer::answer(Command::ResponseToClient, 1, &refusal.reason, &head.seq, out));
+            refuse(&self.outbox, Command::ResponseToClient, &refusal, &head.seq);
         }
     }
 
@@ -293,7 +291,7 @@ impl Session {
         let (outbox, seq) = (Arc::clone(&self.outbox), head.seq.to_string());
         let done = Box::new(move |result: Result<(), Refusal>| {
             if let Err(refusal) = result {
-                outbox.put(|out| answer::answer(Command::ResponseToClient, 1, &refusal.reason, &seq, out));
+                refuse(&outbox, Command::ResponseToClient, &refusal, &seq);
             }
         });
         let bytes = entry.len();
@@ -336,8 +334,8 @@ async fn wait_for_reply(
             outbox.put(|out| answer::append(&header, &body, out));
         }
         Err(error) => {
-            let text = format!("the reply cannot be carried over TCP: {error}");
-            outbox.put(|out| answer::answer(Command::ResponseToClient, 1, &text, &seq, out));
+            let refusal = Refusal::for_good(format!("the reply cannot be carried over TCP: {error}"));
+            refuse(&outbox, Command::ResponseToClient, &refusal, &seq);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use openconnect_protocol::frame::{Command, FrameCodec};
+use openconnect_protocol::refusal::RefusalKind;
 use openconnect_protocol::session::{SubscriptionItem, UserAgent};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
@@ -16,6 +17,7 @@ use super::outbox::Outbox;
 use super::publish::Publishes;
 use crate::asking::Asking;
 use crate::broker::{Broker, Membership};
+use crate::log::topic::Refusal;
 
 /// Bytes of publishes that one connection may have waiting for their commit.
 const MAX_COMMITTING: usize = 8 << 20;
@@ -208,13 +210,8 @@ impl Session {
                     return End::Closed;
                 }
                 Err(_) => {
-                    answer_to(
-                        &self.outbox,
-                        Command::ServerGoodbyeRequest,
-                        1,
-                        "session expired: nothing was heard",
-                        "",
-                    );
+                    let expired = Refusal::new(RefusalKind::Session, "session expired: nothing was heard");
+                    refuse(&self.outbox, Command::ServerGoodbyeRequest, &expired, "");
                     return End::AfterAnswers("nothing was heard from the client".to_owned());
                 }
             }
@@ -257,6 +254,10 @@ impl Session {
     }
 }
 
-pub(crate) fn answer_to(outbox: &Outbox, cmd: Command, code: i32, desc: &str, seq: &str) {
-    outbox.put(|out| answer::answer(cmd, code, desc, seq, out));
+pub(crate) fn succeed(outbox: &Outbox, cmd: Command, seq: &str) {
+    outbox.put(|out| answer::answer(cmd, 0, "success", seq, out));
+}
+
+pub(crate) fn refuse(outbox: &Outbox, cmd: Command, refusal: &Refusal, seq: &str) {
+    outbox.put(|out| answer::refusal(cmd, refusal, seq, out));
 }
