@@ -9,6 +9,7 @@
 //! | [`sender`], [`receiver`] | numbered events sent over HTTP; an HTTP target with faults that keeps what it got |
 //! | [`http`] | a small bounded HTTP client |
 //! | [`oracle`] | did everything arrive, unaltered, in order per key? |
+//! | [`services`] | database servers, shared or of a test's own |
 //! | [`table`] | what is in an SQLite file |
 
 pub mod binary;
@@ -20,6 +21,7 @@ pub mod oracle;
 pub mod process;
 pub mod receiver;
 pub mod sender;
+pub mod services;
 pub mod table;
 
 /// Whatever went wrong, in words.

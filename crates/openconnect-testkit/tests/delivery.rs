@@ -145,7 +145,11 @@ async fn a_hundred_kills_lose_nothing() {
     assert_eq!(missing, 0, "rows are missing in the table");
     // The trigger has noted each row when it was first inserted.
     let overtaken = "select count(*) from arrivals a join arrivals b on a.k = b.k and a.at < b.at and a.n > b.n";
-    assert_eq!(table::number(&kit.file("orders.db"), overtaken).await.unwrap(), 0, "rows out of order per key");
+    assert_eq!(
+        table::number(&kit.file("orders.db"), overtaken).await.unwrap(),
+        0,
+        "rows out of order per key"
+    );
 }
 
 /// The target is down for a minute at full load: memory stays in its bounds, a full mesh refuses, the source answers 503,
@@ -175,7 +179,10 @@ async fn a_target_that_is_down_slows_the_intake_and_loses_nothing() {
     assert!(sender.refused() >= 50, "a full mesh never made the source refuse");
     let refused_at_first = sender.refused();
     tokio::time::sleep_until(down + DOWN).await;
-    assert!(sender.refused() > refused_at_first, "the source stopped answering while the target was down");
+    assert!(
+        sender.refused() > refused_at_first,
+        "the source stopped answering while the target was down"
+    );
     for connector in [&mut hook, &mut out] {
         let peak = connector.process().unwrap().peak_memory().unwrap();
         println!("{}: peak {} MiB", connector.name, peak >> 20);

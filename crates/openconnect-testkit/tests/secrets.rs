@@ -98,9 +98,11 @@ async fn no_secret_shows() {
     .unwrap();
     // What the core itself makes of an event: a dead letter, with the reason that the target gave.
     receiver.set(Fault::Status(400));
-    out.wait_status("a dead letter", Duration::from_secs(60), |status| status["counts"]["dead_lettered"] == 1)
-        .await
-        .unwrap();
+    out.wait_status("a dead letter", Duration::from_secs(60), |status| {
+        status["counts"]["dead_lettered"] == 1
+    })
+    .await
+    .unwrap();
     let letters = std::fs::read_to_string(out.state.join("dead-letters.jsonl")).unwrap();
     assert!(letters.contains("dlqreason"), "{letters}");
     silent("a dead letter", &letters);

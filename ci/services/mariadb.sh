@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# MariaDB, Debian's package, in a data folder of its own. Row binlog with full metadata.
+#
+# OPENCONNECT_TEST_MARIADB_ARGS   more options for mariadbd
+. "$(dirname "$0")/lib.sh"
+
+PORT=${OPENCONNECT_TEST_MARIADB_PORT:-10307}
+
+server() { command -v mariadbd || ls /usr/sbin/mariadbd 2>/dev/null; }
+svc_installed() { server >/dev/null && command -v mariadb-install-db >/dev/null && command -v mariadb >/dev/null; }
+svc_install() { oc_apt_install mariadb-server-core mariadb-client-core; }
+svc_start() {
+  oc_port_free "$PORT" OPENCONNECT_TEST_MARIADB_PORT
+  if [ ! -d "$OC_DATA/mysql" ]; then
+    mariadb-install-db --no-defaults --datadir="$OC_DATA" --user="$(id -un)" --auth-root-authentication-method=normal --skip-test-db \
+      >"$OC_RUN/initdb.log" 2>&1 || die "mariadb-install-db failed (log: $OC_RUN/initdb.log)"
+  fi
+  cat >"$OC_RUN/init.sql" <<'SQL'
+CREATE DATABASE IF NOT EXISTS openconnect;
+CREATE USER IF NOT EXISTS openconnect@'%' IDENTIFIED BY 'openconnect';
+GRANT ALL ON *.* TO openconnect@'%' WITH GRANT OPTION;
+CREATE USER IF NOT EXISTS cdc@'%' IDENTIFIED BY 'cdc';
+GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO cdc@'%';
+SQL
+  # shellcheck disable=SC2086
+  oc_spawn mariadb "$(server)" --no-defaults --user="$(id -un)" --datadir="$OC_DATA" --init-file="$OC_RUN/init.sql" --bind-address=127.0.0.1 \
+    --port="$PORT" --socket="$OC_DATA/s" --pid-file="$OC_DATA/pid" --skip-name-resolve --server-id=1 --log-bin=binlog --binlog-format=ROW \
+    --binlog-row-metadata=FULL --binlog-row-image=FULL --local-infile=ON ${OPENCONNECT_TEST_MARIADB_ARGS:-}
+  oc_wait mariadb "login on port $PORT" svc_ready
+}
+client() { mariadb --no-defaults -h127.0.0.1 -P"$PORT" -uopenconnect -popenconnect "$@"; }
+svc_ready() { client -e 'SELECT 1' openconnect; }
+svc_env() {
+  cat <<ENV
+export OPENCONNECT_TEST_MARIADB=mysql://openconnect:openconnect@127.0.0.1:$PORT/openconnect
+export OPENCONNECT_TEST_MARIADB_CDC_URL=mysql://cdc:cdc@127.0.0.1:$PORT/openconnect
+export OPENCONNECT_TEST_MARIADB_FLAVOR=mariadb
+ENV
+}
+
+if [ "${1:-}" = client ]; then # client ARGUMENT...: the mariadb command line, logged in
+  shift
+  client openconnect "$@"
+  exit
+fi
+oc_main "$@"
