@@ -392,3 +392,37 @@ async fn the_oldest_go_when_told_so() {
     assert!(first > 100, "{first}");
     mesh.shutdown().await;
 }
+
+#[tokio::test]
+async fn old_events_go_once_every_group_has_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mesh = mesh(&dir, |c| {
+        c.retention.max_age = Duration::from_millis(1);
+        c.segment_bytes = 8 << 10;
+        c.delivery.save_cursors_every = Duration::from_millis(10);
+    })
+    .await;
+    let topic = dir.path().join("topics/t");
+    let bytes = || -> u64 {
+        let files = std::fs::read_dir(&topic).unwrap();
+        files.map(|file| file.unwrap().metadata().map_or(0, |file| file.len())).sum()
+    };
+    let mut first = Client::subscriber(mesh.tcp_addr(), "first", "t").await;
+    let mut second = Client::subscriber(mesh.tcp_addr(), "second", "t").await;
+    let mut publisher = Client::publisher(mesh.tcp_addr()).await;
+    for n in 0..100 {
+        let mut event = event("t", &format!("e{n}"));
+        event["data"] = "x".repeat(1000).into();
+        assert_eq!(publisher.publish(&event).await.header.code, 0);
+    }
+    first.take_and_ack(100).await;
+    let all = bytes();
+    // However old: the second group has not had them.
+    assert_eq!(second.take_and_ack(100).await, ids(0..100));
+    let end = std::time::Instant::now() + WAIT;
+    while bytes() > all / 4 {
+        assert!(std::time::Instant::now() < end, "{} of {all} bytes are still there", bytes());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    mesh.shutdown().await;
+}

@@ -222,7 +222,17 @@ async fn a_hanging_target_does_not_hold_up_the_shutdown() {
 /// One poison event among five hundred: the others arrive, it is a dead letter, and a replay delivers it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poison_event_stands_alone_and_can_be_replayed() {
-    let kit = Kit::new("a_poison_event").unwrap();
+    poison("a_poison_event", json!({})).await;
+}
+
+/// The same with the dead letters in a topic of the mesh.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poison_event_can_be_replayed_from_a_topic() {
+    poison("a_poison_event_in_a_topic", json!({ "topic": "orders-dead" })).await;
+}
+
+async fn poison(test: &str, dead_letter: Value) {
+    let kit = Kit::new(test).unwrap();
     let mesh = Mesh::start(&kit, json!({})).await.unwrap();
     let receiver = Receiver::start().await.unwrap();
     receiver.set(Fault::Poison(HashSet::from(["k0-250".to_owned()])));
@@ -233,7 +243,7 @@ async fn a_poison_event_stands_alone_and_can_be_replayed() {
         ..Load::new(address)
     };
     let sending = Sender::start(&load, 500).finish(LONG).await.unwrap();
-    let out = http_sink(&kit, &mesh, &receiver, json!({})).await;
+    let out = http_sink(&kit, &mesh, &receiver, json!({ "dead_letter": dead_letter })).await;
     receiver.wait_for(499, LONG).await.unwrap();
     out.wait_status("one dead letter", LONG, |status| status["counts"]["dead_lettered"] == 1)
         .await
