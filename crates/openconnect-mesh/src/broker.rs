@@ -5,20 +5,25 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::MeshError;
+use crate::auth::{Action, Gate, User};
 use crate::config::Config;
+use crate::connection::Doors;
 use crate::convert::Form;
 use crate::group::{Group, Outlet};
 use crate::log::record::Request;
-use crate::log::topic::{Refusal, Topic, locked, now_ms};
+use crate::log::topic::{Refusal, Topic, locked, millis, now_ms};
+use crate::names::{check_group, check_topic, dir_of_topic, topic_of_dir};
 
 pub(crate) struct Broker {
     pub(crate) config: Arc<Config>,
+    pub(crate) gate: Gate,
     topics: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
     creating: tokio::sync::Mutex<()>,
     requests: Mutex<HashMap<u64, oneshot::Sender<Form>>>,
@@ -29,7 +34,19 @@ pub(crate) struct Broker {
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) streams: crate::grpc::Streams,
+    /// Connections of the TCP protocol.
+    pub(crate) tcp: Arc<Doors>,
+    /// Connections of gRPC.
+    pub(crate) grpc: Arc<Doors>,
     _lock: File,
+}
+
+/// Nobody waits longer for a reply.
+const MAX_TTL: Duration = Duration::from_secs(600);
+
+/// How long a client waits that says `ms`.
+pub(crate) fn ttl(ms: u64) -> Duration {
+    Duration::from_millis(ms).min(MAX_TTL)
 }
 
 /// A member's place in a group; leaving it gives back what was not acknowledged.
@@ -59,6 +76,7 @@ impl Broker {
         for entry in fs::read_dir(&dir).map_err(|source| MeshError::Io { path: dir.clone(), source })? {
             let entry = entry.map_err(|source| MeshError::Io { path: dir.clone(), source })?;
             let Some(name) = entry.file_name().to_str().and_then(topic_of_dir) else {
+                tracing::warn!(path = %entry.path().display(), "left alone: not a topic's folder");
                 continue;
             };
             let topic = Topic::open(&name, &entry.path(), &config)?;
@@ -68,11 +86,14 @@ impl Broker {
             if topics.contains_key(name.as_str()) {
                 continue;
             }
-            check_topic(name).map_err(MeshError::Config)?;
+            check_topic(name).map_err(|reason| MeshError::Config(format!("topics.create: `{name}`: {reason}")))?;
             let topic = Topic::open(name, &dir.join(dir_of_topic(name)), &config)?;
             topics.insert(Arc::clone(&topic.name), topic);
         }
         Ok(Arc::new(Self {
+            gate: Gate::new(&config),
+            tcp: Doors::new(&config.limits),
+            grpc: Doors::new(&config.limits),
             config,
             topics: RwLock::new(topics),
             creating: tokio::sync::Mutex::new(()),
@@ -137,16 +158,29 @@ impl Broker {
         Ok(topic)
     }
 
+    /// The topic, for somebody who may publish to it.
+    pub(crate) async fn topic_to_publish(&self, user: &User, name: &str) -> Result<Arc<Topic>, Refusal> {
+        self.gate.check(user, Action::Publish, name)?;
+        self.topic(name).await
+    }
+
+    /// The topic, for somebody who may subscribe to it in the group.
+    pub(crate) async fn topic_to_subscribe(&self, user: &User, name: &str, group: &str) -> Result<Arc<Topic>, Refusal> {
+        check_group(group).map_err(Refusal::for_good)?;
+        self.gate.check(user, Action::Subscribe, name)?;
+        self.gate.check(user, Action::Join, group)?;
+        self.topic(name).await
+    }
+
     /// Makes `outlet` a member of the group, or the only member of a broadcast group.
     pub(crate) async fn subscribe(
         &self,
-        topic: &str,
+        topic: Arc<Topic>,
         group: &str,
         broadcast: bool,
         member: u64,
         outlet: Arc<dyn Outlet>,
     ) -> Result<Membership, Refusal> {
-        let topic = self.topic(topic).await?;
         let group = if broadcast {
             topic.broadcast_group(group)
         } else {
@@ -161,7 +195,7 @@ impl Broker {
     }
 
     /// Registers a request; its reply comes through the receiver.
-    pub(crate) fn open_request(&self, ttl_ms: u64) -> Result<(Request, oneshot::Receiver<Form>), Refusal> {
+    pub(crate) fn open_request(&self, ttl: Duration) -> Result<(Request, oneshot::Receiver<Form>), Refusal> {
         let mut requests = locked(&self.requests);
         if requests.len() >= self.config.limits.max_requests {
             return Err(Refusal::passing("too many requests wait for a reply"));
@@ -173,7 +207,7 @@ impl Broker {
             Request {
                 run: self.run,
                 id,
-                deadline_ms: now_ms().saturating_add(ttl_ms),
+                deadline_ms: now_ms().saturating_add(millis(ttl)),
             },
             receiver,
         ))
@@ -231,47 +265,7 @@ fn take_lock(config: &Config) -> Result<File, MeshError> {
     Ok(file)
 }
 
-/// A topic's name must be a usable file name once it is encoded.
-fn check_topic(name: &str) -> Result<(), String> {
-    if name.trim().is_empty() {
-        return Err("invalid topic: the event has no subject".to_owned());
-    }
-    if name.chars().any(char::is_control) || dir_of_topic(name).len() > 200 {
-        return Err("invalid topic: control characters or too long".to_owned());
-    }
-    Ok(())
-}
-
-pub(crate) fn dir_of_topic(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for (at, byte) in name.bytes().enumerate() {
-        let plain = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || (byte == b'.' && at > 0);
-        if plain {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
-pub(crate) fn topic_of_dir(dir: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(dir.len());
-    let mut rest = dir.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        if *first == b'%' {
-            let (hex, after) = after.split_at_checked(2)?;
-            out.push(u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?);
-            rest = after;
-        } else {
-            out.push(*first);
-            rest = after;
-        }
-    }
-    String::from_utf8(out).ok()
-}
-
-/// Directory of the control socket and topics.
+/// The control socket.
 pub(crate) fn control_path(data: &std::path::Path) -> PathBuf {
     data.join("control.sock")
 }

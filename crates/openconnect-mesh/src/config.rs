@@ -1,17 +1,22 @@
 //! Settings of a mesh, with defaults that suit one machine.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de};
+use openconnect_core::bytes_size::ByteSize;
+use openconnect_core::config::{Problems, Sources, load_alone};
+use openconnect_core::duration::HumanDuration;
+use openconnect_core::secret::Secret;
+use openconnect_core::tls::TlsServerSettings;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
 
 use crate::MeshError;
 
 /// Everything that can be set.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where the events are kept.
@@ -24,11 +29,19 @@ pub struct Config {
     pub fsync: bool,
     /// A journal segment's size.
     #[serde(deserialize_with = "size")]
+    #[schemars(with = "ByteSize")]
     pub segment_bytes: u64,
-    /// Names and passwords of those who may connect. Empty: everybody may.
-    pub users: BTreeMap<String, Password>,
-    /// Certificate and key, when connections are to be encrypted.
-    pub tls: Option<Tls>,
+    /// Names and passwords of those who may connect, over both transports; write a password as `${env:NAME}` or
+    /// `${file:/run/secrets/name}`. No user and no token: everybody may, as far as `allow_anonymous` and `tls` say.
+    pub users: BTreeMap<String, Secret>,
+    /// Tokens of those who may connect without a password, by name; over TCP only, as in EventMesh.
+    pub tokens: BTreeMap<String, Secret>,
+    /// What each user may do. A user that is not named may do nothing, or what `*` may. Empty: everybody may do everything.
+    pub rights: BTreeMap<String, Rights>,
+    /// Listen beyond loopback although anybody who reaches the port may publish and read everything.
+    pub allow_anonymous: bool,
+    /// Certificate and key, when connections are to be encrypted; with `client_ca_file`, clients need a certificate too.
+    pub tls: Option<TlsServerSettings>,
     /// Which topics there can be.
     pub topics: Topics,
     /// How long events are kept.
@@ -39,40 +52,20 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// A password: comparable, not printable.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-pub struct Password(String);
-
-impl Password {
-    /// From text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// Encryption of both transports.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// PEM file with the certificate chain.
-    pub certificate: PathBuf,
-    /// PEM file with the private key.
-    pub key: PathBuf,
+/// What one user may do. A pattern is a name, or its beginning and `*`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rights {
+    /// Topics to publish to: events, batches, broadcasts and requests.
+    pub publish: Vec<String>,
+    /// Topics to subscribe to.
+    pub subscribe: Vec<String>,
+    /// Consumer groups to subscribe in.
+    pub groups: Vec<String>,
 }
 
 /// Which topics there can be.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Topics {
     /// Make a topic when somebody publishes or subscribes to it.
@@ -84,7 +77,7 @@ pub struct Topics {
 }
 
 /// What happens to events that a known group has not consumed, when the topic is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenFull {
     /// They stay, and publishes are refused until there is room.
@@ -94,21 +87,23 @@ pub enum WhenFull {
 }
 
 /// How long events are kept.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
     /// Consumed events older than this go.
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "HumanDuration")]
     pub max_age: Duration,
     /// A topic's size. Consumed events go first.
     #[serde(deserialize_with = "size")]
+    #[schemars(with = "ByteSize")]
     pub max_bytes: u64,
     /// What happens when unconsumed events fill it.
     pub when_full: WhenFull,
 }
 
 /// Where a new group begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
     /// With the oldest event that is kept.
@@ -118,42 +113,62 @@ pub enum Start {
 }
 
 /// How events are handed to subscribers.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Delivery {
     /// Where a new group begins.
     pub new_group: Start,
     /// An event that is not acknowledged for this long is delivered again.
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "HumanDuration")]
     pub redeliver_after: Duration,
     /// Unacknowledged events per subscriber.
     pub max_unacknowledged: usize,
     /// The same in bytes.
     #[serde(deserialize_with = "size")]
+    #[schemars(with = "ByteSize")]
     pub max_unacknowledged_bytes: u64,
     /// How often cursors of groups are saved.
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "HumanDuration")]
     pub save_cursors_every: Duration,
 }
 
 /// Bounds on what clients may ask for.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Largest event.
     #[serde(deserialize_with = "size")]
+    #[schemars(with = "ByteSize")]
     pub max_event_bytes: u64,
     /// Open connections, of both transports each.
     pub max_connections: usize,
+    /// The same of one client address. Default: a quarter of `max_connections`; for loopback no bound of its own.
+    pub max_connections_per_address: Option<usize>,
+    /// Topics that one session or stream may be subscribed to.
+    pub max_subscriptions: usize,
+    /// Calls and streams that one gRPC connection may have open.
+    pub max_streams: u32,
     /// Consumer groups per topic.
     pub max_groups: usize,
     /// Requests that wait for a reply.
     pub max_requests: usize,
+    /// A connection that is not encrypted and greeted by then is closed.
+    #[serde(deserialize_with = "duration")]
+    #[schemars(with = "HumanDuration")]
+    pub handshake_timeout: Duration,
+    /// A frame that has begun must have come whole by then.
+    #[serde(deserialize_with = "duration")]
+    #[schemars(with = "HumanDuration")]
+    pub frame_timeout: Duration,
     /// A session that sends nothing for this long is closed.
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "HumanDuration")]
     pub session_timeout: Duration,
     /// Recent events of all topics that are kept in memory for subscribers that keep up.
     #[serde(deserialize_with = "size")]
+    #[schemars(with = "ByteSize")]
     pub memory: u64,
 }
 
@@ -166,11 +181,24 @@ impl Default for Config {
             fsync: true,
             segment_bytes: 64 << 20,
             users: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            rights: BTreeMap::new(),
+            allow_anonymous: false,
             tls: None,
             topics: Topics::default(),
             retention: Retention::default(),
             delivery: Delivery::default(),
             limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        Self {
+            publish: Vec::new(),
+            subscribe: Vec::new(),
+            groups: vec!["*".to_owned()],
         }
     }
 }
@@ -212,8 +240,13 @@ impl Default for Limits {
         Self {
             max_event_bytes: 4 << 20,
             max_connections: 1000,
+            max_connections_per_address: None,
+            max_subscriptions: 256,
+            max_streams: 128,
             max_groups: 1000,
             max_requests: 10_000,
+            handshake_timeout: Duration::from_secs(10),
+            frame_timeout: Duration::from_secs(60),
             session_timeout: Duration::from_secs(90),
             memory: 64 << 20,
         }
@@ -221,13 +254,65 @@ impl Default for Limits {
 }
 
 impl Config {
-    /// Reads a YAML, TOML or JSON file.
+    /// Reads a YAML, TOML or JSON file with its placeholders. All mistakes are reported at once.
     pub fn load(file: &Path) -> Result<Self, MeshError> {
-        config::Config::builder()
-            .add_source(config::File::from(file))
-            .build()
-            .and_then(config::Config::try_deserialize)
-            .map_err(|e| MeshError::Config(format!("{}: {e}", file.display())))
+        let mut sources = Sources::of_process(Some(file.to_owned()), Vec::new());
+        // Those are settings of connectors.
+        sources.environment.retain(|name, _| !name.starts_with("OPENCONNECT__"));
+        load_alone(&sources, Self::validate).map_err(|rejected| MeshError::Settings(rejected.into()))
+    }
+
+    /// Checks what types cannot say.
+    fn validate(&self, problems: &mut Problems) {
+        let known = |user: &str| self.users.contains_key(user) || self.tokens.contains_key(user);
+        for (user, rights) in &self.rights {
+            if user != "*" && !known(user) {
+                problems.add(
+                    format!("rights.{user}"),
+                    "is no user: it has no password in `users` and no token in `tokens`",
+                );
+            }
+            for (what, patterns) in [
+                ("publish", &rights.publish),
+                ("subscribe", &rights.subscribe),
+                ("groups", &rights.groups),
+            ] {
+                for (n, pattern) in patterns.iter().enumerate() {
+                    if pattern.trim_end_matches('*').contains('*') || pattern.ends_with("**") {
+                        problems.add(format!("rights.{user}.{what}.{n}"), "has a `*` that is not its only one at the end");
+                    }
+                }
+            }
+        }
+        if !self.rights.is_empty() && self.users.is_empty() && self.tokens.is_empty() {
+            problems.add("rights", "has no effect without `users` or `tokens`: nobody says who they are");
+        }
+        for (kind, secrets) in [("users", &self.users), ("tokens", &self.tokens)] {
+            for (user, secret) in secrets {
+                if secret.expose().is_empty() {
+                    problems.add(format!("{kind}.{user}"), "is empty");
+                }
+            }
+        }
+        for name in &self.topics.create {
+            if let Err(reason) = crate::names::check_topic(name) {
+                problems.add("topics.create", reason);
+            }
+        }
+    }
+
+    /// Refuses to be reachable from elsewhere by everybody. Says whether passwords would travel unencrypted.
+    pub(crate) fn check_exposure(&self) -> Result<bool, MeshError> {
+        let open = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+        let Some(address) = [Some(self.tcp), self.grpc].into_iter().flatten().find(open) else {
+            return Ok(false);
+        };
+        let passwords = !self.users.is_empty() || !self.tokens.is_empty();
+        let certificates = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+        if !passwords && !certificates && !self.allow_anonymous {
+            return Err(MeshError::Exposed(address));
+        }
+        Ok(passwords && self.tls.is_none())
     }
 
     /// A configuration for tests and embedding: free ports on loopback.
@@ -251,32 +336,9 @@ impl Config {
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map_err(de::Error::custom)
+    HumanDuration::deserialize(deserializer).map(|duration| duration.0)
 }
 
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Size {
-        Number(u64),
-        Text(String),
-    }
-    let text = match Size::deserialize(deserializer)? {
-        Size::Number(bytes) => return Ok(bytes),
-        Size::Text(text) => text,
-    };
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let shift = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        _ => {
-            return Err(de::Error::custom(format!("`{text}` is no size: write it like 512, 64KiB or 4GiB")));
-        }
-    };
-    let number: u64 = number.parse().map_err(|_| de::Error::custom(format!("`{text}` is no size")))?;
-    number.checked_mul(1 << shift).ok_or_else(|| de::Error::custom("too large"))
+    ByteSize::deserialize(deserializer).map(|size| size.0)
 }

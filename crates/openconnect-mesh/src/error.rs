@@ -1,4 +1,5 @@
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Why a mesh could not start or a tool could not look.
@@ -8,6 +9,14 @@ pub enum MeshError {
     /// A setting is wrong.
     #[error("OC0601: {0}")]
     Config(String),
+    /// The configuration has mistakes, or a certificate can't be used.
+    #[error("{0}")]
+    Settings(openconnect_core::Error),
+    /// Everybody could reach the mesh.
+    #[error(
+        "OC0610: refused to listen on {0}: anybody who reaches it could publish and read everything; set `users` or `tls.client_ca_file`, or `allow_anonymous: true`"
+    )]
+    Exposed(SocketAddr),
     /// An address could not be listened on.
     #[error("OC0602: cannot listen on {address}: {source}")]
     Listen {

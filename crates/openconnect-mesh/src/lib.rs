@@ -10,7 +10,9 @@
 //! * `convert.rs`: events between the forms in which the transports carry them.
 //! * `tcp/`: listener, session, commands, outgoing bytes.
 //! * `grpc/`: the three services.
-//! * `auth.rs`, `tls.rs`: who may connect, and encrypted connections.
+//! * `auth.rs`: who may connect, and what they may do.
+//! * `connection.rs`: connections accepted up to the limits, and encrypted.
+//! * `names.rs`: what may be the name of a topic or group, and a topic's folder.
 //! * `control.rs`: the socket through which the command line reaches a running mesh.
 //! * `cli/`: the binary's subcommands.
 //!
@@ -22,18 +24,21 @@ mod auth;
 mod broker;
 pub mod cli;
 mod config;
+mod connection;
 mod control;
 mod convert;
 mod error;
 mod group;
 mod grpc;
 mod log;
+mod names;
 mod server;
 mod tcp;
-mod tls;
 
-pub use config::{Config, Delivery, Limits, Password, Retention, Start, Tls, Topics, WhenFull};
+pub use config::{Config, Delivery, Limits, Retention, Rights, Start, Topics, WhenFull};
 pub use error::MeshError;
+pub use openconnect_core::secret::Secret;
+pub use openconnect_core::tls::TlsServerSettings;
 pub use server::{Mesh, MeshHandle};
 
 /// What HELLO and gRPC answers tell about this server.

@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::{MeshError, control, grpc, tcp, tls};
+use crate::{MeshError, control, grpc, tcp};
 
 /// What is left is cut off when a shutdown takes longer than this.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -29,11 +30,14 @@ pub struct MeshHandle {
 impl Mesh {
     /// Opens the log and both ports.
     pub async fn start(config: Config) -> Result<MeshHandle, MeshError> {
-        let acceptors = match &config.tls {
-            Some(settings) => Some((tls::acceptor(settings, &[])?, tls::acceptor(settings, &[b"h2"])?)),
-            None => None,
+        if config.check_exposure()? {
+            tracing::warn!("names and passwords travel unencrypted beyond this machine: set `tls`");
+        }
+        let acceptor = |protocols: &[&[u8]]| {
+            let acceptor = config.tls.as_ref().map(|tls| tls.server(protocols).map(TlsAcceptor::from));
+            acceptor.transpose().map_err(MeshError::Settings)
         };
-        let (tcp_tls, grpc_tls) = acceptors.unzip();
+        let (tcp_tls, grpc_tls) = (acceptor(&[])?, acceptor(&[b"h2"])?);
         let broker = tokio::task::spawn_blocking(move || Broker::open(config))
             .await
             .map_err(|e| MeshError::Config(e.to_string()))??;

@@ -250,7 +250,7 @@ async fn events_cross_between_the_transports() {
 async fn refusals_say_why() {
     let dir = tempfile::tempdir().unwrap();
     let mesh = mesh(&dir, |c| {
-        c.users.insert("user".to_owned(), openconnect_mesh::Password::new("pass"));
+        c.users.insert("user".to_owned(), openconnect_mesh::Secret::new("pass"));
         c.limits.max_event_bytes = 2000;
     })
     .await;

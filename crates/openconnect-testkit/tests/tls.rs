@@ -98,7 +98,7 @@ async fn certificates_are_asked_for_and_checked() {
     std::fs::write(&stranger.0, own.pem()).unwrap();
     std::fs::write(&stranger.1, theirs.serialize_pem()).unwrap();
 
-    let mesh = Mesh::start(&kit, json!({ "tls": { "certificate": server.0, "key": server.1 } }))
+    let mesh = Mesh::start(&kit, json!({ "tls": { "cert_file": server.0, "key_file": server.1 } }))
         .await
         .unwrap();
     let receiver = Receiver::start().await.unwrap();

@@ -53,8 +53,21 @@ impl<'a> Checker<'a> {
             .any(|hidden| path.starts_with(hidden) || hidden.starts_with(path))
     }
 
+    /// Reports the placeholders that can't be replaced, and takes them out.
+    pub(crate) fn leave_out(&mut self, unresolved: Vec<(Path, String)>, value: &mut Value) {
+        for (path, message) in unresolved {
+            self.report("OC0107", &path, Spot::Value, message);
+            path.remove(value);
+        }
+    }
+
+    /// Checks the whole configuration.
+    pub(crate) fn check_all(&mut self, value: &mut Value) {
+        self.check(value, self.root, &Path::default());
+    }
+
     /// Checks `value`; `false` when it can't be used.
-    pub(crate) fn check(&mut self, value: &mut Value, schema: &Value, path: &Path) -> bool {
+    fn check(&mut self, value: &mut Value, schema: &Value, path: &Path) -> bool {
         if schema.get("writeOnly") == Some(&Value::Bool(true)) {
             self.secrets.insert(path.clone());
         }

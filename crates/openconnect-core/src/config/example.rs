@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use super::schema::{Section, branches, follow, required, schema, types};
+use super::schema::{Section, branches, follow, required, schema, schema_alone, types};
 
 /// The order of the sections in the file; others follow.
 const ORDER: [&str; 10] = [
@@ -23,16 +23,21 @@ const WIDTH: usize = 110;
 
 /// The file. What is required is there with a placeholder, all else is a comment.
 pub fn example<C: schemars::JsonSchema>(connector: &str, section: Section) -> String {
-    let root = schema::<C>(section);
-    let mut writer = Writer {
-        root: &root,
-        text: String::new(),
-    };
+    write(&schema::<C>(section), connector)
+}
+
+/// The same for settings that stand alone.
+pub fn example_alone<T: schemars::JsonSchema>(program: &str) -> String {
+    write(&schema_alone::<T>(), program)
+}
+
+fn write(root: &Value, program: &str) -> String {
+    let mut writer = Writer { root, text: String::new() };
     let _ = writeln!(
         writer.text,
-        "# Configuration of openconnect-{connector}. What is commented out is optional."
+        "# Configuration of openconnect-{program}. What is commented out is optional."
     );
-    writer.object(&root, 0, false);
+    writer.object(root, 0, false);
     writer.text
 }
 

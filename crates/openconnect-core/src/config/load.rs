@@ -1,15 +1,16 @@
 //! From layers to typed settings, with every mistake on the way.
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::check::Checker;
-use super::layers::{Sources, merge};
+use super::layers::{Merged, Sources, merge};
 use super::place::{Path, Places, Spot, Step};
 use super::placeholder::{self, Environment};
-use super::problem::Rejected;
+use super::problem::{Problem, Rejected};
 use super::redact::{redact, scrub};
-use super::schema::{Section, schema};
+use super::schema::{Section, schema, schema_alone};
 use super::{ConnectorConfig, Problems, Settings, validate};
 
 /// A configuration that is fit to run.
@@ -38,31 +39,23 @@ pub fn load<C: ConnectorConfig>(sources: &Sources, section: Section) -> Result<L
     let root = schema::<C>(section);
     let mut merged = merge(sources, &root)?;
     let written = merged.value.clone();
-    let mut unresolved = Vec::new();
-    resolve(
-        &mut merged.value,
-        &Path::default(),
-        &sources.environment,
-        &mut merged.places,
-        &mut unresolved,
-    );
-
-    let mut checker = Checker::new(&root, &merged.places);
-    checker.problems.append(&mut merged.problems);
-    for (path, message) in unresolved {
-        checker.report("OC0107", &path, Spot::Value, message);
-        path.remove(&mut merged.value);
-    }
-    if let Value::Object(map) = &mut merged.value {
+    let unresolved = resolve_all(&mut merged, sources);
+    let Merged {
+        mut value,
+        places,
+        problems,
+    } = merged;
+    let mut checker = Checker::new(&root, &places);
+    checker.problems = problems;
+    checker.leave_out(unresolved, &mut value);
+    if let Value::Object(map) = &mut value {
         map.entry(section.key()).or_insert_with(|| Value::Object(Map::new()));
         if map.get(section.key()).is_some_and(Value::is_null) {
             map.insert(section.key().to_owned(), Value::Object(Map::new()));
         }
     }
-    checker.check(&mut merged.value, &root, &Path::default());
-    let values = secret_values(&merged.value, &Path::default(), &checker);
-    let mut typed = Typed { checker, secrets: values };
-    let (settings, connector) = typed.read::<C>(merged.value, section);
+    let mut typed = Typed::new(checker, &mut value);
+    let (settings, connector) = typed.read::<C>(value, section);
     let checker = typed.checker;
     match (settings, connector) {
         (Some(settings), Some(connector)) if checker.problems.is_empty() => {
@@ -74,15 +67,56 @@ pub fn load<C: ConnectorConfig>(sources: &Sources, section: Section) -> Result<L
                 origin,
             })
         }
-        _ => {
-            let mut problems = checker.problems;
-            if problems.is_empty() {
-                problems = Rejected::one(&origin, "OC0106", "can't be read").problems;
-            }
-            problems.sort_by_key(|problem| position(&problem.place));
-            Err(Rejected { origin, problems })
-        }
+        _ => Err(rejected(origin, checker.problems)),
     }
+}
+
+/// Loads settings that stand alone, without those that every connector has. Nothing given is a configuration as well.
+pub fn load_alone<T: DeserializeOwned + JsonSchema>(sources: &Sources, validate: impl FnOnce(&T, &mut Problems)) -> Result<T, Rejected> {
+    let root = schema_alone::<T>();
+    let mut merged = merge(sources, &root)?;
+    let unresolved = resolve_all(&mut merged, sources);
+    let Merged {
+        mut value,
+        places,
+        problems,
+    } = merged;
+    let mut checker = Checker::new(&root, &places);
+    checker.problems = problems;
+    checker.leave_out(unresolved, &mut value);
+    let mut typed = Typed::new(checker, &mut value);
+    let settings: Option<T> = typed.deserialise(value, &Path::default());
+    if let Some(settings) = &settings {
+        let mut problems = Problems::default();
+        validate(settings, &mut problems);
+        typed.add(problems, &Path::default());
+    }
+    match settings {
+        Some(settings) if typed.checker.problems.is_empty() => Ok(settings),
+        _ => Err(rejected(sources.origin(), typed.checker.problems)),
+    }
+}
+
+/// Replaces the placeholders; those that can't be, with the reason.
+fn resolve_all(merged: &mut Merged, sources: &Sources) -> Vec<(Path, String)> {
+    let mut unresolved = Vec::new();
+    resolve(
+        &mut merged.value,
+        &Path::default(),
+        &sources.environment,
+        &mut merged.places,
+        &mut unresolved,
+    );
+    unresolved
+}
+
+/// The mistakes in the order of the file.
+fn rejected(origin: String, mut problems: Vec<Problem>) -> Rejected {
+    if problems.is_empty() {
+        return Rejected::one(&origin, "OC0106", "can't be read");
+    }
+    problems.sort_by_key(|problem| position(&problem.place));
+    Rejected { origin, problems }
 }
 
 /// Line and column of a place, for mistakes in the order of the file.
@@ -143,7 +177,14 @@ struct Typed<'a> {
     secrets: Vec<String>,
 }
 
-impl Typed<'_> {
+impl<'a> Typed<'a> {
+    /// Holds the value against the schema; what is wrong is taken out of it.
+    fn new(mut checker: Checker<'a>, value: &mut Value) -> Self {
+        checker.check_all(value);
+        let secrets = secret_values(value, &Path::default(), &checker);
+        Self { checker, secrets }
+    }
+
     fn read<C: ConnectorConfig>(&mut self, mut value: Value, section: Section) -> (Option<Settings>, Option<C>) {
         let below = Path(vec![Step::Key(section.key().to_owned())]);
         let own = value

@@ -25,11 +25,11 @@ mod settings;
 mod validate;
 mod yaml;
 
-pub use example::example;
+pub use example::{example, example_alone};
 pub use layers::Sources;
-pub use load::{Loaded, load};
+pub use load::{Loaded, load, load_alone};
 pub use problem::{Problem, Rejected};
-pub use schema::{Section, schema};
+pub use schema::{Section, schema, schema_alone};
 pub use settings::*;
 
 /// A connector's own section (`source:` or `sink:`). Every field has a doc comment: it becomes the reference. A required

@@ -46,6 +46,14 @@ pub fn schema<C: JsonSchema>(section: Section) -> Value {
     root
 }
 
+/// The schema of settings that stand alone.
+pub fn schema_alone<T: JsonSchema>() -> Value {
+    SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
+}
+
 /// The schema with its references followed; keywords beside a reference are merged with what it refers to.
 pub(crate) fn follow<'s>(schema: &'s Value, root: &'s Value) -> Cow<'s, Value> {
     let mut current = Cow::Borrowed(schema);

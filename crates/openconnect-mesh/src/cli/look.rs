@@ -9,10 +9,11 @@ use clap::Args;
 use openconnect_journal::ReadOnlyJournal;
 
 use crate::MeshError;
-use crate::broker::{control_path, dir_of_topic, topic_of_dir};
+use crate::broker::control_path;
 use crate::control::Forget;
 use crate::log::cursors;
 use crate::log::record::{Kind, Record};
+use crate::names::{dir_of_topic, topic_of_dir};
 
 /// Which mesh.
 #[derive(Debug, Args)]
@@ -41,7 +42,7 @@ fn io(path: PathBuf) -> impl FnOnce(std::io::Error) -> MeshError {
 }
 
 /// Prints a line; a reader that has gone away (`| head`) ends the output.
-fn line(text: &str) -> bool {
+pub(super) fn line(text: &str) -> bool {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
 }

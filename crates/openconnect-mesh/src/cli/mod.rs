@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use openconnect_core::config::{example_alone, schema_alone};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{Config, Mesh, MeshError};
@@ -39,6 +40,11 @@ enum Command {
         #[command(subcommand)]
         command: Option<GroupsCommand>,
     },
+    /// The settings of a mesh.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Prints the events of a topic.
     Tail(look::TailArgs),
 }
@@ -52,6 +58,14 @@ enum GroupsCommand {
         /// The group.
         group: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Prints every setting with its explanation, as YAML.
+    Example,
+    /// Prints the JSON Schema of the file.
+    Schema,
 }
 
 #[derive(Debug, Args)]
@@ -92,13 +106,25 @@ pub fn main() -> ExitCode {
             data,
             command: Some(GroupsCommand::Forget { topic, group }),
         } => look::forget(&data, topic, group),
+        Command::Config { command } => {
+            let text = match command {
+                ConfigCommand::Example => example_alone::<Config>("mesh"),
+                ConfigCommand::Schema => format!("{:#}", schema_alone::<Config>()),
+            };
+            look::line(text.trim_end());
+            Ok(())
+        }
         Command::Tail(args) => look::tail(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::from(if matches!(error, MeshError::Config(_)) { 78 } else { 69 })
+            if let MeshError::Settings(openconnect_core::Error { hint: Some(hint), .. }) = &error {
+                eprintln!("{hint}");
+            }
+            let settings = matches!(error, MeshError::Config(_) | MeshError::Settings(_) | MeshError::Exposed(_));
+            ExitCode::from(if settings { 78 } else { 69 })
         }
     }
 }
@@ -119,8 +145,8 @@ fn run(args: RunArgs) -> Result<(), MeshError> {
     } else if args.grpc.is_some() {
         config.grpc = args.grpc;
     }
-    // A second call would find the provider in place.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    openconnect_core::tls::install_provider();
+    raise_open_files(&config);
     let failed = |source| MeshError::Io {
         path: "the runtime".into(),
         source,
@@ -142,4 +168,31 @@ fn run(args: RunArgs) -> Result<(), MeshError> {
         mesh.shutdown().await;
         Ok(())
     })
+}
+
+/// Lets the process have the files that its connections need, as far as the system allows it.
+fn raise_open_files(config: &Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let transports = 1 + u64::from(config.grpc.is_some());
+    let topics = config.topics.max as u64 * 2;
+    let needed = transports * config.limits.max_connections as u64 + topics + 64;
+    let limit = getrlimit(Resource::Nofile);
+    let Some(current) = limit.current.filter(|current| *current < needed) else {
+        return;
+    };
+    let wanted = limit.maximum.map_or(needed, |most| most.min(needed)).max(current);
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "could not raise the limit on open files");
+    }
+    if wanted < needed {
+        tracing::warn!(
+            allowed = wanted,
+            needed,
+            "the system allows fewer open files than `limits` and `topics.max` may need"
+        );
+    }
 }

@@ -6,7 +6,7 @@ use openconnect_protocol::grpc::pb::cloud_event::cloud_event_attribute_value::At
 use openconnect_protocol::grpc::{self, StatusCode, keys, pb};
 use openconnect_protocol::refusal::{PROPERTY, RefusalKind};
 
-use crate::auth;
+use crate::auth::{Credentials, User};
 use crate::broker::Broker;
 use crate::log::topic::Refusal;
 
@@ -81,9 +81,12 @@ pub(crate) fn stamp_failure(broker: &Broker, out: &mut pb::CloudEvent, failure: 
 }
 
 /// Refuses whoever does not give the name and password of a user.
-pub(crate) fn check_user(broker: &Broker, call: &pb::CloudEvent) -> Result<(), Failure> {
-    if auth::may_connect(&broker.config, grpc::attr(call, keys::USERNAME), grpc::attr(call, keys::PASSWD)) {
-        return Ok(());
-    }
-    Err(Failure::new(StatusCode::ACL_REFUSAL, "unknown user name or wrong password"))
+pub(crate) fn enter(broker: &Broker, call: &pb::CloudEvent) -> Result<User, Failure> {
+    let credentials = Credentials {
+        name: grpc::attr(call, keys::USERNAME),
+        password: grpc::attr(call, keys::PASSWD),
+        token: None,
+    };
+    let user = broker.gate.enter(credentials);
+    user.map_err(|refusal| Failure::refused(refusal, StatusCode::ACL_REFUSAL))
 }

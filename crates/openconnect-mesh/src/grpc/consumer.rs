@@ -8,7 +8,7 @@ use openconnect_protocol::session::{SubscriptionItem, SubscriptionMode};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::answer::{Failure, answer, check_user};
+use super::answer::{Failure, answer, enter};
 use super::stream::{Identity, Outgoing, Push, StreamState};
 use crate::broker::Broker;
 use crate::convert::Form;
@@ -34,6 +34,19 @@ fn items(call: &pb::CloudEvent) -> Result<Vec<SubscriptionItem>, Failure> {
         return Err(Failure::body("a subscription needs a consumer group and topics"));
     }
     Ok(items)
+}
+
+/// Ends a stream that does not subscribe in time.
+async fn expect_subscription(state: Arc<StreamState>) {
+    let limit = state.broker.config.limits.handshake_timeout;
+    tokio::select! {
+        () = tokio::time::sleep(limit) => {}
+        () = state.over.cancelled() => return,
+    }
+    if !state.subscribed() {
+        tracing::debug!("a stream subscribed to nothing in time");
+        state.end();
+    }
 }
 
 /// Handles what the client sends until one side ends.
@@ -87,21 +100,31 @@ async fn handle(state: &Arc<StreamState>, message: pb::CloudEvent) -> bool {
 }
 
 async fn subscribe(state: &Arc<StreamState>, call: &pb::CloudEvent) -> Result<(), Failure> {
-    check_user(&state.broker, call)?;
+    let user = enter(&state.broker, call)?;
     let items = items(call)?;
+    let most = state.broker.config.limits.max_subscriptions;
     let says = |name| grpc::attr(call, name) == Some("true");
     state.acknowledges.store(says("openconnectack"), Ordering::Relaxed);
     state.holds.store(says("openconnectholds"), Ordering::Relaxed);
-    *crate::log::topic::locked(&state.identity) = Identity::of(call);
+    *crate::log::topic::locked(&state.identity) = Identity::of(user.clone(), call);
     let group = grpc::attr(call, keys::CONSUMER_GROUP).unwrap_or_default();
     for item in items {
         if state.has_topic(&item.topic) {
             continue;
         }
+        if crate::log::topic::locked(&state.memberships).len() >= most {
+            let text = format!("no subscription to `{}`: a stream may have {most}", item.topic);
+            return Err(Failure::refused(Refusal::for_good(text), StatusCode::SUBSCRIBE_ERROR));
+        }
         let broadcast = item.mode == SubscriptionMode::Broadcasting;
         let outlet = Arc::new(Push(Arc::clone(state)));
-        let joined = state.broker.subscribe(&item.topic, group, broadcast, state.id, outlet).await;
-        let membership = joined.map_err(|r| Failure::refused(r, StatusCode::SUBSCRIBE_ERROR))?;
+        let refused = |r| Failure::refused(r, StatusCode::SUBSCRIBE_ERROR);
+        let topic = state.broker.topic_to_subscribe(&user, &item.topic, group).await.map_err(refused)?;
+        let membership = state
+            .broker
+            .subscribe(topic, group, broadcast, state.id, outlet)
+            .await
+            .map_err(refused)?;
         crate::log::topic::locked(&state.memberships).push(membership);
     }
     if state.over.is_cancelled() {
@@ -138,25 +161,28 @@ impl pb::consumer_service_server::ConsumerService for Consumer {
 
     async fn subscribe_stream(&self, call: Request<Streaming<pb::CloudEvent>>) -> Result<Response<Outgoing>, Status> {
         let state = StreamState::open(&self.0);
+        self.0.tasks.spawn(expect_subscription(Arc::clone(&state)));
         self.0.tasks.spawn(read(Arc::clone(&state), call.into_inner()));
         Ok(Response::new(Outgoing::new(state)))
     }
 
     async fn unsubscribe(&self, call: Request<pb::CloudEvent>) -> Result<Response<pb::CloudEvent>, Status> {
         let call = call.into_inner();
-        let outcome = check_user(&self.0, &call).and_then(|()| items(&call)).map(|items| {
-            for stream in self.0.streams.of(&Identity::of(&call)) {
-                let left = {
-                    let mut memberships = crate::log::topic::locked(&stream.memberships);
-                    memberships.retain(|m| !items.iter().any(|i| i.topic == *m.topic.name));
-                    memberships.len()
-                };
-                if left == 0 {
-                    stream.end();
+        let outcome = enter(&self.0, &call)
+            .and_then(|user| Ok((user, items(&call)?)))
+            .map(|(user, items)| {
+                for stream in self.0.streams.of(&Identity::of(user, &call)) {
+                    let left = {
+                        let mut memberships = crate::log::topic::locked(&stream.memberships);
+                        memberships.retain(|m| !items.iter().any(|i| i.topic == *m.topic.name));
+                        memberships.len()
+                    };
+                    if left == 0 {
+                        stream.end();
+                    }
                 }
-            }
-            "success unsubscribe success".to_owned()
-        });
+                "success unsubscribe success".to_owned()
+            });
         Ok(Response::new(answer(&self.0, outcome)))
     }
 }
@@ -167,10 +193,10 @@ impl Heartbeat {
         struct Item {
             topic: String,
         }
-        check_user(&self.0, call)?;
+        let user = enter(&self.0, call)?;
         let items: Vec<Item> =
             serde_json::from_slice(text(call)).map_err(|e| Failure::body(format!("the heartbeat can't be read: {e}")))?;
-        let streams = self.0.streams.of(&Identity::of(call));
+        let streams = self.0.streams.of(&Identity::of(user, call));
         match items.iter().find(|i| !streams.iter().any(|s| s.has_topic(&i.topic))) {
             None => Ok("success heartbeat success".to_owned()),
             Some(item) => Err(Failure::new(StatusCode::RESUBSCRIBE, format!("not subscribed: `{}`", item.topic))),

@@ -1,107 +1,96 @@
-//! Connections for gRPC: accepted up to a limit, handshakes beside each other, so that a slow one delays nobody.
+//! Connections for gRPC. Whoever does not begin to speak HTTP/2 in time is closed; after that, pings find the dead.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
 use crate::broker::Broker;
+use crate::connection::{self, Connection, Stream};
 
-/// A client gets this long for its TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// What an HTTP/2 client says first has so many bytes.
+const PREFACE: usize = 24;
 
-pub(crate) struct Connection {
-    stream: Stream,
-    _place: OwnedSemaphorePermit,
+pub(crate) struct Incoming {
+    connection: Connection,
+    /// Until the client has greeted: when it must have, and the bytes that came.
+    greeting: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-pub(crate) fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, broker: &Arc<Broker>) -> ReceiverStream<io::Result<Connection>> {
+pub(crate) fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, broker: &Arc<Broker>) -> ReceiverStream<io::Result<Incoming>> {
     let (ready, connections) = mpsc::channel(64);
-    broker.tasks.spawn(accept_all(listener, tls, Arc::clone(broker), ready));
+    let limit = broker.config.limits.handshake_timeout;
+    let each = move |connection| {
+        let ready = ready.clone();
+        async move {
+            let greeting = Some((Box::pin(tokio::time::sleep(limit)), 0));
+            // Fails only when the mesh stops.
+            let _ = ready.send(Ok(Incoming { connection, greeting })).await;
+        }
+    };
+    let (doors, serving) = (Arc::clone(&broker.grpc), Arc::clone(broker));
+    broker.tasks.spawn(connection::accept(listener, tls, doors, serving, each));
     ReceiverStream::new(connections)
 }
 
-async fn accept_all(listener: TcpListener, tls: Option<TlsAcceptor>, broker: Arc<Broker>, ready: mpsc::Sender<io::Result<Connection>>) {
-    let places = Arc::new(Semaphore::new(broker.config.limits.max_connections));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = broker.stop.cancelled() => return,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "could not accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!(%peer, "closed: the most connections that are allowed are open");
-            continue;
-        };
-        let (ready, tls) = (ready.clone(), tls.clone());
-        broker.tasks.spawn(async move {
-            let stream = match tls {
-                None => Stream::Plain(stream),
-                Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
-                    Ok(Err(error)) => return tracing::warn!(%peer, %error, "closed: no TLS handshake"),
-                    Err(_) => return tracing::warn!(%peer, "closed: the TLS handshake took too long"),
-                },
-            };
-            // Fails only when the mesh stops.
-            let _ = ready.send(Ok(Connection { stream, _place: place })).await;
-        });
-    }
-}
-
-impl Connected for Connection {
+impl Connected for Incoming {
     type ConnectInfo = ();
 
     fn connect_info(&self) -> Self::ConnectInfo {}
 }
 
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
+impl Incoming {
+    fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.connection.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncRead for Incoming {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = self.poll_stream(cx, buf);
+        let Some((deadline, heard)) = &mut self.greeting else {
+            return polled;
+        };
+        *heard += buf.filled().len() - before;
+        if *heard >= PREFACE {
+            self.greeting = None;
+        } else if polled.is_pending() && deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Incoming {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+        match &mut self.connection.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
+        match &mut self.connection.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
+        match &mut self.connection.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }

@@ -1,4 +1,4 @@
-//! The gRPC services: `incoming.rs` (connections, their limit and TLS), `publisher.rs`, `consumer.rs` (subscriptions,
+//! The gRPC services: `incoming.rs` (connections that do not greet are closed), `publisher.rs`, `consumer.rs` (subscriptions,
 //! unsubscribing, heartbeats), `stream.rs` (one subscriber's outgoing events), `answer.rs` (outcomes as attributes).
 
 mod answer;
@@ -23,6 +23,11 @@ pub(crate) use stream::Streams;
 /// A connection that does not answer a ping within this is dead.
 const PING: Duration = Duration::from_secs(20);
 
+/// Largest header list of a call.
+const MAX_HEADERS: u32 = 16 << 10;
+/// A call's message must have come, and a request's reply, by then. Streams go on.
+const MAX_CALL: Duration = Duration::from_secs(660);
+
 pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, broker: Arc<Broker>) {
     let limit = broker.config.max_frame();
     let publisher = PublisherServiceServer::new(publisher::Publisher(Arc::clone(&broker)));
@@ -31,7 +36,9 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, broke
     let served = Server::builder()
         .http2_keepalive_interval(Some(PING))
         .http2_keepalive_timeout(Some(PING))
-        .tcp_nodelay(true)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .max_concurrent_streams(broker.config.limits.max_streams)
+        .timeout(MAX_CALL)
         .add_service(publisher.max_decoding_message_size(limit).max_encoding_message_size(limit))
         .add_service(consumer.max_decoding_message_size(limit).max_encoding_message_size(limit))
         .add_service(heartbeat.max_decoding_message_size(limit).max_encoding_message_size(limit))

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use openconnect_protocol::grpc::{self, StatusCode, keys, pb};
@@ -10,8 +9,8 @@ use prost::Message;
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
-use super::answer::{Failure, answer, check_user, stamp_failure};
-use crate::broker::Broker;
+use super::answer::{Failure, answer, enter, stamp_failure};
+use crate::broker::{Broker, ttl};
 use crate::log::record::{self, Kind};
 use crate::log::topic::{Publish, Refusal, Topic};
 
@@ -32,7 +31,7 @@ impl Publisher {
         if broker.stopping.load(Ordering::Acquire) {
             return Err(Failure::refused(Refusal::stopping(), StatusCode::STOPPING));
         }
-        check_user(broker, &event)?;
+        let user = enter(broker, &event)?;
         for (name, value) in [("id", &event.id), ("source", &event.source), ("type", &event.r#type)] {
             if value.is_empty() {
                 return Err(Failure::body(format!(
@@ -43,13 +42,14 @@ impl Publisher {
         let topic = grpc::attr(&event, keys::SUBJECT).unwrap_or_default().to_owned();
         // Not for subscribers' eyes, nor for the disk.
         event.attributes.remove(keys::PASSWD);
+        event.attributes.remove(keys::USERNAME);
         let body = event.encode_to_vec();
         let limit = broker.config.limits.max_event_bytes;
         if body.len() as u64 > limit {
             return Err(Failure::refused(Refusal::too_large(limit), StatusCode::BODY_ERROR));
         }
         let topic = broker
-            .topic(&topic)
+            .topic_to_publish(&user, &topic)
             .await
             .map_err(|r| Failure::refused(r, StatusCode::PUBLISH_FAILED))?;
         let key = grpc::scalar(&event, "partitionkey").unwrap_or_default();
@@ -93,8 +93,9 @@ impl Publisher {
 
     async fn ask(&self, event: pb::CloudEvent) -> Result<pb::CloudEvent, Failure> {
         let broker = &self.0;
-        check_user(broker, &event)?;
-        let ttl = grpc::attr(&event, keys::TTL).and_then(|t| t.parse().ok()).unwrap_or(DEFAULT_TTL_MS);
+        // A place among the requests is for users.
+        enter(broker, &event)?;
+        let ttl = ttl(grpc::attr(&event, keys::TTL).and_then(|t| t.parse().ok()).unwrap_or(DEFAULT_TTL_MS));
         let failed = |r| Failure::refused(r, StatusCode::REQUEST_REPLY_FAILED);
         let (request, reply) = broker.open_request(ttl).map_err(failed)?;
         // Also when the caller gives up and this future is dropped.
@@ -107,7 +108,7 @@ impl Publisher {
         })
         .await?;
         let got = tokio::select! {
-            got = tokio::time::timeout(Duration::from_millis(ttl), reply) => got,
+            got = tokio::time::timeout(ttl, reply) => got,
             () = broker.stop.cancelled() => return Err(Failure::refused(Refusal::stopping(), StatusCode::STOPPING)),
         };
         let Ok(Ok(form)) = got else {

@@ -17,6 +17,7 @@ use tonic::Status;
 
 use super::answer::{Failure, stamp, stamp_failure};
 use crate::asking::Asking;
+use crate::auth::User;
 use crate::broker::{Broker, Membership};
 use crate::convert::Form;
 use crate::group::{Delivery, Outlet};
@@ -28,6 +29,7 @@ const AHEAD: usize = 128;
 /// By what a client is known in heartbeats and when it unsubscribes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
+    user: User,
     group: String,
     ip: String,
     pid: String,
@@ -35,9 +37,10 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    pub(crate) fn of(call: &pb::CloudEvent) -> Self {
+    pub(crate) fn of(user: User, call: &pb::CloudEvent) -> Self {
         let text = |name| grpc::attr(call, name).unwrap_or_default().to_owned();
         Self {
+            user,
             group: text(keys::CONSUMER_GROUP),
             ip: text(keys::IP),
             pid: text(keys::PID),
@@ -117,6 +120,10 @@ impl StreamState {
         for membership in locked(&self.memberships).iter() {
             membership.group.acknowledge(self.id, &mut seqs);
         }
+    }
+
+    pub(crate) fn subscribed(&self) -> bool {
+        !locked(&self.memberships).is_empty()
     }
 
     pub(crate) fn has_topic(&self, topic: &str) -> bool {

@@ -41,6 +41,11 @@ impl Refusal {
         Self::new(RefusalKind::Invalid, reason)
     }
 
+    /// In the words that clients of EventMesh know for missing rights.
+    pub(crate) fn denied(reason: impl std::fmt::Display) -> Self {
+        Self::new(RefusalKind::Denied, format!("AclException: {reason}"))
+    }
+
     pub(crate) fn too_large(limit: u64) -> Self {
         Self::new(RefusalKind::TooLarge, format!("event size exceeds the limit: {limit}"))
     }
@@ -88,6 +93,8 @@ pub(crate) struct Topic {
     /// Groups of one subscriber each, that live as long as it does.
     broadcasts: Mutex<Vec<Arc<Group>>>,
     saved: Mutex<Cursors>,
+    /// The last save failed.
+    unsaved: AtomicBool,
 }
 
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -137,6 +144,7 @@ impl Topic {
             groups: RwLock::new(groups),
             broadcasts: Mutex::default(),
             saved: Mutex::new(cursors),
+            unsaved: AtomicBool::new(false),
         }))
     }
 
@@ -352,16 +360,23 @@ impl Topic {
 
     /// Saves the groups' cursors when they have moved. Blocks.
     pub(crate) fn save_cursors(&self) {
-        let now: Cursors = self.read_groups(|groups| groups.iter().map(|(name, g)| (name.clone(), g.cursor())).collect());
         let mut saved = locked(&self.saved);
-        if *saved == now {
+        let unchanged =
+            self.read_groups(|groups| groups.len() == saved.len() && groups.iter().all(|(name, g)| saved.get(name) == Some(&g.cursor())));
+        if unchanged {
             return;
         }
-        match cursors::save(&self.dir, &now, self.config.fsync) {
+        let now: Cursors = self.read_groups(|groups| groups.iter().map(|(name, g)| (name.clone(), g.cursor())).collect());
+        let result = cursors::save(&self.dir, &now, self.config.fsync);
+        let failed = result.is_err();
+        let failed_before = self.unsaved.swap(failed, Ordering::Relaxed);
+        match result {
             Ok(()) => *saved = now,
-            Err(error) => {
+            // It is tried again all the time; once is enough to be told.
+            Err(error) if !failed_before => {
                 tracing::error!(topic = &*self.name, %error, "could not save the groups' cursors")
             }
+            Err(_) => {}
         }
     }
 
@@ -392,7 +407,7 @@ impl Topic {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

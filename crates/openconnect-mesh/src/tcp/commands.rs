@@ -11,17 +11,22 @@ use super::answer;
 use super::outbox::Push;
 use super::publish::Head;
 use super::session::{End, Session, Wake, refuse, succeed};
-use crate::auth;
+use crate::auth::{Credentials, User};
 use crate::convert::{Form, json_text};
 use crate::log::record::Kind;
 use crate::log::topic::Refusal;
 
+/// Largest header of a frame.
+const MAX_HEADER: usize = 64 << 10;
 const NO_SESSION: &str = "java.lang.Exception: no session is found";
 const NOT_SUB: &str = "java.lang.Exception: client purpose config is not sub";
 
 impl Session {
     pub(crate) async fn handle(&mut self, raw: RawFrame, wake: &Wake) -> Result<(), End> {
         let RawFrame { header, body } = raw;
+        if header.len() > MAX_HEADER {
+            return Err(End::Garbage("the frame's header is too large".to_owned()));
+        }
         let head: Head<'_> = match serde_json::from_slice(&header) {
             Ok(head) => head,
             Err(error) => {
@@ -99,7 +104,8 @@ impl Session {
     fn hello(&mut self, head: &Head<'_>, body: &Bytes) -> Result<(), End> {
         if self.agent.is_none() {
             match self.welcome(body) {
-                Ok(agent) => {
+                Ok((agent, user)) => {
+                    self.user = user;
                     self.holds = head.properties.as_ref().is_some_and(|p| p.openconnectholds == "true");
                     tracing::debug!(peer = %self.peer, ?agent, "session opened");
                     self.agent = Some(agent);
@@ -123,7 +129,7 @@ impl Session {
         Ok(())
     }
 
-    fn welcome(&self, body: &Bytes) -> Result<UserAgent, Refusal> {
+    fn welcome(&self, body: &Bytes) -> Result<(UserAgent, User), Refusal> {
         let agent: UserAgent = serde_json::from_slice(body).map_err(|e| Refusal::for_good(format!("java.lang.Exception: {e}")))?;
         let present = |text: &Option<String>| text.as_deref().is_some_and(|t| !t.trim().is_empty());
         if !present(&agent.version) {
@@ -135,15 +141,21 @@ impl Session {
         if !matches!(agent.purpose.as_deref(), Some("pub" | "sub")) {
             return Err(Refusal::for_good("java.lang.Exception: client purpose config is error"));
         }
-        if !auth::may_connect(&self.broker.config, agent.username.as_deref(), agent.password.as_deref()) {
-            let reason = "AclException: unknown user name or wrong password";
-            return Err(Refusal::new(RefusalKind::Denied, reason));
-        }
-        Ok(agent)
+        let credentials = Credentials {
+            name: agent.username.as_deref(),
+            password: agent.password.as_deref(),
+            token: agent.token.as_deref(),
+        };
+        let user = self.broker.gate.enter(credentials)?;
+        Ok((agent, user))
     }
 
     fn is_subscriber(&self) -> bool {
         self.agent.as_ref().is_some_and(|a| a.purpose.as_deref() == Some("sub"))
+    }
+
+    fn group(&self) -> &str {
+        self.agent.as_ref().and_then(|a| a.group.as_deref()).unwrap_or_default()
     }
 
     async fn subscribe(&mut self, body: &Bytes) -> Result<(), Refusal> {
@@ -153,8 +165,16 @@ impl Session {
         let subscription: Subscription = serde_json::from_slice(body)
             .map_err(|e| Refusal::for_good(format!("java.lang.NullPointerException: subscriptionInfo: {e}")))?;
         for item in subscription.topic_list {
+            let most = self.broker.config.limits.max_subscriptions;
+            let has = self.pending.iter().any(|p| p.topic == item.topic) || self.memberships.iter().any(|m| *m.topic.name == *item.topic);
+            if !has && self.pending.len() + self.memberships.len() >= most {
+                return Err(Refusal::for_good(format!(
+                    "no subscription to `{}`: a session may have {most}",
+                    item.topic
+                )));
+            }
             // A topic that cannot be had is told now, not at LISTEN.
-            self.broker.topic(&item.topic).await?;
+            self.broker.topic_to_subscribe(&self.user, &item.topic, self.group()).await?;
             if self.listening {
                 self.join(&item).await?;
             } else {
@@ -195,11 +215,9 @@ impl Session {
             holds: self.holds,
             stamp: self.stamp(),
         };
-        let group = self.agent.as_ref().and_then(|a| a.group.clone()).unwrap_or_default();
-        let membership = self
-            .broker
-            .subscribe(&item.topic, &group, broadcast, self.id, Arc::new(push))
-            .await?;
+        let group = self.group();
+        let topic = self.broker.topic_to_subscribe(&self.user, &item.topic, group).await?;
+        let membership = self.broker.subscribe(topic, group, broadcast, self.id, Arc::new(push)).await?;
         self.memberships.push(membership);
         Ok(())
     }

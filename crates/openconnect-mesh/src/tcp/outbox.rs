@@ -55,8 +55,11 @@ impl Outbox {
         self.filled.store(0, Ordering::Release);
     }
 
-    pub(crate) fn may_read(&self) -> bool {
-        self.filled.load(Ordering::Acquire) < READ_LIMIT
+    /// Waits until the client has taken so many of its answers that it may ask for more.
+    pub(crate) async fn room(&self) {
+        while self.filled.load(Ordering::Acquire) >= READ_LIMIT {
+            self.drained.notified().await;
+        }
     }
 
     fn may_push(&self) -> bool {

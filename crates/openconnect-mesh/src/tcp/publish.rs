@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::answer;
 use super::outbox::Outbox;
 use super::session::{Committing, Session, refuse};
+use crate::broker::ttl;
 use crate::convert::{MeshMessage, json_text};
 use crate::log::record::{self, Kind, Request};
 use crate::log::topic::{LATCHED, Publish, Refusal, Topic};
@@ -265,7 +266,7 @@ impl Session {
         if let Some(at) = self.publishes.open.iter().position(|g| &*g.topic.name == topic) {
             return Ok(at);
         }
-        let topic = self.broker.topic(topic).await?;
+        let topic = self.broker.topic_to_publish(&self.user, topic).await?;
         let gathering = Gathering::new(topic, self);
         self.publishes.open.push(gathering);
         Ok(self.publishes.open.len() - 1)
@@ -283,8 +284,9 @@ impl Session {
         self.check(body)?;
         let body = trim(body);
         let seen = look(head, &body).map_err(Refusal::for_good)?;
-        let topic = self.broker.topic(&seen.topic).await?;
-        let (request, reply) = self.broker.open_request(seen.ttl_ms)?;
+        let topic = self.broker.topic_to_publish(&self.user, &seen.topic).await?;
+        let limit = ttl(seen.ttl_ms);
+        let (request, reply) = self.broker.open_request(limit)?;
         let mut entry = BytesMut::new();
         record::encode(seen.kind, Some(request), &seen.key, &body, &mut entry);
         let entry = entry.freeze();
@@ -302,7 +304,6 @@ impl Session {
             done,
         });
         let (broker, outbox, seq) = (Arc::clone(&self.broker), Arc::clone(&self.outbox), head.seq.to_string());
-        let limit = std::time::Duration::from_millis(seen.ttl_ms);
         let wait = wait_for_reply(broker, outbox, seq, topic.name.to_string(), request, reply, limit);
         self.broker.tasks.spawn(wait);
         Ok(())

@@ -1,5 +1,6 @@
 //! One connection: a loop that reads and handles whole buffers of frames, beside one that writes what has gathered.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,16 +12,27 @@ use openconnect_protocol::refusal::RefusalKind;
 use openconnect_protocol::session::{SubscriptionItem, UserAgent};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer;
 use super::outbox::Outbox;
 use super::publish::Publishes;
 use crate::asking::Asking;
+use crate::auth::User;
 use crate::broker::{Broker, Membership};
+use crate::config::Limits;
 use crate::log::topic::Refusal;
 
 /// Bytes of publishes that one connection may have waiting for their commit.
 const MAX_COMMITTING: usize = 8 << 20;
+/// Largest frame of somebody who has not said HELLO.
+const MAX_HELLO: usize = 16 << 10;
+/// A read takes between these many bytes.
+const MIN_READ: usize = 8 << 10;
+const MAX_READ: usize = 256 << 10;
+/// A connection that was quiet for this long waits with a small buffer.
+const QUIET: Duration = Duration::from_secs(1);
+const IDLE_READ: usize = 512;
 /// How long a client that is being closed gets to take its last answers.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
@@ -31,6 +43,7 @@ pub(crate) struct Session {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) asking: Arc<Asking>,
     pub(crate) agent: Option<UserAgent>,
+    pub(crate) user: User,
     pub(crate) holds: bool,
     pub(crate) listening: bool,
     /// Subscribed before LISTEN.
@@ -94,6 +107,7 @@ where
         outbox: Arc::clone(&outbox),
         asking: Arc::default(),
         agent: None,
+        user: User::default(),
         holds: false,
         listening: false,
         pending: Vec::new(),
@@ -125,7 +139,7 @@ where
     match end {
         End::Closed => tracing::debug!(%peer, "connection closed"),
         End::Garbage(reason) => {
-            tracing::warn!(%peer, reason, "connection closed: not EventMesh's protocol")
+            broker.tcp.complain(peer, &format!("not EventMesh's protocol: {reason}"));
         }
         End::AfterAnswers(reason) => {
             tracing::debug!(%peer, reason, "closing the connection");
@@ -182,42 +196,106 @@ async fn write<W: AsyncWrite + Unpin>(writer: &mut W, outbox: &Outbox, wake: &Wa
     }
 }
 
+/// What a connection reads into, and since when.
+struct Input<R> {
+    reader: R,
+    buffer: BytesMut,
+    /// Whoever fills the buffer gets a larger one, so that a busy connection needs few reads.
+    want: usize,
+    opened: Instant,
+    /// Since when a frame has been incomplete.
+    begun: Option<Instant>,
+}
+
+impl<R: AsyncRead + Unpin> Input<R> {
+    fn new(reader: R) -> Self {
+        Self {
+            reader,
+            buffer: BytesMut::new(),
+            want: MIN_READ,
+            opened: Instant::now(),
+            begun: None,
+        }
+    }
+
+    /// Until when something must come, and what it means when nothing does.
+    fn deadline(&self, greeted: bool, limits: &Limits) -> (Instant, &'static str) {
+        if !greeted {
+            return (self.opened + limits.handshake_timeout, "no HELLO came in time");
+        }
+        let idle = Instant::now() + limits.session_timeout;
+        match self.begun.map(|begun| begun + limits.frame_timeout) {
+            Some(whole) if whole < idle => (whole, "a frame did not come whole in time"),
+            _ => (idle, "session expired: nothing was heard"),
+        }
+    }
+
+    /// Reads some; `None` when nothing came in time.
+    async fn fill(&mut self, until: Instant) -> io::Result<Option<usize>> {
+        self.buffer.reserve(self.want);
+        let soon = until.min(Instant::now() + QUIET);
+        if let Ok(read) = timeout_at(soon, self.reader.read_buf(&mut self.buffer)).await {
+            return read.map(Some);
+        }
+        if self.buffer.is_empty() {
+            // An idle connection keeps no memory of a busy past.
+            self.want = IDLE_READ;
+            self.buffer = BytesMut::with_capacity(IDLE_READ);
+        }
+        match timeout_at(until, self.reader.read_buf(&mut self.buffer)).await {
+            Ok(read) => read.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Notes how much came, and whether it was whole frames.
+    fn note(&mut self, read: usize, frames: usize) {
+        let spare = self.buffer.capacity() - self.buffer.len();
+        self.want = if spare == 0 || read >= self.want {
+            (self.want * 2).clamp(MIN_READ, MAX_READ)
+        } else {
+            (read * 2).clamp(MIN_READ, self.want.max(MIN_READ))
+        };
+        if self.buffer.is_empty() {
+            self.begun = None;
+        } else if frames > 0 || self.begun.is_none() {
+            self.begun = Some(Instant::now());
+        }
+    }
+}
+
 impl Session {
-    async fn read<R: AsyncRead + Unpin>(&mut self, mut reader: R, wake: &Wake) -> End {
+    async fn read<R: AsyncRead + Unpin>(&mut self, reader: R, wake: &Wake) -> End {
+        let hello = FrameCodec::new(MAX_HELLO);
         let codec = FrameCodec::new(self.broker.config.max_frame());
-        let timeout = self.broker.config.limits.session_timeout;
-        let mut buffer = BytesMut::new();
-        let mut want = 8 << 10;
+        let broker = Arc::clone(&self.broker);
+        let limits = &broker.config.limits;
+        let mut input = Input::new(reader);
         loop {
             self.committing.room().await;
-            while !self.outbox.may_read() {
-                self.outbox.drained.notified().await;
+            if timeout(limits.session_timeout, self.outbox.room()).await.is_err() {
+                tracing::debug!(peer = %self.peer, "the client does not take its answers");
+                return End::Closed;
             }
-            buffer.reserve(want);
-            let room = buffer.capacity() - buffer.len();
-            match tokio::time::timeout(timeout, reader.read_buf(&mut buffer)).await {
-                Ok(Ok(0)) => return End::Closed,
-                // Whoever fills the buffer gets a larger one, so that a busy connection needs few reads.
-                Ok(Ok(read)) => {
-                    want = if read == room {
-                        (want * 2).min(256 << 10)
-                    } else {
-                        (read * 2).clamp(8 << 10, want)
-                    }
+            let (until, late) = input.deadline(self.agent.is_some(), limits);
+            let read = match input.fill(until).await {
+                Ok(Some(0)) => return End::Closed,
+                Ok(Some(read)) => read,
+                Ok(None) => {
+                    refuse(&self.outbox, Command::ServerGoodbyeRequest, &Refusal::new(RefusalKind::Session, late), "");
+                    return End::AfterAnswers(late.to_owned());
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
                     tracing::debug!(peer = %self.peer, %error, "could not read");
                     return End::Closed;
                 }
-                Err(_) => {
-                    let expired = Refusal::new(RefusalKind::Session, "session expired: nothing was heard");
-                    refuse(&self.outbox, Command::ServerGoodbyeRequest, &expired, "");
-                    return End::AfterAnswers("nothing was heard from the client".to_owned());
-                }
-            }
+            };
+            let mut frames = 0;
             loop {
-                match codec.decode_raw(&mut buffer) {
+                let codec = if self.agent.is_some() { &codec } else { &hello };
+                match codec.decode_raw(&mut input.buffer) {
                     Ok(Some(raw)) => {
+                        frames += 1;
                         if let Err(end) = self.handle(raw, wake).await {
                             self.flush();
                             return end;
@@ -231,10 +309,7 @@ impl Session {
                 }
             }
             self.flush();
-            if buffer.is_empty() && want <= 8 << 10 {
-                // An idle connection keeps no memory of a busy past.
-                buffer = BytesMut::new();
-            }
+            input.note(read, frames);
         }
     }
 
