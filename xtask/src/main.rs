@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod java;
 mod release;
 mod test;
@@ -26,6 +27,14 @@ enum Command {
     },
     /// The main job on this machine, with kills in the middle, and a count at the end.
     Demo,
+    /// Feeds every decoder with inputs that are to break it; needs cargo-fuzz and nightly.
+    Fuzz {
+        /// One target only.
+        target: Option<String>,
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60)]
+        time: u64,
+    },
     /// Formatting, lints, and all tests, with the real binaries.
     Test,
 }
@@ -34,6 +43,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Bench { subject } => bench::run(subject),
         Command::Demo => demo::run(),
+        Command::Fuzz { target, time } => fuzz::run(target.as_deref(), time),
         Command::Test => test::run(),
     }
 }

@@ -1,7 +1,8 @@
 //! The folder of one instance: who owns it, and that only one process uses it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,7 @@ impl StateDir {
     }
 
     fn open_at(path: PathBuf, connector: &str, name: &str) -> Result<Self> {
-        fs::create_dir_all(&path).map_err(|e| unusable(&path, &e))?;
+        private_folder(&path).map_err(|e| unusable(&path, &e))?;
         let lock = lock(&path, connector)?;
         check_instance(&path, connector, name)?;
         Ok(Self { path, _lock: lock })
@@ -129,6 +130,19 @@ fn check_instance(path: &Path, connector: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Makes the folder, for this user only, when it is not there. One that is there and open to others is closed to them, or
+/// reported when it belongs to somebody else.
+pub fn private_folder(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let mode = fs::metadata(path)?.permissions().mode();
+    if mode & 0o077 != 0
+        && let Err(error) = fs::set_permissions(path, Permissions::from_mode(mode & 0o700))
+    {
+        tracing::warn!(folder = %path.display(), %error, "other users may read this folder");
+    }
+    Ok(())
+}
+
 /// Writes a small file so that a crash leaves the old or the new one, never a part.
 pub(crate) fn write_atomically(file: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = file.with_extension("tmp");
@@ -160,6 +174,19 @@ mod tests {
         assert!(error.message.contains(&format!("process {}", std::process::id())), "{error}");
         drop(first);
         StateDir::open_at(at, "http-sink", "orders").unwrap();
+    }
+
+    #[test]
+    fn others_do_not_see_the_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("state/orders");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        drop(StateDir::open_at(at.clone(), "http-sink", "orders").unwrap());
+        assert_eq!((mode(&at), mode(at.parent().unwrap())), (0o700, 0o700));
+        // Also one that was made before, by hand.
+        fs::set_permissions(&at, Permissions::from_mode(0o755)).unwrap();
+        drop(StateDir::open_at(at.clone(), "http-sink", "orders").unwrap());
+        assert_eq!(mode(&at), 0o700);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::RangeInclusive;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -68,10 +69,15 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in `dir`, creating it when there is none, and cuts off what an interrupted write left.
+    /// Opens the journal in `dir`, creating it when there is none, and cuts off what an interrupted write left. What is
+    /// created is for this user only.
     pub fn open(dir: impl AsRef<Path>, options: JournalOptions) -> Result<(Self, Recovery)> {
         let dir = dir.as_ref().to_owned();
-        fs::create_dir_all(&dir).map_err(|e| JournalError::io(&dir, e))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(|e| JournalError::io(&dir, e))?;
         let guard = take_lock(&dir)?;
         let mut segments = segment::list(&dir)?;
         let mut truncated_bytes = 0;
@@ -274,7 +280,9 @@ impl Journal {
 
 fn create(dir: &Path, base: u64) -> Result<Segment> {
     let segment = Segment::new(dir, base);
-    if let Err(error) = fs::write(&segment.path, Segment::header(base)) {
+    let mut new = OpenOptions::new();
+    new.write(true).create(true).truncate(true).mode(0o600);
+    if let Err(error) = new.open(&segment.path).and_then(|mut file| file.write_all(&Segment::header(base))) {
         // Half a header would be taken for a torn segment at the next start; better none.
         let _ = fs::remove_file(&segment.path);
         return Err(JournalError::write(&segment.path, error));
@@ -324,6 +332,7 @@ fn take_lock(dir: &Path) -> Result<File> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
         .open(&path)
         .map_err(failed)?;
     match file.try_lock() {

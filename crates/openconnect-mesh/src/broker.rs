@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use openconnect_core::state::private_folder;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,7 +71,11 @@ impl Broker {
     pub(crate) fn open(config: Config) -> Result<Arc<Self>, MeshError> {
         let config = Arc::new(config);
         let dir = config.data.join("topics");
-        fs::create_dir_all(&dir).map_err(|source| MeshError::Io { path: dir.clone(), source })?;
+        private_folder(&config.data).map_err(|source| MeshError::Io {
+            path: config.data.clone(),
+            source,
+        })?;
+        private_folder(&dir).map_err(|source| MeshError::Io { path: dir.clone(), source })?;
         let lock = take_lock(&config)?;
         let mut topics = HashMap::new();
         for entry in fs::read_dir(&dir).map_err(|source| MeshError::Io { path: dir.clone(), source })? {

@@ -1,5 +1,7 @@
 //! A socket beside the data, for what the command line must ask of a running mesh: one line in, one line out.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +10,54 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::broker::{Broker, control_path};
+use crate::connection::Doors;
+
+/// What can be asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ask {
+    Forget { topic: String, group: String },
+    Status,
+}
+
+/// What only a running mesh knows.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) tcp: Connections,
+    pub(crate) grpc: Connections,
+    /// Topic, group, subscribers.
+    pub(crate) groups: Vec<(String, String, usize)>,
+}
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Forget {
-    pub(crate) topic: String,
-    pub(crate) group: String,
+pub(crate) struct Connections {
+    pub(crate) open: usize,
+    /// Since the start, because the most that are allowed were open.
+    pub(crate) refused: u64,
+}
+
+impl Connections {
+    fn of(doors: &Doors) -> Self {
+        Self {
+            open: doors.open(),
+            refused: doors.refused(),
+        }
+    }
+}
+
+impl Status {
+    fn of(broker: &Broker) -> Self {
+        let topics = broker.all_topics();
+        let groups = topics.iter().flat_map(|topic| {
+            let members = topic.members().into_iter();
+            members.map(|(group, members)| (topic.name.to_string(), group, members))
+        });
+        Self {
+            tcp: Connections::of(&broker.tcp),
+            grpc: Connections::of(&broker.grpc),
+            groups: groups.collect(),
+        }
+    }
 }
 
 /// Nobody gets more time than this for a line.
@@ -24,6 +69,9 @@ pub(crate) fn spawn(broker: &Arc<Broker>) {
     let _ = std::fs::remove_file(&path);
     match UnixListener::bind(&path) {
         Ok(listener) => {
+            if let Err(error) = std::fs::set_permissions(&path, Permissions::from_mode(0o600)) {
+                tracing::warn!(path = %path.display(), %error, "others may reach the control socket");
+            }
             broker.tasks.spawn(serve(listener, Arc::clone(broker)));
         }
         Err(error) => {
@@ -50,9 +98,10 @@ async fn answer(stream: UnixStream, broker: &Arc<Broker>) -> std::io::Result<()>
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     (&mut stream).take(4096).read_line(&mut line).await?;
-    let text = match serde_json::from_str::<Forget>(&line) {
+    let text = match serde_json::from_str::<Ask>(&line) {
         Err(error) => format!("error {error}\n"),
-        Ok(Forget { topic, group }) => match broker.known_topic(&topic) {
+        Ok(Ask::Status) => serde_json::to_string(&Status::of(broker))? + "\n",
+        Ok(Ask::Forget { topic, group }) => match broker.known_topic(&topic) {
             None => format!("error there is no topic `{topic}`\n"),
             Some(found) => {
                 let name = group.clone();

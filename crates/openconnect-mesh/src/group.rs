@@ -137,8 +137,8 @@ impl Group {
         locked(&self.state).cursor
     }
 
-    pub(crate) fn has_members(&self) -> bool {
-        !locked(&self.state).members.is_empty()
+    pub(crate) fn members(&self) -> usize {
+        locked(&self.state).members.len()
     }
 
     /// Adds a member and, for the first one ever, gives the task that serves the group.
@@ -215,7 +215,7 @@ impl Group {
         loop {
             tokio::select! {
                 () = self.wake.notified() => {}
-                _ = deadlines.tick(), if self.has_members() => self.expire(),
+                _ = deadlines.tick(), if self.members() > 0 => self.expire(),
                 () = self.cancel.cancelled() => return,
                 () = stop.cancelled() => return,
             }

@@ -112,6 +112,16 @@ async fn the_tools_look_while_it_runs_and_after() {
             groups.status.success() && String::from_utf8_lossy(&groups.stdout).contains("orders"),
             "{groups:?}"
         );
+        let shown = String::from_utf8_lossy(&groups.stdout).into_owned();
+        let last = shown.split_whitespace().next_back();
+        assert_eq!(last, Some(if running { "1" } else { "-" }), "subscribers: {shown}");
+        let status = look(dir.path(), &["status"]).await;
+        assert_eq!(status.status.success(), running, "{status:?}");
+        if running {
+            let shown = String::from_utf8_lossy(&status.stdout).into_owned();
+            let tcp: Vec<_> = shown.lines().find(|l| l.starts_with("tcp")).unwrap().split_whitespace().collect();
+            assert_eq!(tcp, ["tcp", "2", "0"]);
+        }
         let tail = look(dir.path(), &["tail", "orders", "--from", "1"]).await;
         let text = String::from_utf8_lossy(&tail.stdout).into_owned();
         assert!(text.contains("e0") && text.contains("e2"), "{tail:?}");

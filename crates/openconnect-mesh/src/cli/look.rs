@@ -10,7 +10,7 @@ use openconnect_journal::ReadOnlyJournal;
 
 use crate::MeshError;
 use crate::broker::control_path;
-use crate::control::Forget;
+use crate::control::{Ask, Connections, Status};
 use crate::log::cursors;
 use crate::log::record::{Kind, Record};
 use crate::names::{dir_of_topic, topic_of_dir};
@@ -75,21 +75,34 @@ pub(crate) fn topics(data: &DataArgs) -> Result<(), MeshError> {
 }
 
 pub(crate) fn groups(data: &DataArgs) -> Result<(), MeshError> {
-    line(&format!("{:<40} {:<30} {:>12} {:>12}", "topic", "group", "next", "behind"));
+    line(&format!(
+        "{:<40} {:<30} {:>12} {:>12} {:>12}",
+        "topic", "group", "next", "behind", "subscribers"
+    ));
+    let running = status_of(data).ok();
     for (name, path) in all(data)? {
         let next = ReadOnlyJournal::open(&path)?.next_index();
         for (group, cursor) in cursors::load(&path).map_err(io(path))? {
-            line(&format!("{name:<40} {group:<30} {cursor:>12} {:>12}", next.saturating_sub(cursor)));
+            let subscribers = running.as_ref().map_or_else(
+                || "-".to_owned(),
+                |status| {
+                    let of_group = status.groups.iter().find(|(t, g, _)| *t == name && *g == group);
+                    of_group.map_or(0, |(_, _, members)| *members).to_string()
+                },
+            );
+            let behind = next.saturating_sub(cursor);
+            line(&format!("{name:<40} {group:<30} {cursor:>12} {behind:>12} {subscribers:>12}"));
         }
     }
     Ok(())
 }
 
-pub(crate) fn forget(data: &DataArgs, topic: String, group: String) -> Result<(), MeshError> {
+/// What the running mesh answers.
+fn ask(data: &DataArgs, question: &Ask) -> Result<String, MeshError> {
     let path = control_path(&data.data);
     let ask = || -> std::io::Result<String> {
         let mut socket = UnixStream::connect(&path)?;
-        writeln!(socket, "{}", serde_json::json!(Forget { topic, group }))?;
+        writeln!(socket, "{}", serde_json::json!(question))?;
         let mut answer = String::new();
         BufReader::new(socket).read_line(&mut answer)?;
         Ok(answer)
@@ -97,11 +110,40 @@ pub(crate) fn forget(data: &DataArgs, topic: String, group: String) -> Result<()
     let answer = ask().map_err(|e| MeshError::Refused(format!("the mesh of this folder does not run ({e}); start it first")))?;
     match answer.trim().strip_prefix("error ") {
         Some(reason) => Err(MeshError::Refused(reason.to_owned())),
-        None => {
-            line("forgotten");
-            Ok(())
-        }
+        None => Ok(answer),
     }
+}
+
+fn status_of(data: &DataArgs) -> Result<Status, MeshError> {
+    let answer = ask(data, &Ask::Status)?;
+    serde_json::from_str(&answer).map_err(|e| MeshError::Refused(format!("the mesh's answer can't be read: {e}")))
+}
+
+pub(crate) fn status(data: &DataArgs) -> Result<(), MeshError> {
+    let status = status_of(data)?;
+    line(&format!("{:<10} {:>12} {:>12}", "transport", "connections", "refused"));
+    for (name, Connections { open, refused }) in [("tcp", status.tcp), ("grpc", status.grpc)] {
+        line(&format!("{name:<10} {open:>12} {refused:>12}"));
+    }
+    Ok(())
+}
+
+pub(crate) fn forget(data: &DataArgs, topic: String, group: String) -> Result<(), MeshError> {
+    ask(data, &Ask::Forget { topic, group })?;
+    line("forgotten");
+    Ok(())
+}
+
+/// Text of a client without what would steer the terminal.
+fn plain(text: &str) -> String {
+    let plain = |c: char| {
+        if c.is_control() {
+            format!("\\u{{{:x}}}", u32::from(c))
+        } else {
+            c.into()
+        }
+    };
+    text.chars().map(plain).collect()
 }
 
 pub(crate) fn tail(args: &TailArgs) -> Result<(), MeshError> {
@@ -124,7 +166,7 @@ pub(crate) fn tail(args: &TailArgs) -> Result<(), MeshError> {
         }
         for (index, bytes) in entries.drain(..) {
             let text = match Record::parse(bytes) {
-                Some(record) if record.kind != Kind::Grpc => String::from_utf8_lossy(&record.body).into_owned(),
+                Some(record) if record.kind != Kind::Grpc => plain(&String::from_utf8_lossy(&record.body)),
                 Some(record) => format!("(gRPC, {} bytes)", record.body.len()),
                 None => "(unreadable)".to_owned(),
             };

@@ -31,6 +31,8 @@ struct Cli {
 enum Command {
     /// Runs the mesh until SIGTERM or SIGINT.
     Run(RunArgs),
+    /// Shows the connections of the running mesh.
+    Status(look::DataArgs),
     /// Lists the topics of a data folder; the mesh may be running.
     Topics(look::DataArgs),
     /// Lists the consumer groups and how far each has come.
@@ -100,6 +102,7 @@ pub fn main() -> ExitCode {
     let _ = if json { logs.json().try_init() } else { logs.try_init() };
     let done = match cli.command {
         Command::Run(args) => run(args),
+        Command::Status(data) => look::status(&data),
         Command::Topics(data) => look::topics(&data),
         Command::Groups { data, command: None } => look::groups(&data),
         Command::Groups {

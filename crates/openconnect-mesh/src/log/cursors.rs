@@ -1,8 +1,9 @@
 //! Where the consumer groups of a topic stand: a small JSON file beside the log, replaced as a whole.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 const FILE: &str = "groups.json";
@@ -12,7 +13,10 @@ pub(crate) type Cursors = BTreeMap<String, u64>;
 
 pub(crate) fn load(topic_dir: &Path) -> io::Result<Cursors> {
     match fs::read(topic_dir.join(FILE)) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| {
+            let text = format!("{FILE} is damaged ({e}); restore it, or remove it: every group then begins anew");
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        }),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Cursors::new()),
         Err(e) => Err(e),
     }
@@ -20,7 +24,8 @@ pub(crate) fn load(topic_dir: &Path) -> io::Result<Cursors> {
 
 pub(crate) fn save(topic_dir: &Path, cursors: &Cursors, fsync: bool) -> io::Result<()> {
     let fresh = topic_dir.join("groups.json.new");
-    let mut file = File::create(&fresh)?;
+    let mut new = OpenOptions::new();
+    let mut file = new.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     file.write_all(&serde_json::to_vec(cursors)?)?;
     if fsync {
         file.sync_data()?;

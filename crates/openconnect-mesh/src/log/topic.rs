@@ -317,6 +317,11 @@ impl Topic {
         group.map(|g| (g, true)).ok_or_else(|| Refusal::passing("the group was forgotten"))
     }
 
+    /// The groups and how many subscribers each has.
+    pub(crate) fn members(&self) -> Vec<(String, usize)> {
+        self.read_groups(|groups| groups.iter().map(|(name, group)| (name.clone(), group.members())).collect())
+    }
+
     /// A group for one broadcast subscriber, beginning with the next event.
     pub(crate) fn broadcast_group(&self, name: &str) -> Arc<Group> {
         let group = Group::new(name, &self.name, locked(&self.tail).next(), false, &self.config);
@@ -335,7 +340,7 @@ impl Topic {
             let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
             match groups.get(name) {
                 None => return Ok(false),
-                Some(group) if group.has_members() => {
+                Some(group) if group.members() > 0 => {
                     return Err(format!("group `{name}` has subscribers"));
                 }
                 Some(_) => groups.remove(name).map(|g| g.close()),

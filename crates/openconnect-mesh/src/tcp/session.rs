@@ -282,7 +282,12 @@ impl Session {
                 Ok(Some(0)) => return End::Closed,
                 Ok(Some(read)) => read,
                 Ok(None) => {
-                    refuse(&self.outbox, Command::ServerGoodbyeRequest, &Refusal::new(RefusalKind::Session, late), "");
+                    refuse(
+                        &self.outbox,
+                        Command::ServerGoodbyeRequest,
+                        &Refusal::new(RefusalKind::Session, late),
+                        "",
+                    );
                     return End::AfterAnswers(late.to_owned());
                 }
                 Err(error) => {
