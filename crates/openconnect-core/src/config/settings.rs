@@ -108,7 +108,8 @@ pub struct DeliverySettings {
     pub require: Option<Guarantee>,
     /// Which events may overtake which. Default: the connector's.
     pub ordering: Option<Ordering>,
-    /// Path to an event's key: `.partitionkey`, `.subject`, another attribute, or `.data.field.field`. Default: `.partitionkey`.
+    /// An event's key: a path (`.partitionkey`, `.subject`, another attribute, `.data.field.field`) or a jq program over the
+    /// event, such as `.subject // .id`. Default: `.partitionkey`.
     #[schemars(example = &".partitionkey")]
     pub key: Option<String>,
     /// When the mesh gets its acknowledgement (sinks).

@@ -60,7 +60,7 @@ impl Lines {
     }
 
     fn compiled(&mut self, settings: &Settings) {
-        self.result("transforms", "compile", Transforms::compile(&settings.transforms).map(|_| ()));
+        self.result("transforms", "compile", Transforms::compile(&settings.transforms, None).map(|_| ()));
         self.result(
             "delivery.key",
             "compiles",

@@ -16,10 +16,12 @@ use crate::dead_letter::ReplayToken;
 use crate::failure::Failure;
 use crate::inbox::Stored;
 use crate::mesh::{Ack, Delivery};
-use crate::transform::{KeyExpression, Transformed, Transforms};
+use crate::transform::{Transformed, Transforms};
 
 /// Deliveries taken from the mesh at once.
 pub(crate) const TAKE: usize = 256;
+/// Events transformed at once: a hand-over to the thread of jq programs costs about as much as a program.
+pub(crate) const TOGETHER: usize = 32;
 
 /// Where an entry's outcome goes.
 pub(crate) enum Origin {
@@ -75,10 +77,12 @@ impl Schedulable for Entry {
     }
 }
 
+/// What was read, before it is transformed: the event, or what it is instead.
+type Ready = (Result<Event, Payload>, Origin, usize, Permit);
+
 /// Turns what arrived into entries.
 pub(crate) struct Preparer {
     pub(crate) transforms: Transforms,
-    pub(crate) key: KeyExpression,
     pub(crate) budget: Budget,
     pub(crate) max_event_bytes: usize,
     pub(crate) hasher: RandomState,
@@ -106,7 +110,7 @@ impl Preparer {
     /// Prepares what arrived and hands it to the worker; false when the worker is gone. What has its permit already is
     /// handed over before waiting for more budget: else this would wait for itself.
     pub(crate) async fn hand_over(&self, arrived: Vec<(Arrived, Origin)>, to: &mpsc::Sender<Vec<Entry>>) -> bool {
-        let mut entries = Vec::with_capacity(arrived.len());
+        let mut ready = Vec::with_capacity(arrived.len().min(TOGETHER));
         for (arrived, origin) in arrived {
             let bytes = match &arrived {
                 Arrived::Raw(stored) => stored.raw.len(),
@@ -115,62 +119,72 @@ impl Preparer {
             let permit = match self.budget.try_acquire(bytes) {
                 Some(permit) => permit,
                 None => {
-                    if !entries.is_empty() && to.send(std::mem::take(&mut entries)).await.is_err() {
+                    if !self.send(std::mem::take(&mut ready), to).await {
                         return false;
                     }
                     self.budget.acquire(bytes).await
                 }
             };
-            let payload = match arrived {
+            let read = match arrived {
                 Arrived::Raw(stored) => self.read(stored),
-                Arrived::Event(event) => self.transform(*event),
+                Arrived::Event(event) => Ok(*event),
             };
-            entries.push(self.entry(payload, origin, bytes, permit));
+            ready.push((read, origin, bytes, permit));
+            if ready.len() == TOGETHER && !self.send(std::mem::take(&mut ready), to).await {
+                return false;
+            }
         }
-        entries.is_empty() || to.send(entries).await.is_ok()
+        self.send(ready, to).await
     }
 
-    fn read(&self, stored: Stored) -> Payload {
+    fn read(&self, stored: Stored) -> Result<Event, Payload> {
         let bytes = stored.raw.len();
         if let Some(reason) = stored.unreadable {
             let reason = format!("the mesh could not deliver the event: {reason}");
-            return Payload::Unreadable(stored.raw, Failure::permanent("OC0402", reason));
+            return Err(Payload::Unreadable(stored.raw, Failure::permanent("OC0402", reason)));
         }
         match wire::decode(&stored.raw) {
-            Err(error) => Payload::Unreadable(stored.raw, Failure::permanent("OC0402", error.to_string())),
+            Err(error) => Err(Payload::Unreadable(stored.raw, Failure::permanent("OC0402", error.to_string()))),
             Ok(event) if bytes > self.max_event_bytes => {
                 let reason = format!("the event has {bytes} bytes, limits.max_event_bytes is {}", self.max_event_bytes);
-                Payload::Rejected(Arc::new(event), Failure::permanent("OC0403", reason))
+                Err(Payload::Rejected(Arc::new(event), Failure::permanent("OC0403", reason)))
             }
-            Ok(event) => self.transform(event),
+            Ok(event) => Ok(event),
         }
     }
 
-    fn transform(&self, event: Event) -> Payload {
-        if self.transforms.is_empty() {
-            return Payload::Event(Arc::new(event));
+    /// Transforms what is readable, and hands all of it to the worker.
+    async fn send(&self, ready: Vec<Ready>, to: &mpsc::Sender<Vec<Entry>>) -> bool {
+        if ready.is_empty() {
+            return true;
         }
-        match self.transforms.apply(event) {
-            Ok(Transformed::Keep(event)) => Payload::Event(Arc::new(event)),
-            Ok(Transformed::Drop) => Payload::Filtered,
-            Err(rejected) => Payload::Rejected(Arc::new(rejected.0), rejected.1),
+        let (mut events, mut rest) = (Vec::with_capacity(ready.len()), Vec::with_capacity(ready.len()));
+        for (read, origin, bytes, permit) in ready {
+            let unfit = read.map(|event| events.push(event)).err();
+            rest.push((unfit, origin, bytes, permit));
         }
-    }
-
-    fn entry(&self, payload: Payload, origin: Origin, bytes: usize, permit: Permit) -> Entry {
-        let key = match &payload {
-            Payload::Event(event) => self.key.key(event).map(|key| self.hasher.hash_one(key)),
-            _ => None,
-        };
-        Entry {
-            payload,
-            origin,
-            key,
-            bytes,
-            arrived: Instant::now(),
-            not_before: None,
-            failed: 0,
-            _permit: permit,
-        }
+        let mut transformed = self.transforms.apply(events).await.map(Vec::into_iter);
+        let entries = rest.into_iter().map(|(unfit, origin, bytes, permit)| {
+            let (payload, key) = match (unfit, &mut transformed) {
+                (Some(unfit), _) => (unfit, None),
+                (None, Ok(transformed)) => match transformed.next() {
+                    Some(Transformed::Keep(event, key)) => (Payload::Event(Arc::new(event)), key),
+                    Some(Transformed::Failed(event, failure)) => (Payload::Rejected(Arc::new(event), failure), None),
+                    Some(Transformed::Drop) | None => (Payload::Filtered, None),
+                },
+                (None, Err(failure)) => (Payload::Unreadable(Bytes::new(), failure.clone()), None),
+            };
+            Entry {
+                payload,
+                origin,
+                key: key.map(|key| self.hasher.hash_one(key)),
+                bytes,
+                arrived: Instant::now(),
+                not_before: None,
+                failed: 0,
+                _permit: permit,
+            }
+        });
+        to.send(entries.collect()).await.is_ok()
     }
 }

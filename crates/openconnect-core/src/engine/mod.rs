@@ -29,7 +29,7 @@ use crate::record::Partition;
 use crate::sink::{Sink, SinkContext, SinkDefaults};
 use crate::source::{Intake, Source, SourceContext};
 use crate::state::StateDir;
-use crate::transform::{KeyExpression, Transforms};
+use crate::transform::Transforms;
 
 pub mod check;
 mod circuit;
@@ -78,8 +78,7 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
         status,
         shutdown,
     } = app;
-    let transforms = Transforms::compile(&settings.transforms)?;
-    let key = KeyExpression::compile(settings.delivery.key.as_deref())?;
+    let transforms = Transforms::compile(&settings.transforms, settings.delivery.key.as_deref())?;
     let state = StateDir::open(&settings, S::NAME)?;
     let offsets = Arc::new(OffsetStore::open(state.path())?);
     let computed = guarantee::of_source(S::REPLAYABLE);
@@ -123,7 +122,6 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
         publisher,
         topic: settings.mesh.topic.clone(),
         transforms,
-        key,
         budget: Budget::new(&settings.limits),
         max_event_bytes: settings.limits.max_event_bytes.as_usize(),
         offsets,
@@ -196,8 +194,7 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         status,
         shutdown,
     } = app;
-    let transforms = Transforms::compile(&settings.transforms)?;
-    let key = KeyExpression::compile(settings.delivery.key.as_deref())?;
+    let transforms = Transforms::compile(&settings.transforms, settings.delivery.key.as_deref())?;
     let defaults = resolve_defaults::<S>(&settings, &config);
     let state = StateDir::open(&settings, S::NAME)?;
     let budget = Budget::new(&settings.limits);
@@ -244,7 +241,6 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     };
     let preparer = Arc::new(Preparer {
         transforms,
-        key,
         budget: budget.clone(),
         max_event_bytes: settings.limits.max_event_bytes.as_usize(),
         hasher: RandomState::new(),

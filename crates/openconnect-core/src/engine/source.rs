@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::circuit::Circuit;
+use super::intake::TOGETHER;
 use super::prefix::Prefix;
 use super::retry::RetryPolicy;
 use crate::admin::{State, StatusHandle};
@@ -31,7 +32,7 @@ use crate::mesh::{MeshStatus, Publisher};
 use crate::offsets::OffsetStore;
 use crate::record::{Outcome, Partition, Receipt, Record};
 use crate::source::Source;
-use crate::transform::{KeyExpression, Transformed, Transforms};
+use crate::transform::{Transformed, Transforms};
 
 /// Events that wait for the mesh, at the most; their bytes are bounded by the budget.
 const WINDOW: usize = 16_384;
@@ -42,7 +43,6 @@ pub(crate) struct SourceWorker<S> {
     pub(crate) publisher: Publisher,
     pub(crate) topic: String,
     pub(crate) transforms: Transforms,
-    pub(crate) key: KeyExpression,
     pub(crate) budget: Budget,
     pub(crate) max_event_bytes: usize,
     pub(crate) offsets: Arc<OffsetStore>,
@@ -229,15 +229,26 @@ impl<S: Source> SourceWorker<S> {
         beside: &mut Beside<S::Position>,
     ) -> Option<Failure> {
         let all = async {
+            let mut ready = Vec::with_capacity(records.len().min(TOGETHER));
             for record in records {
-                let sent = self.start(record).await;
-                if pending.send(sent).await.is_err() {
-                    return;
+                let bytes = payload::bytes(&record.event).map_or(0, |data| data.len());
+                let permit = match self.budget.try_acquire(bytes) {
+                    Some(permit) => permit,
+                    // What has its permit already goes first: else this would wait for itself.
+                    None => {
+                        self.start(std::mem::take(&mut ready), pending).await?;
+                        self.budget.acquire(bytes).await
+                    }
+                };
+                ready.push((record, bytes, permit));
+                if ready.len() == TOGETHER {
+                    self.start(std::mem::take(&mut ready), pending).await?;
                 }
             }
+            self.start(ready, pending).await
         };
         tokio::select! {
-            () = all => None,
+            _ = all => None,
             // Records not yet handed over are dropped: their receipts say Failed, their offset does not move.
             () = self.shutdown.cancelled() => None,
             turn = beside.next(false) => match turn {
@@ -247,41 +258,58 @@ impl<S: Source> SourceWorker<S> {
         }
     }
 
-    async fn start(&self, record: Record<S::Position>) -> Pending<S::Position> {
-        let Record {
-            event,
-            partition,
-            position,
-            receipt,
-        } = record;
-        let bytes = payload::bytes(&event).map_or(0, |data| data.len());
-        let permit = self.budget.acquire(bytes).await;
-        let ending = self.send(event, bytes).await;
-        Pending {
-            ending,
-            partition,
-            position,
-            receipt,
-            permit,
+    /// Transforms records and hands them to the mesh client, in order; `None` when nobody follows their outcomes any more.
+    async fn start(&self, ready: Vec<(Record<S::Position>, usize, Permit)>, pending: &mpsc::Sender<Pending<S::Position>>) -> Option<()> {
+        if ready.is_empty() {
+            return Some(());
         }
+        let (mut events, mut rest) = (Vec::with_capacity(ready.len()), Vec::with_capacity(ready.len()));
+        for (record, bytes, permit) in ready {
+            let Record {
+                event,
+                partition,
+                position,
+                receipt,
+            } = record;
+            let too_large = match self.too_large(bytes) {
+                Some(failure) => Some(Ending::Rejected(failure, Arc::new(event))),
+                None => {
+                    events.push(event);
+                    None
+                }
+            };
+            rest.push((too_large, partition, position, receipt, permit));
+        }
+        let mut transformed = self.transforms.apply(events).await.map(Vec::into_iter);
+        for (too_large, partition, position, receipt, permit) in rest {
+            let ending = match (too_large, &mut transformed) {
+                (Some(ending), _) => ending,
+                (None, Ok(transformed)) => match transformed.next() {
+                    Some(Transformed::Keep(event, key)) => {
+                        let published = self.publisher.send(&self.topic, key.as_deref(), &event).await;
+                        Ending::Published(published, Arc::new(event))
+                    }
+                    Some(Transformed::Failed(event, failure)) => Ending::Rejected(failure, Arc::new(event)),
+                    Some(Transformed::Drop) | None => Ending::Filtered,
+                },
+                (None, Err(failure)) => Ending::Rejected(failure.clone(), Arc::default()),
+            };
+            let sent = Pending {
+                ending,
+                partition,
+                position,
+                receipt,
+                permit,
+            };
+            pending.send(sent).await.ok()?;
+        }
+        Some(())
     }
 
-    async fn send(&self, event: Event, bytes: usize) -> Ending {
-        if bytes > self.max_event_bytes {
-            let reason = format!(
-                "the event's data has {bytes} bytes, limits.max_event_bytes is {}",
-                self.max_event_bytes
-            );
-            return Ending::Rejected(Failure::permanent("OC0403", reason), Arc::new(event));
-        }
-        let event = match self.transforms.apply(event) {
-            Ok(Transformed::Keep(event)) => event,
-            Ok(Transformed::Drop) => return Ending::Filtered,
-            Err(rejected) => return Ending::Rejected(rejected.1, Arc::new(rejected.0)),
-        };
-        let key = self.key.key(&event);
-        let published = self.publisher.send(&self.topic, key.as_deref(), &event).await;
-        Ending::Published(published, Arc::new(event))
+    fn too_large(&self, bytes: usize) -> Option<Failure> {
+        let limit = self.max_event_bytes;
+        let reason = || format!("the event's data has {bytes} bytes, limits.max_event_bytes is {limit}");
+        (bytes > limit).then(|| Failure::permanent("OC0403", reason()))
     }
 
     /// Stores positions, then tells the source; a source that can't be told now is told the next time.

@@ -1,9 +1,11 @@
 //! Steps that change or drop events between source or inbox and the other side.
 //!
-//! `jq.rs`: jq programs on a thread of their own. `attributes.rs`: `set`, `rename` and `drop`. `key.rs`: `delivery.key`.
+//! `jq`: jq programs, bounded. `worker.rs`: the thread that they run on. `attributes.rs`: `set`, `rename` and `drop`.
+//! `key.rs`: `delivery.key`.
 //!
 //! What a step does not change stays as it is: data keeps its exact text.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use cloudevents::Event;
@@ -16,10 +18,12 @@ use crate::failure::Failure;
 mod attributes;
 mod jq;
 mod key;
+mod worker;
 
 use attributes::{Drop, Rename, Set};
 use jq::{Filter, Map};
 pub use key::KeyExpression;
+use worker::Worker;
 
 /// One step of `transforms:`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -40,15 +44,13 @@ pub enum TransformConfig {
 
 /// What became of an event.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "nearly every event is kept: a box would cost each of them an allocation"
-)]
 pub enum Transformed {
-    /// Goes on, changed or not.
-    Keep(Event),
+    /// Goes on, changed or not, with its ordering key.
+    Keep(Event, Option<String>),
     /// Is not delivered: outcome Filtered.
     Drop,
+    /// Goes to the dead letters, as it was.
+    Failed(Event, Failure),
 }
 
 enum Step {
@@ -59,57 +61,98 @@ enum Step {
     Drop(Drop),
 }
 
-/// The compiled steps of a connector. `Send + Sync`; `apply` takes `&self`.
-pub struct Transforms {
+/// An event that goes on, and its key.
+type Kept<'a> = (Cow<'a, Event>, Option<String>);
+
+/// What happens to each event, in order; last, its key is found.
+struct Steps {
     steps: Vec<Step>,
+    key: KeyExpression,
+}
+
+/// The compiled steps of a connector and its `delivery.key`.
+pub struct Transforms {
+    run: Run,
+}
+
+enum Run {
+    /// There is no program: nothing that takes long or needs a deep stack.
+    Here(Steps),
+    Worker(Worker),
 }
 
 impl Transforms {
-    /// Compiles every step; errors name the step's index and what is wrong.
-    pub fn compile(configs: &[TransformConfig]) -> Result<Self> {
-        let compiled = configs.iter().enumerate().map(|(at, config)| {
-            let place = format!("transforms.{at}");
-            Ok(match config {
-                TransformConfig::Jq(program) => Step::Map(Map::compile(&place, program)?),
-                TransformConfig::Filter(program) => Step::Filter(Filter::compile(&place, program)?),
-                TransformConfig::Set(attributes) => Step::Set(Set::compile(&place, attributes)?),
-                TransformConfig::Rename(names) => Step::Rename(Rename::compile(&place, names)?),
-                TransformConfig::Drop(names) => Step::Drop(Drop::compile(&place, names)?),
+    /// Compiles every step and `delivery.key`; errors name the step's index and what is wrong. Programs get a thread, which
+    /// ends with this.
+    pub fn compile(configs: &[TransformConfig], key: Option<&str>) -> Result<Self> {
+        let key = KeyExpression::compile(key)?;
+        let programs = configs
+            .iter()
+            .any(|config| matches!(config, TransformConfig::Jq(_) | TransformConfig::Filter(_)));
+        let run = if programs || key.is_program() {
+            let steps = worker::with_stack(|| compile(configs))?;
+            Run::Worker(Worker::start(Steps { steps, key })?)
+        } else {
+            Run::Here(Steps {
+                steps: compile(configs)?,
+                key,
             })
-        });
-        Ok(Self {
-            steps: compiled.collect::<Result<_>>()?,
+        };
+        Ok(Self { run })
+    }
+
+    /// Runs the steps on each event, in order, and finds its key. Never blocks the caller's thread for longer than
+    /// attributes take. An event that a program fails on is returned as it was; the others are none the worse.
+    pub async fn apply(&self, events: Vec<Event>) -> std::result::Result<Vec<Transformed>, Failure> {
+        match &self.run {
+            Run::Here(steps) => Ok(events.into_iter().map(|event| steps.apply(event)).collect()),
+            Run::Worker(worker) => worker.apply(events).await,
+        }
+    }
+}
+
+fn compile(configs: &[TransformConfig]) -> Result<Vec<Step>> {
+    let compiled = configs.iter().enumerate().map(|(at, config)| {
+        let place = format!("transforms.{at}");
+        Ok(match config {
+            TransformConfig::Jq(program) => Step::Map(Map::compile(&place, program)?),
+            TransformConfig::Filter(program) => Step::Filter(Filter::compile(&place, program)?),
+            TransformConfig::Set(attributes) => Step::Set(Set::compile(&place, attributes)?),
+            TransformConfig::Rename(names) => Step::Rename(Rename::compile(&place, names)?),
+            TransformConfig::Drop(names) => Step::Drop(Drop::compile(&place, names)?),
         })
-    }
+    });
+    compiled.collect()
+}
 
-    /// True when there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-
-    /// Runs the steps. After a permanent failure the event (returned unchanged) goes to the dead letters; a fatal one means
-    /// that a program does not end, and nothing can go on. Blocks for as long as the programs run, at the most
-    /// [`jq::LIMIT`] each.
-    pub fn apply(&self, event: Event) -> std::result::Result<Transformed, Box<(Event, Failure)>> {
-        if self.steps.is_empty() {
-            return Ok(Transformed::Keep(event));
+impl Steps {
+    fn apply(&self, event: Event) -> Transformed {
+        match self.run(&event) {
+            Ok(Some((Cow::Owned(event), key))) => Transformed::Keep(event, key),
+            Ok(Some((Cow::Borrowed(_), key))) => Transformed::Keep(event, key),
+            Ok(None) => Transformed::Drop,
+            Err(failure) => Transformed::Failed(event, failure),
         }
-        let mut current = event.clone();
+    }
+
+    fn run<'a>(&self, event: &'a Event) -> std::result::Result<Option<Kept<'a>>, Failure> {
+        let mut current = Cow::Borrowed(event);
         for step in &self.steps {
-            let done = match step {
-                Step::Map(map) => map.apply(current),
-                Step::Filter(filter) => filter.passes(&current).map(|passes| passes.then_some(current)),
-                Step::Set(set) => set.apply(current).map(Some),
-                Step::Rename(rename) => Ok(Some(rename.apply(current))),
-                Step::Drop(drop) => Ok(Some(drop.apply(current))),
+            let changed = match step {
+                Step::Filter(filter) if filter.passes(&current)? => continue,
+                Step::Filter(_) => return Ok(None),
+                Step::Map(map) => match map.apply(&current)? {
+                    Some(changed) => changed,
+                    None => return Ok(None),
+                },
+                Step::Set(set) => set.apply(current.into_owned())?,
+                Step::Rename(rename) => rename.apply(current.into_owned()),
+                Step::Drop(drop) => drop.apply(current.into_owned()),
             };
-            match done {
-                Ok(Some(event)) => current = event,
-                Ok(None) => return Ok(Transformed::Drop),
-                Err(failure) => return Err(Box::new((event, failure))),
-            }
+            current = Cow::Owned(changed);
         }
-        Ok(Transformed::Keep(current))
+        let key = self.key.key(&current)?;
+        Ok(Some((current, key)))
     }
 }
 
