@@ -1,23 +1,24 @@
 //! Text from events: minijinja templates over an event's attributes and data. An absent name is an error, not an empty text.
 //!
 //! Variables: `id`, `source`, `type`, `subject`, `time`, `datacontenttype`, `dataschema`, every extension by its name, and
-//! `data` (parsed when it is JSON, else text). Filters: minijinja's own, among them `default`, `tojson`, `urlencode`.
+//! `data` (parsed when it is JSON, else text). `language.rs`: what else a template can say, which is little, so that no
+//! template takes long or makes much.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cloudevents::event::ExtensionValue;
 use cloudevents::{AttributesReader, Event};
 use minijinja::value::{Object, Value};
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind};
 use openconnect_protocol::payload;
 
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 
-/// Instructions that one rendering may take.
-const FUEL: u64 = 50_000;
-/// Longest rendered text in bytes.
-const OUTPUT: usize = 64 << 10;
+mod language;
+
+use language::{Bounded, OUTPUT};
+
 const NAME: &str = "template";
 
 /// A compiled template.
@@ -40,14 +41,14 @@ impl Template {
                 inner: Inner::Constant(text.into()),
             });
         }
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_fuel(Some(FUEL));
-        environment.add_filter("urlencode", urlencode);
+        let wrong = |what: String| Error::config("OC0121", format!("the template `{text}` is wrong: {what}"));
+        if let Some(what) = language::refused(text) {
+            return Err(wrong(what));
+        }
+        let mut environment = language::environment();
         environment
             .add_template_owned(NAME, text.to_owned())
-            .map_err(|e| Error::config("OC0121", format!("the template `{text}` is wrong: {}", describe(&e))))?;
+            .map_err(|e| wrong(describe(&e)))?;
         Ok(Self {
             inner: Inner::Compiled(Arc::new(environment)),
         })
@@ -68,7 +69,7 @@ impl Template {
 
     /// Renders for one event. A missing name, or output over 64 KiB, is a permanent failure.
     pub fn render(&self, event: &Event) -> Result<String, Failure> {
-        self.render_with(Value::from_object(EventVariables(event.clone())))
+        self.render_with(Value::from_object(EventVariables::new(event.clone())))
     }
 
     /// Renders with other variables than an event's: a map, or anything that serialises to one.
@@ -77,13 +78,15 @@ impl Template {
             Inner::Constant(text) => return Ok(text.to_string()),
             Inner::Compiled(environment) => environment,
         };
-        let rendered = environment.get_template(NAME).and_then(|template| template.render(variables));
+        let mut out = Bounded::default();
+        let rendered = environment
+            .get_template(NAME)
+            .and_then(|template| template.render_captured_to(variables, &mut out).map(drop));
         match rendered {
-            Ok(text) if text.len() <= OUTPUT => Ok(text),
-            Ok(text) => Err(Failure::permanent(
-                "OC0441",
-                format!("a template gave {} bytes, the limit is {OUTPUT}", text.len()),
-            )),
+            Ok(()) => Ok(out.into_text()),
+            Err(e) if e.kind() == ErrorKind::WriteFailure => {
+                Err(Failure::permanent("OC0441", format!("a template gives more than {OUTPUT} bytes")))
+            }
             Err(e) => Err(Failure::permanent(
                 "OC0440",
                 format!("a template can't be rendered: {}", describe(&e)),
@@ -103,24 +106,25 @@ fn describe(error: &minijinja::Error) -> String {
     format!("{}{detail}{source}{line}", error.kind())
 }
 
-fn urlencode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+/// An event as template variables; the data is parsed only when a template asks for it, and once.
+#[derive(Debug)]
+struct EventVariables {
+    event: Event,
+    data: OnceLock<Option<Value>>,
 }
 
-/// An event as template variables; the data is parsed only when a template asks for it.
-#[derive(Debug)]
-struct EventVariables(Event);
+impl EventVariables {
+    fn new(event: Event) -> Self {
+        Self {
+            event,
+            data: OnceLock::new(),
+        }
+    }
+}
 
 impl Object for EventVariables {
     fn get_value(self: &Arc<Self>, name: &Value) -> Option<Value> {
-        let event = &self.0;
+        let event = &self.event;
         match name.as_str()? {
             "id" => Some(event.id().into()),
             "source" => Some(event.source().as_str().into()),
@@ -131,7 +135,7 @@ impl Object for EventVariables {
                 .map(|time| time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true).into()),
             "datacontenttype" => event.datacontenttype().map(Into::into),
             "dataschema" => event.dataschema().map(|schema| schema.as_str().into()),
-            "data" => data(event),
+            "data" => self.data.get_or_init(|| data(event)).clone(),
             name => event.extension(name).map(|value| match value {
                 ExtensionValue::String(text) => text.as_str().into(),
                 ExtensionValue::Boolean(value) => (*value).into(),
@@ -175,6 +179,57 @@ mod tests {
         assert!(failure.message.contains("order.name"), "{failure}");
         assert!(Template::compile("{{ data.").is_err());
         assert!(Template::compile("plain").unwrap().is_constant());
-        assert!(render("{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}").is_err());
+    }
+
+    #[test]
+    fn a_template_that_could_take_long_or_make_much_is_refused_or_stopped() {
+        let long = "\"<'\\\\".repeat(60_000);
+        let data = serde_json::json!({ "text": long, "list": [long, long], "short": "ab" }).to_string();
+        let event = EventBuilderV10::new().id("1").source("/s").ty("t");
+        let event = event.data("application/json", data).build().unwrap();
+        for refused in [
+            "{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}",
+            "{% set x = data %}{{ x }}",
+            "{%- with x = data %}{{ x }}{% endwith %}",
+            "{% filter upper %}x{% endfilter %}",
+            "{% macro f() %}{{ f() }}{% endmacro %}",
+            "{{ 'x' * 100000000 }}",
+            "{{ data.text ~ data.text }}",
+            "{{ data.text + data.text }}",
+            "{{ '}}' ~ data.text }}",
+            "{# }} #}{{ 'a\\'' ~ data.text }}",
+            &format!("{{{{ {} }}}}", "(".repeat(3_000)),
+            &format!("{{{{ id{} }}}}", " | upper".repeat(1_000)),
+        ] {
+            assert_eq!(Template::compile(refused).unwrap_err().code, "OC0121", "{refused}");
+        }
+        for stopped in [
+            "{{ range(3) }}",
+            "{{ data.list | map('upper') }}",
+            "{{ data.list | batch(1000000000) }}",
+            "{{ data.text | indent(1000000000) }}",
+            "{{ data.text }}",
+            "{{ data.list | join(data.text) }}",
+            "{{ data.text | replace('', data.text) }}",
+            "{{ data.short | tojson | tojson | tojson | tojson | tojson | tojson | tojson | tojson | tojson | tojson | tojson \
+             | tojson | tojson | tojson | tojson | tojson | tojson | tojson | tojson | tojson | tojson | length }}",
+            "{{ data.text | urlencode | length }}",
+            &"{{ data.short | replace('a', id) | urlencode }}{{ data.text }}".repeat(50),
+        ] {
+            let failure = Template::compile(stopped).unwrap().render(&event).unwrap_err();
+            assert!(["OC0440", "OC0441"].contains(&failure.code.as_str()), "{stopped}: {failure}");
+            assert!(!failure.message.contains("\"<'"), "{failure}");
+        }
+        for (fine, text) in [
+            (
+                "{% if data.short is defined and data.text %}{{ data.short }}{%- else -%}none{% endif %}",
+                "ab",
+            ),
+            ("{{ data.short[:1] | upper }}~{{ data.list | length }}*+", "A~2*+"),
+            ("{{ data.short | replace('a', '+~*') }}", "+~*b"),
+            ("{{ data.short | tojson }}{{ [1, 'x'] | join('-') }}{# ~ #}", "\"ab\"1-x"),
+        ] {
+            assert_eq!(Template::compile(fine).unwrap().render(&event).unwrap(), text, "{fine}");
+        }
     }
 }
