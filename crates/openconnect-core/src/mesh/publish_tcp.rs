@@ -31,6 +31,27 @@ pub(super) struct Sent {
     at: Instant,
 }
 
+/// How a session goes.
+struct Course {
+    /// The server keeps order on refusal.
+    ordered: bool,
+    /// The last heartbeat has not been answered.
+    unanswered: bool,
+    /// Nothing is sent before then: the server refused.
+    resume_at: Option<Instant>,
+    /// In a row.
+    refusals: u32,
+    /// The server sends the client away: nothing more is sent, what is in flight may be confirmed until then.
+    leaving: Option<(Ended, Instant)>,
+}
+
+impl Course {
+    /// Why the session ends now: the server's own wish goes before what comes of it.
+    fn end(&mut self, ended: Ended) -> Ended {
+        self.leaving.take().map_or(ended, |(away, _)| away)
+    }
+}
+
 impl Lane {
     pub(super) async fn tcp_session(&mut self, mut session: Session, flight: &mut Flight) -> Ended {
         let ordered = session.capabilities.ordered_refusal;
@@ -39,80 +60,81 @@ impl Lane {
         let mut heartbeat = interval(self.dialer.heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
-        let mut unanswered = false;
-        let mut resume_at: Option<Instant> = None;
-        let mut refusals = 0;
-        // Set when the server sends the client away: nothing more is sent, what is in flight may still be confirmed.
-        let mut leaving: Option<(Ended, Instant)> = None;
+        let mut course = Course {
+            ordered,
+            unanswered: false,
+            resume_at: None,
+            refusals: 0,
+            leaving: None,
+        };
         let mut open = true;
         let mut batch = Vec::new();
         loop {
+            if let Err(ended) = self.take_answers(&mut session, flight, &mut course) {
+                return course.end(ended);
+            }
             if !open && flight.is_empty() {
                 session.goodbye(self.dialer.request_timeout).await;
                 return Ended::Closed;
             }
-            if let Some((ended, _)) = leaving.take_if(|(_, until)| flight.sent.is_empty() || *until <= Instant::now()) {
+            let done = |until: Instant| flight.sent.is_empty() || until <= Instant::now();
+            if let Some((ended, _)) = course.leaving.take_if(|(_, until)| done(*until)) {
                 return ended;
             }
-            if resume_at.is_none() && leaving.is_none() {
+            if course.resume_at.is_none() && course.leaving.is_none() {
                 flight.fill(&mut session.output, window);
             }
-            let pause = leaving.as_ref().map(|(_, until)| *until).or(resume_at);
+            let pause = course.leaving.as_ref().map(|(_, until)| *until).or(course.resume_at);
             tokio::select! {
                 biased;
                 () = self.ends.cancelled() => return Ended::Closed,
                 _ = heartbeat.tick() => {
-                    if unanswered {
+                    if course.unanswered {
                         return Ended::Broken(Failure::retryable("OC0309", format!("{} did not answer a heartbeat", session.server)));
                     }
                     if flight.sent.front().is_some_and(|first| first.at.elapsed() > self.dialer.request_timeout) {
                         return Ended::Broken(Failure::retryable("OC0309", format!("{} did not confirm an event in time", session.server)));
                     }
                     session.heartbeat();
-                    unanswered = true;
+                    course.unanswered = true;
                 }
-                moved = session.transfer(true) => {
-                    if let Err(e) = moved {
-                        return leaving.map_or_else(|| broken(&session.server, &e), |(away, _)| away);
-                    }
-                    loop {
-                        let frame = match session.frame() {
-                            Ok(Some(frame)) => frame,
-                            Ok(None) => break,
-                            Err(e) => return broken(&session.server, &e),
-                        };
-                        let answer = match flight.answer(&frame, &session.server) {
-                            Ok(answer) => answer,
-                            Err(e) => return broken(&session.server, &format!("a header can't be read: {e}")),
-                        };
-                        match answer {
-                            Answer::Confirmed => {
-                                resume_at = None;
-                                refusals = 0;
-                                self.believed();
-                            }
-                            Answer::Resolved | Answer::Unknown => {}
-                            Answer::Heartbeat => unanswered = false,
-                            Answer::Leave(ended) => leaving = leaving.or_else(|| Some((ended, Instant::now() + LEAVING))),
-                            Answer::Over(ended) => return leaving.map_or(ended, |(away, _)| away),
-                            // It stays where it is among what was sent: all of it is sent again, in order.
-                            Answer::Refused(_, reason) if ordered || refusals >= REFUSALS => {
-                                return leaving.map_or(Ended::Refused(reason), |(away, _)| away);
-                            }
-                            Answer::Refused(at, reason) => {
-                                refusals += 1;
-                                flight.send_again(at);
-                                self.status.send_replace(MeshStatus::Refusing { reason });
-                                resume_at = Some(Instant::now() + REFUSED);
-                            }
-                        }
-                    }
-                }
+                moved = session.transfer(true) => if let Err(e) = moved {
+                    return course.end(broken(&session.server, &e));
+                },
                 received = self.queue.recv_many(&mut batch, 256), if open && flight.waiting.len() < 512 => {
                     open = received > 0;
                     flight.waiting.extend(batch.drain(..));
                 }
-                () = until(pause) => resume_at = None,
+                () = until(pause) => course.resume_at = None,
+            }
+        }
+    }
+
+    /// Handles every frame that has been read; an error ends the session.
+    fn take_answers(&self, session: &mut Session, flight: &mut Flight, course: &mut Course) -> Result<(), Ended> {
+        loop {
+            let frame = session.frame().map_err(|e| broken(&session.server, &e))?;
+            let Some(frame) = frame else { return Ok(()) };
+            let unreadable = |e| broken(&session.server, &format!("a header can't be read: {e}"));
+            match flight.answer(&frame, &session.server).map_err(unreadable)? {
+                Answer::Confirmed => {
+                    course.resume_at = None;
+                    course.refusals = 0;
+                    self.believed();
+                }
+                Answer::Resolved | Answer::Unknown => {}
+                Answer::Heartbeat => course.unanswered = false,
+                Answer::Leave(ended) if course.leaving.is_none() => course.leaving = Some((ended, Instant::now() + LEAVING)),
+                Answer::Leave(_) => {}
+                Answer::Over(ended) => return Err(ended),
+                // It stays where it is among what was sent: all of it is sent again, in order.
+                Answer::Refused(_, reason) if course.ordered || course.refusals >= REFUSALS => return Err(Ended::Refused(reason)),
+                Answer::Refused(at, reason) => {
+                    course.refusals += 1;
+                    flight.send_again(at);
+                    self.status.send_replace(MeshStatus::Refusing { reason });
+                    course.resume_at = Some(Instant::now() + REFUSED);
+                }
             }
         }
     }
