@@ -11,6 +11,8 @@ use tokio_util::codec::{Decoder, Encoder};
 const MAGIC: &[u8; 13] = b"EventMesh0000";
 /// Bytes before the header: magic, version and the two lengths.
 pub const PREFIX: usize = 21;
+/// Room is made for this many bytes of an incomplete frame beyond what is there.
+const GROWTH: usize = 64 << 10;
 /// The largest frame that EventMesh 1.x takes.
 pub const EVENTMESH_MAX_FRAME: usize = 4 << 20;
 
@@ -254,7 +256,8 @@ impl FrameCodec {
             });
         }
         if src.len() < size {
-            src.reserve(size - src.len());
+            // Not all at once: a peer may only claim to send so much.
+            src.reserve((size - src.len()).min(GROWTH));
             return Ok(None);
         }
         let mut frame = src.split_to(size).freeze();

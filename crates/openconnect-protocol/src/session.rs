@@ -20,9 +20,13 @@ pub struct UserAgent {
     pub env: Option<String>,
     pub subsystem: Option<String>,
     pub path: Option<String>,
+    #[serde(deserialize_with = "number")]
     pub pid: i64,
     pub host: Option<String>,
+    #[serde(deserialize_with = "number")]
     pub port: i64,
+    /// The server refuses a HELLO without it.
+    #[serde(default)]
     pub version: Option<String>,
     pub username: Option<String>,
     pub password: Option<String>,
@@ -31,7 +35,22 @@ pub struct UserAgent {
     pub idc: Option<String>,
     pub group: Option<String>,
     pub purpose: Option<String>,
+    #[serde(deserialize_with = "number")]
     pub unack: i64,
+}
+
+/// A number, also when it is written as text: Java takes both.
+fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Number(i64),
+        Text(String),
+    }
+    match Either::deserialize(deserializer)? {
+        Either::Number(number) => Ok(number),
+        Either::Text(text) => text.parse().map_err(serde::de::Error::custom),
+    }
 }
 
 impl Default for UserAgent {

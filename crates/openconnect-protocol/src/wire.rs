@@ -194,30 +194,84 @@ impl Envelope {
     }
 }
 
-/// What a server must know of an event to route it, borrowed from its bytes.
-#[derive(Debug, Deserialize)]
+/// What a server must know of an event to route it, borrowed from its bytes. Of members that are there twice, as EventMesh's
+/// Java connectors send them, the last counts.
+#[derive(Debug, Default)]
 pub struct Peek<'a> {
     /// The event's id.
-    #[serde(borrow, default)]
     pub id: Cow<'a, str>,
     /// Its source.
-    #[serde(borrow, default)]
     pub source: Cow<'a, str>,
     /// Its type.
-    #[serde(borrow, default, rename = "type")]
     pub ty: Cow<'a, str>,
     /// The topic.
-    #[serde(borrow, default)]
     pub subject: Cow<'a, str>,
     /// The ordering key; a number or a boolean as its text.
-    #[serde(borrow, default, deserialize_with = "scalar")]
     pub partitionkey: Option<Cow<'a, str>>,
     /// Request's time limit in milliseconds, as text or number.
-    #[serde(default)]
     pub ttl: Option<serde_json::Value>,
     /// Where a replier sends its answer.
-    #[serde(borrow, default, deserialize_with = "scalar")]
     pub cluster: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Member {
+    Id,
+    Source,
+    Type,
+    Subject,
+    PartitionKey,
+    Ttl,
+    Cluster,
+    #[serde(other)]
+    Other,
+}
+
+/// A text; `null` is as good as absent.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn text<'de, A: serde::de::MapAccess<'de>>(members: &mut A) -> Result<Cow<'de, str>, A::Error> {
+    Ok(members.next_value::<Option<Text<'de>>>()?.map_or(Cow::Borrowed(""), |text| text.0))
+}
+
+#[derive(Deserialize)]
+struct Scalar<'a>(#[serde(borrow, deserialize_with = "scalar")] Option<Cow<'a, str>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Peek<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Peek<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an event")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+                let mut peek = Peek::default();
+                while let Some(member) = members.next_key()? {
+                    match member {
+                        Member::Id => peek.id = text(&mut members)?,
+                        Member::Source => peek.source = text(&mut members)?,
+                        Member::Type => peek.ty = text(&mut members)?,
+                        Member::Subject => peek.subject = text(&mut members)?,
+                        Member::PartitionKey => peek.partitionkey = members.next_value::<Scalar<'de>>()?.0,
+                        Member::Ttl => peek.ttl = members.next_value()?,
+                        Member::Cluster => peek.cluster = members.next_value::<Scalar<'de>>()?.0,
+                        Member::Other => {
+                            members.next_value::<serde::de::IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(peek)
+            }
+        }
+
+        deserializer.deserialize_map(Visitor)
+    }
 }
 
 /// An extension may be a text, a number or a boolean.
@@ -261,6 +315,14 @@ mod tests {
         ] {
             assert!(!numbers_survive(changed), "{changed}");
         }
+    }
+
+    #[test]
+    fn of_a_member_that_is_there_twice_the_last_counts() {
+        let raw = br#"{"specversion":"1.0","id":"1","id":"2","source":"/s","type":"t","subject":"x","partitionkey":7,"subject":"y"}"#;
+        let peek = peek(raw).unwrap();
+        assert_eq!((&*peek.id, &*peek.subject, peek.partitionkey.as_deref()), ("2", "y", Some("7")));
+        assert_eq!(decode(raw).unwrap().id(), "2");
     }
 
     #[test]

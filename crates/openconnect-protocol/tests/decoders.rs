@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
-use openconnect_protocol::frame::{Command, Frame, FrameCodec, Header};
-use openconnect_protocol::grpc::pb::CloudEvent;
+use cloudevents::AttributesReader as _;
+use openconnect_protocol::frame::{Command, Frame, FrameCodec, Header, RawFrame};
 use openconnect_protocol::grpc::pb::cloud_event::cloud_event_attribute_value::Attr;
 use openconnect_protocol::grpc::pb::cloud_event::{CloudEventAttributeValue, Data};
+use openconnect_protocol::grpc::pb::{CloudEvent, CloudEventBatch};
+use openconnect_protocol::refusal::RefusalKind;
 use openconnect_protocol::session::{RedirectInfo, Subscription, UserAgent};
 use openconnect_protocol::{grpc, http, json, wire};
 use proptest::collection::{btree_map, hash_map, vec};
@@ -220,4 +222,66 @@ proptest! {
     }
 }
 
-use cloudevents::AttributesReader as _;
+/// Everything that the codec makes of a stream cut into these chunks: frames, and how it ended.
+fn decoded(bytes: &[u8], chunk: usize) -> (Vec<RawFrame>, Result<usize, String>) {
+    let (codec, mut buffer, mut frames) = (FrameCodec::new(MAX_FRAME), BytesMut::new(), Vec::new());
+    for part in bytes.chunks(chunk) {
+        buffer.extend_from_slice(part);
+        loop {
+            match codec.decode_raw(&mut buffer) {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => return (frames, Err(error.to_string())),
+            }
+        }
+    }
+    (frames, Ok(buffer.len()))
+}
+
+proptest! {
+    #[test]
+    fn a_stream_gives_the_same_however_it_is_cut(streams in vec(damaged(), 1..4), chunk in 1usize..200) {
+        let bytes = streams.concat();
+        prop_assert_eq!(decoded(&bytes, chunk), decoded(&bytes, usize::MAX));
+    }
+
+    #[test]
+    fn lengths_that_are_only_claimed_take_no_memory(package in any::<i32>(), header in any::<i32>(), rest in vec(any::<u8>(), 0..64)) {
+        let bytes = [b"EventMesh0000".as_slice(), &package.to_be_bytes(), &header.to_be_bytes(), &rest].concat();
+        let mut buffer = BytesMut::from(bytes.as_slice());
+        let _ = FrameCodec::new(usize::MAX).decode_raw(&mut buffer);
+        prop_assert!(buffer.capacity() <= 256 << 10, "{}", buffer.capacity());
+    }
+
+    #[test]
+    fn a_message_with_changed_bytes_never_panics(
+        messages in vec(message(), 1..3),
+        changes in vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut bytes = CloudEventBatch { events: messages }.encode_to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(batch) = CloudEventBatch::decode(bytes.as_slice()) {
+            for message in batch.events {
+                let _ = (RefusalKind::of_grpc(&message), grpc::scalar(&message, "partitionkey"));
+                let _ = grpc::to_event(message);
+            }
+        }
+    }
+
+    #[test]
+    fn every_text_has_a_kind_of_refusal(told in any::<Option<String>>(), code in any::<i32>(), desc in any::<String>()) {
+        let kind = RefusalKind::of_tcp(told.as_deref(), code, &desc);
+        prop_assert_eq!(RefusalKind::of_tcp(Some(kind.name()), code, &desc), kind);
+    }
+
+    #[test]
+    fn what_a_server_looks_at_is_what_a_client_reads(bytes in structured()) {
+        if let Ok(event) = wire::decode(&bytes) {
+            let peek = wire::peek(&bytes).unwrap();
+            prop_assert_eq!((&*peek.id, peek.source.as_ref(), peek.ty.as_ref()), (event.id(), event.source().as_str(), event.ty()));
+        }
+    }
+}
