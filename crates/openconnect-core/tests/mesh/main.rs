@@ -7,8 +7,10 @@
 //! | `grpc_server.rs` | a scripted gRPC server |
 //! | `publish.rs`, `subscribe.rs` | faults over TCP |
 //! | `grpc.rs` | faults over gRPC |
+//! | `eventmesh.rs` | what every server must do; also against a real EventMesh |
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, unreachable_pub)]
 
+mod eventmesh;
 mod grpc;
 mod grpc_server;
 mod publish;
