@@ -1,7 +1,8 @@
 //! What both transports share: the topics, the requests that wait for a reply, and what must be done from time to time.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -256,7 +257,9 @@ impl Broker {
 
 fn take_lock(config: &Config) -> Result<File, MeshError> {
     let path = config.data.join("lock");
-    let file = File::create(&path).map_err(|source| MeshError::Io {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+    let file = file.map_err(|source| MeshError::Io {
         path: path.clone(),
         source,
     })?;

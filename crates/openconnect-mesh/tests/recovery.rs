@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
@@ -129,4 +130,41 @@ async fn the_tools_look_while_it_runs_and_after() {
             child.kill().await.unwrap();
         }
     }
+}
+
+#[tokio::test]
+async fn others_do_not_see_the_data() {
+    fn check(path: &Path) {
+        let mode = fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}: {mode:o}", path.display());
+        if path.is_dir() {
+            fs::read_dir(path).unwrap().for_each(|entry| check(&entry.unwrap().path()));
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    // As somebody made it by hand.
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+    let (_mesh, tcp) = start(&data).await;
+    let mut subscriber = Client::subscriber(tcp, "g", "t").await;
+    Client::publisher(tcp).await.publish_ids("t", ids(0..1)).await;
+    subscriber.take_and_ack(1).await;
+    assert!(data.join("control.sock").exists() && data.join("topics/t/groups.json").exists());
+    check(&data);
+}
+
+#[tokio::test]
+async fn damaged_cursors_are_told_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let mesh = support::mesh(&dir, |_| {}).await;
+    drop(Client::subscriber(mesh.tcp_addr(), "g", "t").await);
+    mesh.shutdown().await;
+    let cursors = dir.path().join("topics/t/groups.json");
+    fs::write(&cursors, "{\"g\":").unwrap();
+    let started = openconnect_mesh::Mesh::start(openconnect_mesh::Config::embedded(dir.path())).await;
+    let error = started.err().unwrap().to_string();
+    assert!(error.contains("topics/t") && error.contains("groups.json is damaged"), "{error}");
+    fs::remove_file(cursors).unwrap();
+    support::mesh(&dir, |_| {}).await.shutdown().await;
 }
