@@ -267,3 +267,44 @@ async fn refusals_say_why() {
     assert!(attr(&answer, "responsemessage").unwrap().contains("event size exceeds the limit"));
     mesh.shutdown().await;
 }
+
+#[tokio::test]
+async fn rights_hold_for_every_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let mesh = mesh(&dir, |c| {
+        c.users.insert("user".to_owned(), openconnect_mesh::Secret::new("pass"));
+        let rights = openconnect_mesh::Rights {
+            publish: vec!["t".to_owned()],
+            ..Default::default()
+        };
+        c.rights.insert("user".to_owned(), rights);
+    })
+    .await;
+    let channel = channel(&mesh).await;
+    let mut publisher = PublisherServiceClient::new(channel.clone());
+    let denied = |answer: &pb::CloudEvent| {
+        assert_eq!(code(answer), StatusCode::ACL_REFUSAL.0);
+        let text = attr(answer, "responsemessage").unwrap();
+        assert!(text.contains("user `user` has no auth"), "{text}");
+    };
+    let answer = publisher.publish(publishing("t", "1")).await.unwrap().into_inner();
+    assert_eq!(code(&answer), 0);
+    denied(&publisher.publish(publishing("secret", "2")).await.unwrap().into_inner());
+    denied(&publisher.request_reply(publishing("secret", "3")).await.unwrap().into_inner());
+    // One event too many, and nothing of the batch is stored.
+    let events = vec![publishing("t", "4"), publishing("secret", "5")];
+    denied(&publisher.batch_publish(pb::CloudEventBatch { events }).await.unwrap().into_inner());
+    publisher.publish_one_way(publishing("secret", "6")).await.unwrap_err();
+    let (to_server, outgoing) = mpsc::channel(1);
+    to_server.send(subscription("g", "t", "ASYNC")).await.unwrap();
+    let mut client = ConsumerServiceClient::new(channel.clone());
+    let mut stream = client.subscribe_stream(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
+    denied(&stream.message().await.unwrap().unwrap());
+    assert!(!dir.path().join("topics/secret").exists());
+    mesh.shutdown().await;
+    let mesh = support::mesh(&dir, |_| {}).await;
+    let mut subscriber = Client::subscriber(mesh.tcp_addr(), "g", "t").await;
+    assert_eq!(id(&subscriber.next().await), "1");
+    subscriber.nothing().await;
+    mesh.shutdown().await;
+}
