@@ -177,6 +177,26 @@ async fn without_acknowledgements_delivered_is_consumed() {
     mesh.shutdown().await;
 }
 
+/// The Java library closes so: it ends its side, and leaves the connection open until the server ends the other.
+#[tokio::test]
+async fn a_subscriber_that_ends_its_side_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mesh = mesh(&dir, |_| {}).await;
+    let channel = channel(&mesh).await;
+    let Subscriber {
+        to_server,
+        mut from_server,
+    } = Subscriber::open(&channel, subscription("g", "t", "ASYNC")).await;
+    drop(to_server);
+    let end = tokio::time::timeout(WAIT, from_server.message()).await.unwrap().unwrap();
+    assert!(end.is_none(), "{end:?}");
+    let mut publisher = PublisherServiceClient::new(channel.clone());
+    publisher.publish(publishing("t", "e0")).await.unwrap();
+    let mut other = Subscriber::open(&channel, subscription("g", "t", "ASYNC")).await;
+    assert_eq!(other.next().await.id, "e0");
+    mesh.shutdown().await;
+}
+
 #[tokio::test]
 async fn request_and_reply() {
     let dir = tempfile::tempdir().unwrap();

@@ -62,8 +62,8 @@ async fn read(state: Arc<StreamState>, mut incoming: Streaming<pb::CloudEvent>) 
                     break;
                 }
             }
-            // The client may end its side and go on receiving.
-            Ok(None) => return,
+            // As EventMesh does: clients that close end their side only, and wait for the server to end the other.
+            Ok(None) => break,
             Err(error) => {
                 tracing::debug!(%error, "a subscriber's stream failed");
                 break;

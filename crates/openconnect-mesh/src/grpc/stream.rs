@@ -51,8 +51,8 @@ impl Identity {
 
 struct Out {
     message: pb::CloudEvent,
-    /// Resolved once the transport has taken it.
-    seq: Option<u64>,
+    /// Its number, when this is a delivery and no answer.
+    delivery: Option<u64>,
 }
 
 pub(crate) struct StreamState {
@@ -101,8 +101,8 @@ impl StreamState {
         state
     }
 
-    fn put(&self, message: pb::CloudEvent, seq: Option<u64>) {
-        locked(&self.queue).push_back(Out { message, seq });
+    fn put(&self, message: pb::CloudEvent, delivery: Option<u64>) {
+        locked(&self.queue).push_back(Out { message, delivery });
         self.waker.wake();
     }
 
@@ -130,11 +130,13 @@ impl StreamState {
         locked(&self.memberships).iter().any(|m| &*m.topic.name == topic)
     }
 
-    /// Ends the stream after what is queued; gives back what was not acknowledged.
+    /// Ends the stream after the answers that are queued; gives back what was not acknowledged.
     pub(crate) fn end(&self) {
         self.over.cancel();
         let gone = std::mem::take(&mut *locked(&self.memberships));
         drop(gone);
+        // Others get these.
+        locked(&self.queue).retain(|out| out.delivery.is_none());
         self.waker.wake();
     }
 }
@@ -163,8 +165,6 @@ impl Outlet for Push {
             kind: record.kind,
             body: record.body.clone(),
         };
-        let own_ack = state.acknowledges.load(Ordering::Relaxed);
-        let seq = (!own_ack).then_some(delivery.seq);
         let mut message = match form.to_grpc(delivery.topic) {
             Ok(message) => message,
             Err(error) => {
@@ -173,7 +173,7 @@ impl Outlet for Push {
                 let text = format!("an event cannot be carried over gRPC: {error}");
                 stamp_failure(&state.broker, &mut failed, &Failure::new(StatusCode::RUNTIME_ERROR, text));
                 grpc::set_attr(&mut failed, "openconnectseq", delivery.seq.to_string());
-                return state.put(failed, seq);
+                return state.put(failed, Some(delivery.seq));
             }
         };
         if let Some(request) = record.request {
@@ -182,7 +182,7 @@ impl Outlet for Push {
         grpc::set_attr(&mut message, "openconnectseq", delivery.seq.to_string());
         grpc::set_attr(&mut message, "openconnectattempt", delivery.attempt.to_string());
         grpc::set_attr(&mut message, "reqeventmesh2ctimestamp", now_ms().to_string());
-        state.put(message, seq);
+        state.put(message, Some(delivery.seq));
     }
 }
 
@@ -209,7 +209,7 @@ impl Stream for Outgoing {
         let next = locked(&self.state.queue).pop_front();
         match next {
             Some(out) => {
-                self.last = out.seq;
+                self.last = out.delivery.filter(|_| !self.state.acknowledges.load(Ordering::Relaxed));
                 if self.state.starved.swap(false, Ordering::SeqCst) {
                     locked(&self.state.memberships).iter().for_each(|m| m.group.wake());
                 }
