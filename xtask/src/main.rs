@@ -35,6 +35,12 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         time: u64,
     },
+    /// The published Java SDK against the mesh.
+    Java {
+        /// Write what was seen into docs/compatibility.md.
+        #[arg(long)]
+        write: bool,
+    },
     /// Formatting, lints, and all tests, with the real binaries.
     Test,
 }
@@ -44,6 +50,7 @@ fn main() -> ExitCode {
         Command::Bench { subject } => bench::run(subject),
         Command::Demo => demo::run(),
         Command::Fuzz { target, time } => fuzz::run(target.as_deref(), time),
+        Command::Java { write } => java::command(write),
         Command::Test => test::run(),
     }
 }

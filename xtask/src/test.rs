@@ -67,10 +67,10 @@ impl Seen {
     fn java(&mut self) {
         let mut ran = (0, 0);
         let demanded = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        self.step("java sdk", || match java::run() {
-            Ok(java::Outcome::Ran(passed, failed)) => {
-                ran = (passed, failed);
-                failed == 0
+        self.step("java sdk", || match java::run(false) {
+            Ok(java::Outcome::Ran(run)) => {
+                ran = (run.passed, run.failed);
+                run.failed == 0 && run.page_holds
             }
             Ok(java::Outcome::Skipped(reason)) => {
                 println!("skipped: {reason}");

@@ -1,0 +1,147 @@
+//! `cargo xtask java`: the published Java SDK against `openconnect-mesh`: `ci/java-sdk`, built by Maven, run on two
+//! meshes of its own, of which one is killed and restarted when the program asks for it. What comes of it is the matrix
+//! in `docs/compatibility.md` (`matrix.rs`).
+
+mod matrix;
+
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use openconnect_testkit::Result;
+use openconnect_testkit::kit::Kit;
+use openconnect_testkit::mesh::Mesh;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+use self::matrix::Matrix;
+use crate::release::workspace;
+
+/// The whole run takes about a minute; a busy machine takes longer, and the SDK's own threads may hang.
+const LIMIT: Duration = Duration::from_secs(300);
+const PAGE: &str = "docs/compatibility.md";
+
+/// What came of it.
+pub(crate) enum Outcome {
+    Ran(Run),
+    /// Java or Maven is missing.
+    Skipped(String),
+}
+
+pub(crate) struct Run {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    /// Whether the page says what was seen.
+    pub(crate) page_holds: bool,
+}
+
+/// The command; with `write`, the page is brought up to date.
+pub(crate) fn command(write: bool) -> ExitCode {
+    match run(write) {
+        Ok(Outcome::Ran(run)) if run.failed == 0 && run.page_holds => return ExitCode::SUCCESS,
+        Ok(Outcome::Ran(_)) => {}
+        Ok(Outcome::Skipped(reason)) => println!("skipped: {reason}"),
+        Err(error) => println!("{error}"),
+    }
+    ExitCode::FAILURE
+}
+
+pub(crate) fn run(write: bool) -> Result<Outcome> {
+    for tool in ["java", "mvn"] {
+        let found = Command::new(tool)
+            .arg("-version")
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !found {
+            return Ok(Outcome::Skipped(format!("{tool} is not installed")));
+        }
+    }
+    let classpath = build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let matrix = runtime.block_on(async {
+        tokio::time::timeout(LIMIT, checks(&classpath))
+            .await
+            .map_err(|_| format!("the SDK's program still ran after {LIMIT:?}"))?
+    })?;
+    let page_holds = matrix.failed() == 0 && compare(&workspace().join(PAGE), &matrix, write)?;
+    Ok(Outcome::Ran(Run {
+        passed: matrix.passed(),
+        failed: matrix.failed(),
+        page_holds,
+    }))
+}
+
+/// Builds the program and gives its class path.
+fn build() -> Result<String> {
+    let output = workspace().join("target/java-sdk");
+    let built = Command::new("mvn")
+        .args(["-q", "-B", "package"])
+        .arg("-f")
+        .arg(workspace().join("ci/java-sdk/pom.xml"))
+        .arg(format!("-Doutput={}", output.display()))
+        .status()?;
+    if !built.success() {
+        return Err("Maven could not build ci/java-sdk".into());
+    }
+    Ok(format!("{}:{}/*", output.join("classes").display(), output.join("lib").display()))
+}
+
+async fn checks(classpath: &str) -> Result<Matrix> {
+    let (kit, restarted_kit) = (Kit::new("java sdk")?, Kit::new("java sdk, restarts")?);
+    // The checks know these limits. An idle session must outlast two of the SDK's heartbeats of 30 s only by them.
+    let settings = json!({
+        "users": { "user": "pass" },
+        "limits": { "max_event_bytes": "3584KiB", "session_timeout": "35s" },
+    });
+    // Both end with this function, however it ends.
+    let mesh = Mesh::start(&kit, settings.clone()).await?;
+    let mut restarted = Mesh::start(&restarted_kit, settings).await?;
+    let errors = kit.file("java.err");
+    let mut java = tokio::process::Command::new("java")
+        .args(["-cp", classpath, "org.openconnect.sdktest.Main"])
+        .args(
+            [&mesh, &restarted]
+                .map(|mesh| [mesh.tcp.port().to_string(), mesh.grpc.port().to_string()])
+                .concat(),
+        )
+        .current_dir(kit.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(&errors)?)
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut to_java = java.stdin.take().ok_or("no standard input")?;
+    let mut lines = BufReader::new(java.stdout.take().ok_or("no standard output")?).lines();
+    let mut matrix = Matrix::default();
+    while let Some(line) = lines.next_line().await? {
+        if line == "restart" {
+            restarted.process.kill().await?;
+            restarted.restart().await?;
+            to_java.write_all(b"restarted\n").await?;
+            continue;
+        }
+        println!("{line}");
+        matrix.add(&line);
+    }
+    let status = java.wait().await?;
+    if matrix.passed() == 0 || (!status.success() && matrix.failed() == 0) {
+        return Err(format!("the SDK's program broke ({status}):\n{}", std::fs::read_to_string(&errors)?).into());
+    }
+    Ok(matrix)
+}
+
+/// Whether the page says what was seen; with `write`, it does afterwards.
+fn compare(page: &Path, matrix: &Matrix, write: bool) -> Result<bool> {
+    let text = std::fs::read_to_string(page)?;
+    let fresh = matrix.put_into(&text)?;
+    if fresh == text {
+        return Ok(true);
+    }
+    if write {
+        std::fs::write(page, fresh)?;
+        println!("{PAGE} was rewritten");
+        return Ok(true);
+    }
+    println!("{PAGE} does not say what was seen: `cargo xtask java --write` rewrites it");
+    Ok(false)
+}
