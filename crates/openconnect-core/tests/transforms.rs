@@ -227,8 +227,9 @@ async fn a_program_that_takes_too_much_costs_its_event_only() {
             arrived.len() == 35 && arrived.iter().all(|data| data["seen"] == true),
             "{at}: {arrived:?}"
         );
-        let ids: Vec<&Value> = dead.iter().map(|letter| &letter["id"]).collect();
-        assert_eq!(ids, ["7", "17", "27", "37"], "{at}");
+        // Dead letters are written beside each other, in any order.
+        let ids: HashSet<&str> = dead.iter().filter_map(|letter| letter["id"].as_str()).collect();
+        assert_eq!(ids, HashSet::from(["7", "17", "27", "37"]), "{at}");
         assert!(
             dead.iter()
                 .all(|letter| letter["dlqcode"] == "OC0125" && letter["data"]["loop"] == true),
