@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use openconnect_core::{Error, Failure, Result};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Sqlite, query::Query, sqlite::SqliteArguments};
+use openconnect_core::{Error, Failure, FailureKind, Result};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Connection, Sqlite, query::Query, sqlite::SqliteArguments};
 
 use crate::config::JdbcSinkConfig;
 use crate::row::SqlValue;
@@ -85,24 +85,32 @@ impl Database {
 
     /// Runs the statements in one transaction: all of them, or nothing.
     pub(crate) async fn execute(&self, statements: Vec<Statement>) -> Result<(), Failure> {
-        let run = async {
-            let mut transaction = self.pool.begin().await?;
-            for Statement { sql, values } in statements {
-                let query = sqlx::query(AssertSqlSafe(sql));
-                values.into_iter().fold(query, bind).execute(&mut *transaction).await?;
-            }
-            transaction.commit().await
-        };
-        run.await.map_err(|error: sqlx::Error| {
+        let mut connection = self.pool.acquire().await.map_err(|e| failure(&e))?;
+        in_transaction(&mut connection, statements).await.map_err(|error| {
             // The table may have been changed: look again next time.
             self.columns.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            failure(&error)
+            let failure = failure(&error);
+            if failure.kind != FailureKind::Permanent {
+                // After a disk error SQLite has rolled back by itself, and the driver takes a transaction for open that is
+                // not: a later commit would end a savepoint only, and the rows would be gone.
+                connection.close_on_drop();
+            }
+            failure
         })
     }
 
     pub(crate) async fn close(self) {
         self.pool.close().await;
     }
+}
+
+async fn in_transaction(connection: &mut SqliteConnection, statements: Vec<Statement>) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    for Statement { sql, values } in statements {
+        let query = sqlx::query(AssertSqlSafe(sql));
+        values.into_iter().fold(query, bind).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await
 }
 
 fn bind<'q>(query: Query<'q, Sqlite, SqliteArguments>, value: SqlValue) -> Query<'q, Sqlite, SqliteArguments> {
