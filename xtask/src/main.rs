@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod fuzz;
 mod java;
+mod prove;
 mod release;
 mod test;
 
@@ -41,6 +42,8 @@ enum Command {
         #[arg(long)]
         write: bool,
     },
+    /// Kills, cuts, stalls and fills real pipelines by random plans, and shows that nothing is lost.
+    Prove(prove::Arguments),
     /// Formatting, lints, and all tests, with the real binaries.
     Test,
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Fuzz { target, time } => fuzz::run(target.as_deref(), time),
         Command::Java { write } => java::command(write),
+        Command::Prove(arguments) => prove::run(&arguments),
         Command::Test => test::run(),
     }
 }

@@ -4,14 +4,19 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use crate::java;
+use openconnect_testkit::prove::{BUILD, FEATURES};
+
+use crate::{java, prove};
+
+/// Runs of each subject of the proof.
+const RUNS: usize = 20;
 
 /// A step: its name and the arguments of cargo.
 const STEPS: &[(&str, &[&str])] = &[
     ("formatting", &["fmt", "--all", "--check"]),
     ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-    // The tests of delivery run the binaries as a user does.
-    ("binaries", &["build", "--workspace", "--bins"]),
+    // The tests run the binaries as a user does; one build, with failpoints and defects in it, serves all of them.
+    ("binaries", BUILD),
 ];
 
 /// What was seen so far.
@@ -32,6 +37,7 @@ pub(crate) fn run() -> ExitCode {
     seen.step("tests", || tests(&mut passed, &mut failed));
     seen.passed += passed;
     seen.failed += failed;
+    seen.step("proof of delivery", || prove::of_all(RUNS));
     seen.java();
     if cargo(&["deny", "--version"]) {
         seen.step("licences, bans, sources", || {
@@ -89,7 +95,7 @@ impl Seen {
 /// Runs all tests; their output goes on, and their results are added up.
 fn tests(passed: &mut usize, failed: &mut usize) -> bool {
     let child = Command::new(env!("CARGO"))
-        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(["test", "--workspace", "--no-fail-fast", "--features", FEATURES])
         .stdout(Stdio::piped())
         .spawn();
     let Ok(mut child) = child else { return false };
@@ -109,7 +115,7 @@ fn tests(passed: &mut usize, failed: &mut usize) -> bool {
     child.wait().is_ok_and(|status| status.success())
 }
 
-fn cargo(arguments: &[&str]) -> bool {
+pub(crate) fn cargo(arguments: &[&str]) -> bool {
     Command::new(env!("CARGO"))
         .args(arguments)
         .status()

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use openconnect_fault::{Defect, Failpoint, planted, reach};
 use openconnect_journal::{Journal, JournalError, JournalOptions, Reader};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
@@ -254,7 +255,11 @@ impl Inbox {
         if !std::mem::take(&mut self.dirty) {
             return;
         }
-        let checkpoint = Command::Checkpoint(self.done.checkpoint());
+        let mut checkpoint = self.done.checkpoint();
+        if planted(Defect::CheckpointAhead) {
+            checkpoint.prefix = self.appender.shared.next.load(Ordering::Acquire) - 1;
+        }
+        let checkpoint = Command::Checkpoint(checkpoint);
         let _ = self.appender.commands.send(checkpoint).await;
     }
 
@@ -390,9 +395,17 @@ impl Writer {
             return;
         }
         let entries: Vec<Bytes> = held.iter().map(Stored::encode).collect();
-        let written = self.journal.append(&entries).and_then(|_| self.journal.sync());
+        if planted(Defect::InboxAckBeforeWrite) {
+            held.drain(..).map(|delivery| delivery.ack).for_each(Ack::ack);
+            thread::sleep(Duration::from_millis(50));
+        }
+        let written = self.journal.append(&entries).and_then(|_| {
+            reach(Failpoint::InboxAppended);
+            self.journal.sync()
+        });
         match written {
             Ok(()) => {
+                reach(Failpoint::InboxSynced);
                 self.shared.next.store(self.journal.next_index(), Ordering::Release);
                 self.problem(None);
                 held.drain(..).map(|delivery| delivery.ack).for_each(Ack::ack);
@@ -404,8 +417,10 @@ impl Writer {
     }
 
     fn keep(&mut self, checkpoint: &Checkpoint) {
+        reach(Failpoint::BeforeCheckpoint);
         let bytes = serde_json::to_vec(checkpoint).unwrap_or_default();
         let kept = write_atomically(&self.file, &bytes).map_err(|e| e.to_string());
+        reach(Failpoint::Checkpoint);
         let freed = kept.and_then(|()| self.journal.truncate_before(checkpoint.prefix + 1).map_err(|e| e.to_string()));
         if let Err(e) = freed {
             self.problem(Some(format!("the inbox's checkpoint can't be written: {e}")));

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use openconnect_fault::{Defect, Failpoint, planted, reach};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -168,7 +169,11 @@ impl Group {
             .map(|(seq, _)| *seq)
             .collect();
         for seq in lost {
-            state.take_back(seq);
+            if planted(Defect::MeshNoRedelivery) {
+                state.forget(seq);
+            } else {
+                state.take_back(seq);
+            }
         }
         if state.members.is_empty() {
             // Nobody is there to read on: keep no memory, go on from the cursor when somebody comes.
@@ -180,6 +185,7 @@ impl Group {
 
     /// Resolves deliveries of a member. Unknown ones are left in `seqs`.
     pub(crate) fn acknowledge(&self, member: u64, seqs: &mut Vec<u64>) {
+        reach(Failpoint::MeshAcknowledged);
         let mut state = locked(&self.state);
         let before = seqs.len();
         seqs.retain(|seq| !state.resolve(*seq, member));

@@ -37,6 +37,11 @@ impl Kit {
         Self::seeded(0, Some(binaries.to_owned()))
     }
 
+    /// A fresh folder for the plan of a seed.
+    pub fn for_plan(seed: u64) -> Result<Self> {
+        Self::seeded(seed, None)
+    }
+
     fn seeded(seed: u64, binaries: Option<PathBuf>) -> Result<Self> {
         Ok(Self {
             dir: tempfile::Builder::new().prefix("openconnect-").tempdir()?,

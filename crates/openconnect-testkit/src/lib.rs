@@ -11,6 +11,7 @@
 //! | [`oracle`] | did everything arrive, unaltered, in order per key? |
 //! | [`services`] | database servers, shared or of a test's own |
 //! | [`table`] | what is in an SQLite file |
+//! | [`prove`], [`subjects`] | the proof of delivery, and who takes part |
 
 pub mod binary;
 pub mod connector;
@@ -19,9 +20,11 @@ pub mod kit;
 pub mod mesh;
 pub mod oracle;
 pub mod process;
+pub mod prove;
 pub mod receiver;
 pub mod sender;
 pub mod services;
+pub mod subjects;
 pub mod table;
 
 /// Whatever went wrong, in words.

@@ -35,16 +35,22 @@ pub struct Mesh {
 impl Mesh {
     /// Starts one; `settings` go over the defaults.
     pub async fn start(kit: &Kit, settings: Value) -> Result<Self> {
+        Self::start_with(kit, settings, |_| ()).await
+    }
+
+    /// Starts one in a way of its own.
+    pub async fn start_with(kit: &Kit, settings: Value, how: impl FnOnce(&mut Program)) -> Result<Self> {
         let (tcp, grpc, data) = (free_address()?, free_address()?, kit.file("mesh-data"));
         let mut config = json!({ "data": data, "tcp": tcp, "grpc": grpc });
         merge(&mut config, settings);
         let file = kit.file("mesh.yaml");
         std::fs::write(&file, config.to_string())?;
-        let program = Program::new(
+        let mut program = Program::new(
             kit.binary("openconnect-mesh")?,
             ["run".to_owned(), "--config".to_owned(), file.to_string_lossy().into_owned()],
             kit.file("mesh.log"),
         );
+        how(&mut program);
         let (process, ready_after) = run(&program, tcp).await?;
         Ok(Self {
             tcp,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::process::{Child, Command};
 
 use crate::Result;
@@ -26,7 +26,18 @@ pub struct Program {
     /// Standard output and error are appended here.
     pub log: PathBuf,
     /// Largest file it may write, in blocks of 512 bytes: a disk that is full.
-    pub file_limit: Option<u64>,
+    pub file_limit: Option<FileLimit>,
+    /// Who it runs as; the one who runs this when none.
+    pub user: Option<u32>,
+}
+
+/// How large a file may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileLimit {
+    /// As large as it likes, until [`Process::limit_files`].
+    Later,
+    /// This many blocks of 512 bytes.
+    Blocks(u64),
 }
 
 impl Program {
@@ -38,27 +49,32 @@ impl Program {
             environment: Vec::new(),
             log,
             file_limit: None,
+            user: None,
         }
     }
 
     fn command(&self) -> Command {
-        match self.file_limit {
-            None => {
-                let mut command = Command::new(&self.binary);
-                command.args(&self.arguments);
-                command
-            }
-            Some(blocks) => {
+        let mut command = match self.file_limit {
+            None => Command::new(&self.binary),
+            Some(limit) => {
                 // A write beyond the limit shall fail, not kill: the signal is ignored, as programs for servers do.
+                let limit = match limit {
+                    FileLimit::Later => String::new(),
+                    FileLimit::Blocks(blocks) => format!("ulimit -f {blocks}; "),
+                };
                 let mut command = Command::new("sh");
                 command
                     .arg("-c")
-                    .arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""))
-                    .arg(&self.binary)
-                    .args(&self.arguments);
+                    .arg(format!("trap '' XFSZ; {limit}exec \"$0\" \"$@\""))
+                    .arg(&self.binary);
                 command
             }
+        };
+        command.args(&self.arguments);
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
         }
+        command
     }
 
     /// Starts it. The log may be read meanwhile.
@@ -148,6 +164,17 @@ impl Process {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill_process(self.pid, signal)?)
+    }
+
+    /// Lets no file grow beyond `bytes` from now on, or lets them grow again. The program must ignore SIGXFSZ: see
+    /// [`FileLimit::Later`].
+    pub fn limit_files(&self, bytes: Option<u64>) -> Result<()> {
+        let limit = Rlimit {
+            current: bytes,
+            maximum: None,
+        };
+        prlimit(Some(self.pid), Resource::Fsize, limit)?;
+        Ok(())
     }
 
     /// Kills it at once (SIGKILL) and waits until it is gone.

@@ -26,7 +26,7 @@ use crate::oracle::{Arrived, hash};
 const LARGEST_BODY: usize = 64 << 20;
 
 /// How the receiver behaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Fault {
     /// Takes everything.
     None,
@@ -38,8 +38,12 @@ pub enum Fault {
     Status(u16),
     /// Takes everything, after a while.
     Slow(Duration),
+    /// Takes everything and never answers.
+    Deaf,
     /// Answers 400 to a request that has one of these event ids in it, and keeps nothing of it.
     Poison(HashSet<String>),
+    /// The same for events that this says something of: their number, from their data.
+    PoisonNumbers(fn(u64) -> bool),
 }
 
 /// One request that was taken.
@@ -163,7 +167,7 @@ async fn serve(first: TcpListener, address: SocketAddr, shared: Arc<Shared>, mut
     let mut listener = Some(first);
     loop {
         let Some(open) = listener.take() else {
-            if fault.wait_for(|fault| *fault != Fault::Refuse).await.is_err() {
+            if fault.wait_for(|fault| !matches!(fault, Fault::Refuse)).await.is_err() {
                 return;
             }
             listener = TcpListener::bind(address).await.ok();
@@ -174,7 +178,7 @@ async fn serve(first: TcpListener, address: SocketAddr, shared: Arc<Shared>, mut
         let mut refusal = fault.clone();
         loop {
             tokio::select! {
-                refused = async { refusal.wait_for(|fault| *fault == Fault::Refuse).await.is_ok() } => {
+                refused = async { refusal.wait_for(|fault| matches!(fault, Fault::Refuse)).await.is_ok() } => {
                     if !refused {
                         return;
                     }
@@ -214,7 +218,7 @@ async fn answer(
         }
         Fault::Status(code) => return Ok(status(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))),
         Fault::Slow(time) => tokio::time::sleep(time).await,
-        Fault::None | Fault::Poison(_) => {}
+        Fault::None | Fault::Deaf | Fault::Poison(_) | Fault::PoisonNumbers(_) => {}
     }
     let body = body.to_bytes();
     if !shared.keep {
@@ -224,22 +228,38 @@ async fn answer(
         };
         return Ok(status(StatusCode::NO_CONTENT));
     }
-    let Some(arrived) = read(&head.headers, &body) else {
+    let Some(events) = read(&head.headers, &body) else {
         return Ok(status(StatusCode::BAD_REQUEST));
     };
-    if let Fault::Poison(ids) = &current
-        && arrived.iter().any(|arrived| ids.contains(&arrived.id))
-    {
+    let poison = match &current {
+        Fault::Poison(ids) => events.iter().any(|(id, _)| ids.contains(id)),
+        Fault::PoisonNumbers(poison) => events.iter().any(|(_, data)| number(data).is_some_and(poison)),
+        _ => false,
+    };
+    if poison {
         return Ok(status(StatusCode::BAD_REQUEST));
     }
+    keep(&shared, head.headers, events);
+    if matches!(current, Fault::Deaf) {
+        std::future::pending::<()>().await;
+    }
+    Ok(status(StatusCode::NO_CONTENT))
+}
+
+fn keep(shared: &Shared, headers: HeaderMap, events: Vec<(String, Vec<u8>)>) {
+    let arrived = events.into_iter().map(|(id, data)| Arrived { id, hash: hash(&data) });
+    let arrived: Vec<Arrived> = arrived.collect();
     shared.count.fetch_add(arrived.len(), Ordering::Relaxed);
     let mut kept = shared.kept();
     kept.requests.push(Taken {
-        headers: head.headers,
+        headers,
         events: arrived.len(),
     });
     kept.arrived.extend(arrived);
-    Ok(status(StatusCode::NO_CONTENT))
+}
+
+fn number(data: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<serde_json::Value>(data).ok()?["number"].as_u64()
 }
 
 fn status(status: StatusCode) -> Response<Full<Bytes>> {
@@ -261,27 +281,19 @@ fn count(headers: &HeaderMap, body: &[u8]) -> Option<usize> {
     (events > 0).then_some(events)
 }
 
-/// The events of a request, in any of the three modes of the HTTP binding.
-fn read(headers: &HeaderMap, body: &[u8]) -> Option<Vec<Arrived>> {
+/// Id and data of the events of a request, in any of the three modes of the HTTP binding.
+fn read(headers: &HeaderMap, body: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
     let content_type = header(headers, "content-type");
     if content_type.starts_with("application/cloudevents-batch+json") {
-        return Some(json::decode_batch(body).ok()?.iter().map(arrived).collect());
+        return Some(json::decode_batch(body).ok()?.iter().map(content).collect());
     }
     if content_type.starts_with("application/cloudevents+json") {
-        return Some(vec![arrived(&json::decode(body).ok()?)]);
+        return Some(vec![content(&json::decode(body).ok()?)]);
     }
     let id = header(headers, "ce-id");
-    (!id.is_empty()).then(|| {
-        vec![Arrived {
-            id: id.to_owned(),
-            hash: hash(body),
-        }]
-    })
+    (!id.is_empty()).then(|| vec![(id.to_owned(), body.to_vec())])
 }
 
-fn arrived(event: &Event) -> Arrived {
-    Arrived {
-        id: event.id().to_owned(),
-        hash: hash(&payload::bytes(event).unwrap_or_default()),
-    }
+fn content(event: &Event) -> (String, Vec<u8>) {
+    (event.id().to_owned(), payload::bytes(event).unwrap_or_default().into_owned())
 }

@@ -27,6 +27,8 @@ pub struct Load {
     pub padding: usize,
     /// How long a request waits for its answer.
     pub within: Duration,
+    /// How long a key waits after each request.
+    pub pause: Duration,
 }
 
 impl Load {
@@ -39,6 +41,7 @@ impl Load {
             batch: 1,
             padding: 64,
             within: Duration::from_secs(10),
+            pause: Duration::ZERO,
         }
     }
 }
@@ -131,7 +134,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// One event: what is remembered of it, and its structured JSON.
 pub fn event(key: &str, number: u64, padding: usize) -> (Sent, String) {
-    let data = json!({ "key": key, "number": number, "text": "x".repeat(padding) }).to_string();
+    let data = data(key, number, padding);
     let id = format!("{key}-{number}");
     let text = format!(
         r#"{{"specversion":"1.0","id":"{id}","source":"/load","type":"load.numbered","partitionkey":"{key}","datacontenttype":"application/json","data":{data}}}"#
@@ -145,6 +148,11 @@ pub fn event(key: &str, number: u64, padding: usize) -> (Sent, String) {
         },
         text,
     )
+}
+
+/// The data of an event.
+pub fn data(key: &str, number: u64, padding: usize) -> String {
+    json!({ "key": key, "number": number, "text": "x".repeat(padding) }).to_string()
 }
 
 /// Sends one key's events, the next only after the one before is confirmed.
@@ -169,6 +177,9 @@ async fn send_key(load: Load, key: String, shared: Arc<Shared>) {
         } else {
             lock(&shared.open).extend(events);
             return;
+        }
+        if !load.pause.is_zero() {
+            tokio::time::sleep(load.pause).await;
         }
     }
 }

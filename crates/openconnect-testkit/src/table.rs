@@ -46,3 +46,18 @@ pub async fn number(file: &Path, sql: &str) -> Result<i64> {
     connection.close().await?;
     Ok(number)
 }
+
+/// Nobody else can write to a file while this lives.
+#[derive(Debug)]
+pub struct Lock {
+    _connection: SqliteConnection,
+}
+
+impl Lock {
+    /// Waits for the write lock and takes it.
+    pub async fn take(file: &Path) -> Result<Self> {
+        let mut connection = open(file).await?;
+        sqlx::raw_sql("begin immediate").execute(&mut connection).await?;
+        Ok(Self { _connection: connection })
+    }
+}

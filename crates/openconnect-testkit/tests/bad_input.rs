@@ -10,6 +10,7 @@ use openconnect_testkit::http::Client;
 use openconnect_testkit::kit::{Kit, free_address};
 use openconnect_testkit::mesh::Mesh;
 use openconnect_testkit::oracle::judge;
+use openconnect_testkit::process::FileLimit;
 use openconnect_testkit::receiver::Receiver;
 use openconnect_testkit::sender::{Load, Sender};
 use serde_json::{Value, json};
@@ -193,7 +194,7 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     let kit = Kit::new("full_disk").unwrap();
     let mut mesh = Mesh::start(&kit, json!({})).await.unwrap();
     mesh.process.terminate(Duration::from_secs(10)).await.unwrap();
-    mesh.program.file_limit = Some(1024);
+    mesh.program.file_limit = Some(FileLimit::Blocks(1024));
     mesh.restart().await.unwrap();
     let receiver = Receiver::start().await.unwrap();
     let (_hook, address) = source(&kit, &mesh, json!({ "source": { "response_timeout": "1s" } })).await;

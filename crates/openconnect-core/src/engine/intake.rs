@@ -170,7 +170,11 @@ impl Preparer {
                 (None, Ok(transformed)) => match transformed.next() {
                     Some(Transformed::Keep(event, key)) => (Payload::Event(Arc::new(event)), key),
                     Some(Transformed::Failed(event, failure)) => (Payload::Rejected(Arc::new(event), failure), None),
-                    Some(Transformed::Drop) | None => (Payload::Filtered, None),
+                    Some(Transformed::Drop) => (Payload::Filtered, None),
+                    None => {
+                        let lost = Failure::fatal("OC0490", "a transform lost an event; this is a bug");
+                        (Payload::Unreadable(Bytes::new(), lost), None)
+                    }
                 },
                 (None, Err(failure)) => (Payload::Unreadable(Bytes::new(), failure.clone()), None),
             };

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use openconnect_fault::{Defect, Failpoint, planted, reach};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,8 @@ struct Run {
     puts: JoinSet<(u64, Result<(), Failure>)>,
     putting: HashMap<u64, (Entry, Failure)>,
     next_put: u64,
+    /// Jobs that go on when these dead letters are durable.
+    held: HashMap<u64, Vec<u64>>,
     paused_until: Option<Instant>,
     next_write: Instant,
     draining: bool,
@@ -80,6 +83,7 @@ impl<S: Sink> SinkWorker<S> {
             puts: JoinSet::new(),
             putting: HashMap::new(),
             next_put: 0,
+            held: HashMap::new(),
             paused_until: None,
             next_write: Instant::now(),
             draining: false,
@@ -155,7 +159,14 @@ impl<S: Sink> SinkWorker<S> {
         for entry in entries {
             self.status.counts().received.fetch_add(1, Relaxed);
             match &entry.payload {
-                Payload::Event(_) => self.scheduler.push(entry),
+                Payload::Event(_) => {
+                    let entry = if planted(Defect::AckBeforeWrite) {
+                        self.acknowledge_early(entry)
+                    } else {
+                        entry
+                    };
+                    self.scheduler.push(entry);
+                }
                 Payload::Filtered => {
                     self.status.counts().filtered.fetch_add(1, Relaxed);
                     self.resolve(entry);
@@ -230,6 +241,10 @@ impl<S: Sink> SinkWorker<S> {
         self.status.observe_write(took);
         let Some(mut job) = run.jobs.remove(&id) else { return Ok(()) };
         let Some(segment) = job.pop_front() else { return Ok(()) };
+        let first_put = run.next_put;
+        if !matches!(report, WriteReport::Failed(_)) {
+            reach(Failpoint::Written);
+        }
         match report {
             WriteReport::Delivered => {
                 run.failing_since = None;
@@ -243,6 +258,8 @@ impl<S: Sink> SinkWorker<S> {
             return Ok(());
         };
         match next.not_before {
+            // An event may follow a dead letter of its key: it waits until that can't be lost.
+            _ if run.next_put > first_put => drop(run.held.insert(id, (first_put..run.next_put).collect())),
             Some(at) => run.parked.push((at, id)),
             None => run.runnable.push_back(id),
         }
@@ -267,6 +284,10 @@ impl<S: Sink> SinkWorker<S> {
             return Err(failure);
         }
         if segment.len() > 1 && failure.kind == FailureKind::Permanent {
+            if planted(Defect::PoisonBatch) {
+                segment.into_iter().for_each(|entry| self.delivered(entry));
+                return Ok(());
+            }
             // Someone in here is poison: halve until it stands alone.
             let second = segment.split_off(segment.len() / 2);
             job.push_front(second);
@@ -324,6 +345,13 @@ impl<S: Sink> SinkWorker<S> {
     }
 
     fn retry_later(&mut self, run: &mut Run, job: &mut Job, mut segment: Vec<Entry>, failure: &Failure) {
+        if run.draining && planted(Defect::DropOnShutdown) {
+            segment
+                .into_iter()
+                .chain(job.drain(..).flatten())
+                .for_each(|entry| self.delivered(entry));
+            return;
+        }
         if run.draining {
             // Left where it is safe: before the acknowledgement, or in the inbox.
             run.abandoned += segment.len() as u64 + job.drain(..).map(|rest| rest.len() as u64).sum::<u64>();
@@ -331,6 +359,9 @@ impl<S: Sink> SinkWorker<S> {
         }
         self.status.counts().retried.fetch_add(segment.len() as u64, Relaxed);
         run.failing_since.get_or_insert_with(Instant::now);
+        if planted(Defect::ReorderOnRetry) {
+            segment.iter().for_each(|entry| self.scheduler.release(entry));
+        }
         let attempts = segment.first().map_or(1, |entry| entry.failed);
         let at = Instant::now() + self.retry.wait(attempts, failure);
         if matches!(failure.kind, FailureKind::Throttled { .. }) {
@@ -343,6 +374,10 @@ impl<S: Sink> SinkWorker<S> {
     }
 
     fn dead_letter(&mut self, run: &mut Run, entry: Entry, failure: Failure) -> Result<(), Failure> {
+        if planted(Defect::SwallowedFailure) {
+            self.delivered(entry);
+            return Ok(());
+        }
         if self.circuit.note(true) {
             return Err(Failure::fatal(
                 "OC0420",
@@ -385,6 +420,7 @@ impl<S: Sink> SinkWorker<S> {
     ) -> Result<(), Failure> {
         let (id, result) = done.map_err(|e| Failure::fatal("OC0490", format!("a dead-letter write ended abnormally: {e}")))?;
         result?;
+        reach(Failpoint::DeadLetter);
         if let Some((entry, failure)) = run.putting.remove(&id) {
             self.status.counts().dead_lettered.fetch_add(1, Relaxed);
             tracing::warn!(code = %failure.code, "dead letter: {}", failure.message);
@@ -393,11 +429,29 @@ impl<S: Sink> SinkWorker<S> {
             }
             self.resolve(entry);
         }
+        run.held.retain(|job, puts| {
+            puts.retain(|put| *put != id);
+            if puts.is_empty() {
+                run.runnable.push_back(*job);
+            }
+            !puts.is_empty()
+        });
         Ok(())
     }
 
+    /// The defect of that name.
+    fn acknowledge_early(&mut self, mut entry: Entry) -> Entry {
+        let origin = std::mem::replace(&mut entry.origin, Origin::Inbox(0));
+        self.resolve_origin(origin);
+        entry
+    }
+
     fn resolve(&mut self, entry: Entry) {
-        match entry.origin {
+        self.resolve_origin(entry.origin);
+    }
+
+    fn resolve_origin(&mut self, origin: Origin) {
+        match origin {
             Origin::Mesh(ack) => ack.ack(),
             Origin::Inbox(index) => {
                 if let Some(inbox) = &mut self.inbox {

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use cloudevents::Event;
+use cloudevents::{AttributesReader, AttributesWriter, Event};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use openconnect_fault::{Defect, Failpoint, planted, reach};
 use openconnect_protocol::payload;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -286,11 +287,13 @@ impl<S: Source> SourceWorker<S> {
                 (Some(ending), _) => ending,
                 (None, Ok(transformed)) => match transformed.next() {
                     Some(Transformed::Keep(event, key)) => {
+                        let event = damaged(event);
                         let published = self.publisher.send(&self.topic, key.as_deref(), &event).await;
                         Ending::Published(published, Arc::new(event))
                     }
                     Some(Transformed::Failed(event, failure)) => Ending::Rejected(failure, Arc::new(event)),
-                    Some(Transformed::Drop) | None => Ending::Filtered,
+                    Some(Transformed::Drop) => Ending::Filtered,
+                    None => Ending::Rejected(Failure::fatal("OC0490", "a transform lost an event; this is a bug"), Arc::default()),
                 },
                 (None, Err(failure)) => Ending::Rejected(failure.clone(), Arc::default()),
             };
@@ -346,12 +349,26 @@ impl<S: Source> SourceWorker<S> {
         }
         let store = Arc::clone(&self.offsets);
         tokio::task::spawn_blocking(move || {
+            reach(Failpoint::BeforeOffset);
             let rows: Vec<(&str, serde_json::Value)> = rows.iter().map(|(partition, json)| (partition.as_str(), json.clone())).collect();
-            store.commit(&rows)
+            let stored = store.commit(&rows);
+            reach(Failpoint::BeforeCommit);
+            stored
         })
         .await
         .map_err(|e| Error::undelivered("OC0490", format!("storing offsets ended abnormally: {e}")))?
     }
+}
+
+/// As the event is, but for the defects that the proof of delivery plants.
+fn damaged(mut event: Event) -> Event {
+    if planted(Defect::FreshId) {
+        event.set_id(uuid::Uuid::new_v4().to_string());
+    }
+    if planted(Defect::AlteredPayload) && event.id().ends_with('7') {
+        event.set_data_unchecked(b"{}".to_vec());
+    }
+    event
 }
 
 fn stopped(failure: &Failure) -> Error {
@@ -382,7 +399,7 @@ struct Settled<P> {
     _permit: Permit,
 }
 
-impl<P: Send + 'static> Resolver<P> {
+impl<P: Clone + Send + 'static> Resolver<P> {
     async fn run(mut self, mut queue: mpsc::Receiver<Pending<P>>) {
         let mut waiting: FuturesUnordered<Waiting<P>> = FuturesUnordered::new();
         let mut open = true;
@@ -425,6 +442,16 @@ impl<P: Send + 'static> Resolver<P> {
             dead: None,
             _permit: permit,
         };
+        if planted(Defect::ReceiptBeforeConfirmation)
+            && let Some(receipt) = settled.receipt.take()
+        {
+            receipt.resolve(Outcome::Delivered);
+        }
+        if planted(Defect::OffsetBeforeAck)
+            && let Some(position) = settled.position.clone()
+        {
+            let _ = self.progress.try_send(Progress::Reached(settled.partition.clone(), position));
+        }
         match ending {
             Ending::Published(published, event) => {
                 settled.event = Some(event);
@@ -455,6 +482,7 @@ impl<P: Send + 'static> Resolver<P> {
                 Outcome::Filtered
             }
             (Ok(()), None, Some(_)) => {
+                reach(Failpoint::Published);
                 self.circuit.note(false);
                 counts.delivered.fetch_add(1, Relaxed);
                 Outcome::Delivered

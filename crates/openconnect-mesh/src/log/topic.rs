@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use openconnect_fault::{Defect, Failpoint, planted, reach};
 use openconnect_journal::{Journal, JournalOptions, Reader};
 use openconnect_protocol::refusal::RefusalKind;
 
@@ -195,7 +196,11 @@ impl Topic {
 
     fn commit(&self, batch: Vec<Publish>, entries: &mut Vec<Bytes>) {
         let mut accepted = Vec::with_capacity(batch.len());
-        for publish in batch {
+        for mut publish in batch {
+            if planted(Defect::MeshAckBeforeAppend) {
+                std::mem::replace(&mut publish.done, Box::new(|_| ()))(Ok(()));
+                std::thread::sleep(Duration::from_millis(5));
+            }
             if publish.latch.as_ref().is_some_and(|l| l.load(Ordering::Acquire)) {
                 (publish.done)(Err(Refusal::passing(LATCHED)));
             } else {
@@ -209,6 +214,7 @@ impl Topic {
             }
             return;
         }
+        reach(Failpoint::MeshAppended);
         locked(&self.tail).push(entries.drain(..), self.tail_bytes);
         self.wake();
         for publish in accepted {
@@ -225,6 +231,7 @@ impl Topic {
         if log.size_bytes().saturating_add(bytes as u64) > self.config.retention.max_bytes {
             self.make_room(&mut log, bytes as u64)?;
         }
+        reach(Failpoint::MeshBeforeAppend);
         log.append(entries).and_then(|_| log.sync()).map_err(|error| {
             tracing::error!(topic = &*self.name, %error, "could not write");
             if error.is_full() {
@@ -372,6 +379,7 @@ impl Topic {
             return;
         }
         let now: Cursors = self.read_groups(|groups| groups.iter().map(|(name, g)| (name.clone(), g.cursor())).collect());
+        reach(Failpoint::MeshBeforeCursors);
         let result = cursors::save(&self.dir, &now, self.config.fsync);
         let failed = result.is_err();
         let failed_before = self.unsaved.swap(failed, Ordering::Relaxed);

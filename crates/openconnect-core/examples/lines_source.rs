@@ -1,0 +1,109 @@
+//! A whole source with positions: one event a line of a file that only grows, resuming at a byte offset.
+//!
+//! A line is `key<TAB>data`; what has no line break yet is not read.
+
+use std::io::SeekFrom;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use openconnect_core::cloudevents::{EventBuilder, EventBuilderV10};
+use openconnect_core::config::{ConnectorConfig, Problems};
+use openconnect_core::record::{Partition, Record};
+use openconnect_core::source::{Source, SourceContext};
+use openconnect_core::{Error, Failure, Result};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
+/// How long to wait at the end of the file.
+const WAIT: Duration = Duration::from_millis(20);
+/// Read at once; the longest line.
+const CHUNK: usize = 64 << 10;
+
+/// Reads a file line by line.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct LinesConfig {
+    /// The file.
+    file: PathBuf,
+}
+
+impl ConnectorConfig for LinesConfig {
+    fn validate(&self, problems: &mut Problems) {
+        if self.file.as_os_str().is_empty() {
+            problems.add("file", "is empty");
+        }
+    }
+}
+
+struct LinesSource {
+    file: File,
+    partition: Partition,
+    /// Where the next line begins.
+    next: u64,
+}
+
+impl Source for LinesSource {
+    const NAME: &'static str = "lines-source";
+    type Config = LinesConfig;
+    type Position = u64;
+
+    async fn open(config: LinesConfig, cx: SourceContext<u64>) -> Result<Self> {
+        let partition = Partition::new(config.file.to_string_lossy().into_owned());
+        let file = File::open(&config.file)
+            .await
+            .map_err(|e| Error::unavailable("LINES_FILE", format!("{} can't be read: {e}", config.file.display())))?;
+        let next = cx.offsets.get(&partition).copied().unwrap_or(0);
+        Ok(Self { file, partition, next })
+    }
+
+    async fn poll(&mut self) -> Result<Vec<Record<u64>>, Failure> {
+        loop {
+            let lines = self.lines().await.map_err(|e| Failure::retryable("LINES_FILE", e.to_string()))?;
+            let records = lines
+                .split_inclusive(|byte| *byte == b'\n')
+                .map(|line| self.record(line))
+                .collect::<Result<Vec<_>, _>>()?;
+            if !records.is_empty() {
+                return Ok(records);
+            }
+            tokio::time::sleep(WAIT).await;
+        }
+    }
+}
+
+impl LinesSource {
+    /// The whole lines from `next` on. Moves nothing, so it may be dropped half-way.
+    async fn lines(&mut self) -> std::io::Result<Vec<u8>> {
+        self.file.seek(SeekFrom::Start(self.next)).await?;
+        let mut chunk = vec![0; CHUNK];
+        let read = self.file.read(&mut chunk).await?;
+        let end = chunk[..read].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        chunk.truncate(end);
+        Ok(chunk)
+    }
+
+    /// The event of a line, and where the file goes on behind it.
+    fn record(&mut self, line: &[u8]) -> Result<Record<u64>, Failure> {
+        let text = String::from_utf8_lossy(line);
+        let (key, data) = text.trim_end_matches('\n').split_once('\t').unwrap_or(("", text.trim_end()));
+        let event = EventBuilderV10::new()
+            .id(format!("line-{}", self.next))
+            .source("urn:lines")
+            .ty("org.example.line")
+            .extension("partitionkey", key)
+            .data("application/json", data.to_owned())
+            .build()
+            .map_err(|e| Failure::fatal("LINES_EVENT", e.to_string()))?;
+        self.next += line.len() as u64;
+        Ok(Record {
+            event,
+            partition: self.partition.clone(),
+            position: Some(self.next),
+            receipt: None,
+        })
+    }
+}
+
+openconnect_core::source_main!(LinesSource);

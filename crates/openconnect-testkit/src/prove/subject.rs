@@ -1,0 +1,87 @@
+//! How a connector takes part: how records get into its system, or how to read back what arrived.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use openconnect_fault::Failpoint;
+use serde_json::Value;
+
+use super::fault::{Part, Trouble};
+use crate::Result;
+use crate::kit::Kit;
+use crate::oracle::{Arrived, Sent};
+
+/// Something that takes time.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// A source's system, with records being produced into it.
+pub trait Input: Send + Sync {
+    /// The source's binary.
+    fn binary(&self) -> &'static str;
+    /// Its section of the configuration.
+    fn section(&self) -> Value;
+    /// Begins to produce keyed records, and goes on until [`Input::stop`].
+    fn start(&mut self) -> Later<'_, ()>;
+    /// How many records the source must not lose by now.
+    fn confirmed(&self) -> usize;
+    /// Ends producing, with the source running; says what must arrive and what may.
+    fn stop(&mut self) -> Later<'_, Produced>;
+    /// The ids of the records before the saved offsets (`offsets show`); empty for a source without positions.
+    fn before(&self, offsets: &Value) -> Vec<String> {
+        let _ = offsets;
+        Vec::new()
+    }
+}
+
+/// What was produced.
+#[derive(Debug, Default)]
+pub struct Produced {
+    /// What the source must not lose.
+    pub confirmed: Vec<Sent>,
+    /// What it may lose: nobody was told that it is safe.
+    pub open: Vec<Sent>,
+}
+
+/// A sink's system.
+pub trait Output: Send + Sync {
+    /// The sink's binary.
+    fn binary(&self) -> &'static str;
+    /// Where the system listens; none when it is no server.
+    fn address(&self) -> Option<SocketAddr>;
+    /// The sink's section of the configuration; `via` is the proxy in front of the system.
+    fn section(&self, via: Option<SocketAddr>) -> Value;
+    /// What is in the system, in the order in which it came.
+    fn arrived(&self) -> Later<'_, Vec<Arrived>>;
+    /// Makes this trouble from now on, or none.
+    fn trouble(&self, trouble: Option<Trouble>) -> Later<'_, ()>;
+}
+
+/// Makes a source's system.
+pub type MakeInput = fn(&Kit) -> Later<'_, Box<dyn Input>>;
+/// Makes a sink's system.
+pub type MakeOutput = fn(&Kit) -> Later<'_, Box<dyn Output>>;
+
+/// One connector (or the mesh) in a pipeline, ready to be proved.
+pub struct Subject {
+    /// Its name for `cargo xtask prove`.
+    pub name: &'static str,
+    /// The source of the pipeline.
+    pub input: MakeInput,
+    /// The sink of the pipeline.
+    pub output: MakeOutput,
+    /// What its random plans hit.
+    pub aims: &'static [Part],
+    /// The failpoints that they use.
+    pub failpoints: &'static [Failpoint],
+    /// What the target can do.
+    pub troubles: &'static [Trouble],
+    /// Does the sink reach its target over the network?
+    pub network_target: bool,
+    /// Do the connectors speak gRPC to the mesh?
+    pub grpc: bool,
+    /// Settings of the source, over the kit's.
+    pub source_settings: fn() -> Value,
+    /// Settings of the sink, over the kit's.
+    pub sink_settings: fn() -> Value,
+}

@@ -1,0 +1,123 @@
+//! Who is proved, one file a connector: how records get into its system, or how to read back what arrived.
+//!
+//! A new connector adds a file with an [`Input`](crate::prove::subject::Input) or an
+//! [`Output`](crate::prove::subject::Output), and its line in [`ALL`]. The HTTP connectors are the other end of the pipeline.
+
+use openconnect_fault::Failpoint;
+use serde_json::{Value, json};
+
+use crate::prove::fault::{Part, Trouble};
+use crate::prove::subject::Subject;
+
+mod http;
+mod lines;
+mod sqlite;
+
+const HTTP_TROUBLES: &[Trouble] = &[
+    Trouble::Down,
+    Trouble::Busy,
+    Trouble::Throttled,
+    Trouble::Poison,
+    Trouble::Silent,
+    Trouble::Late,
+    Trouble::TooLate,
+];
+const WRITTEN: &[Failpoint] = &[Failpoint::Written, Failpoint::DeadLetter];
+
+fn nothing() -> Value {
+    json!({})
+}
+
+fn by_inbox() -> Value {
+    json!({ "delivery": { "acknowledge": "inbox" } })
+}
+
+/// HTTP at both ends, nothing hit: what the subjects below change.
+const PIPELINE: Subject = Subject {
+    name: "",
+    input: http::input,
+    output: http::output,
+    aims: &[],
+    failpoints: &[],
+    troubles: HTTP_TROUBLES,
+    network_target: true,
+    grpc: false,
+    source_settings: nothing,
+    sink_settings: nothing,
+};
+
+/// All subjects.
+pub const ALL: &[Subject] = &[
+    Subject {
+        name: "http-source",
+        aims: &[Part::Source, Part::Mesh],
+        failpoints: &[Failpoint::Published],
+        ..PIPELINE
+    },
+    Subject {
+        name: "http-source-grpc",
+        aims: &[Part::Source, Part::Mesh],
+        failpoints: &[Failpoint::Published],
+        grpc: true,
+        ..PIPELINE
+    },
+    Subject {
+        name: "lines-source",
+        input: lines::input,
+        aims: &[Part::Source, Part::Mesh],
+        failpoints: &[Failpoint::Published, Failpoint::BeforeOffset, Failpoint::BeforeCommit],
+        ..PIPELINE
+    },
+    Subject {
+        name: "http-sink",
+        aims: &[Part::Sink, Part::Mesh],
+        failpoints: WRITTEN,
+        ..PIPELINE
+    },
+    Subject {
+        name: "http-sink-inbox",
+        aims: &[Part::Sink, Part::Mesh],
+        failpoints: &[
+            Failpoint::Written,
+            Failpoint::DeadLetter,
+            Failpoint::InboxAppended,
+            Failpoint::InboxSynced,
+            Failpoint::BeforeCheckpoint,
+            Failpoint::Checkpoint,
+        ],
+        sink_settings: by_inbox,
+        ..PIPELINE
+    },
+    Subject {
+        name: "http-sink-grpc",
+        aims: &[Part::Sink, Part::Mesh],
+        failpoints: WRITTEN,
+        grpc: true,
+        ..PIPELINE
+    },
+    Subject {
+        name: "jdbc-sink",
+        output: sqlite::output,
+        aims: &[Part::Sink, Part::Mesh],
+        failpoints: WRITTEN,
+        troubles: &[Trouble::Busy, Trouble::Poison],
+        network_target: false,
+        ..PIPELINE
+    },
+    Subject {
+        name: "mesh",
+        aims: &[Part::Mesh],
+        failpoints: &[
+            Failpoint::MeshBeforeAppend,
+            Failpoint::MeshAppended,
+            Failpoint::MeshAcknowledged,
+            Failpoint::MeshBeforeCursors,
+        ],
+        ..PIPELINE
+    },
+];
+
+/// The subject of a name.
+pub fn by_name(name: &str) -> Option<&'static Subject> {
+    ALL.iter().find(|subject| subject.name == name)
+}

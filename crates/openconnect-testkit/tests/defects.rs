@@ -1,0 +1,118 @@
+//! The proof proves itself: with each planted defect it goes red, and without one the same plan holds.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use openconnect_fault::{Defect, Failpoint};
+use openconnect_testkit::prove::fault::{Fault, Link, Part, Trouble};
+use openconnect_testkit::prove::plan::{Plan, Step};
+use openconnect_testkit::prove::ready_to_prove;
+use openconnect_testkit::prove::run::run;
+use openconnect_testkit::subjects;
+use tokio::task::JoinSet;
+
+/// Runs until a defect must have shown.
+const TRIES: usize = 5;
+/// Runs at the same time; most of their time they wait.
+const PARALLEL: usize = 5;
+
+fn busy(ms: u64) -> Fault {
+    target(Trouble::Busy, ms)
+}
+
+fn target(trouble: Trouble, ms: u64) -> Fault {
+    Fault::Target { trouble, ms }
+}
+
+fn kill(part: Part) -> Fault {
+    Fault::Kill { part }
+}
+
+fn stop() -> Fault {
+    Fault::Terminate { part: Part::Sink }
+}
+
+fn lost(link: Link) -> Fault {
+    Fault::HalfOpen { link, ms: 500 }
+}
+
+/// The subject and the faults under which a defect shows.
+fn plan(defect: Defect) -> Plan {
+    let (subject, steps) = match defect {
+        Defect::AckBeforeWrite | Defect::MeshNoRedelivery => ("http-sink", vec![(0, busy(500)), (200, kill(Part::Sink))]),
+        Defect::OffsetBeforeAck => ("lines-source", vec![(0, lost(Link::Source)), (250, kill(Part::Source))]),
+        Defect::ReceiptBeforeConfirmation => ("http-source", vec![(0, lost(Link::Source)), (150, kill(Part::Source))]),
+        Defect::DropOnShutdown => ("http-sink", vec![(0, busy(1500)), (300, stop()), (300, stop()), (300, stop())]),
+        Defect::SwallowedFailure => ("http-sink", vec![(0, target(Trouble::Poison, 500))]),
+        Defect::ReorderOnRetry => ("http-sink", vec![(0, busy(300)), (500, busy(300))]),
+        Defect::PoisonBatch => ("http-sink", vec![(0, busy(200)), (220, target(Trouble::Poison, 500))]),
+        Defect::InboxAckBeforeWrite => (
+            "http-sink-inbox",
+            vec![(100, kill(Part::Sink)), (400, kill(Part::Sink)), (370, kill(Part::Sink))],
+        ),
+        Defect::CheckpointAhead => ("http-sink-inbox", vec![(0, busy(600)), (350, kill(Part::Sink))]),
+        Defect::FreshId => (
+            "jdbc-sink",
+            vec![(
+                0,
+                Fault::Failpoint {
+                    at: Failpoint::Published,
+                    nth: 5,
+                },
+            )],
+        ),
+        Defect::AlteredPayload => ("http-source", vec![(300, kill(Part::Source))]),
+        Defect::MeshAckBeforeAppend => (
+            "mesh",
+            vec![(
+                100,
+                Fault::Failpoint {
+                    at: Failpoint::MeshBeforeAppend,
+                    nth: 4,
+                },
+            )],
+        ),
+    };
+    Plan {
+        about: String::new(),
+        subject: subject.to_owned(),
+        seed: 0,
+        steps: steps.into_iter().map(|(after_ms, fault)| Step { after_ms, fault }).collect(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_planted_defect_is_found_and_nothing_is_found_without() {
+    if !ready_to_prove().unwrap() {
+        return;
+    }
+    let room = std::sync::Arc::new(tokio::sync::Semaphore::new(PARALLEL));
+    let mut all = JoinSet::new();
+    for &defect in Defect::ALL {
+        let (red, green) = (std::sync::Arc::clone(&room), std::sync::Arc::clone(&room));
+        let plan = plan(defect);
+        let subject = subjects::by_name(&plan.subject).unwrap();
+        let same = plan.clone();
+        all.spawn(async move {
+            let _place = green.acquire_owned().await;
+            let sound = run(subject, &same, None).await;
+            let held = sound.violations.is_empty();
+            (
+                held,
+                format!("{}, without it: {:?}\n{}", defect.name(), sound.violations, sound.timeline),
+            )
+        });
+        all.spawn(async move {
+            let _place = red.acquire_owned().await;
+            for tried in 1..=TRIES {
+                let outcome = run(subject, &plan, Some(defect)).await;
+                if !outcome.violations.is_empty() {
+                    println!("{}: found in run {tried}: {}", defect.name(), outcome.violations[0]);
+                    return (true, String::new());
+                }
+            }
+            (false, format!("{}: not found in {TRIES} runs of {plan}", defect.name()))
+        });
+    }
+    let results = all.join_all().await;
+    let wrong: Vec<&String> = results.iter().filter(|(right, _)| !right).map(|(_, told)| told).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
