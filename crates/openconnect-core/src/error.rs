@@ -7,6 +7,8 @@ pub enum Exit {
     Clean,
     /// Something is undelivered: it is still in the inbox or before the offset (70).
     Undelivered,
+    /// Another process has taken over the lease of this instance (75). Started again, this one stands by.
+    LeaseLost,
     /// The configuration or the command line is wrong (78).
     Config,
     /// A resource is missing or refused at start or for good: mesh, target, state folder (69).
@@ -20,6 +22,7 @@ impl Exit {
             Self::Clean => 0,
             Self::Unavailable => 69,
             Self::Undelivered => 70,
+            Self::LeaseLost => 75,
             Self::Config => 78,
         }
     }

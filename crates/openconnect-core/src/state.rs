@@ -143,6 +143,26 @@ pub fn private_folder(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Is `path`, or where it will be made, on a file system that does not outlive the machine's run or the container? Says so.
+pub(crate) fn volatile(path: &Path) -> Option<&'static str> {
+    /// File systems by the number that the kernel gives them (`linux/magic.h`).
+    const KINDS: [(u64, &str); 3] = [
+        (
+            0x0102_1994,
+            "It is on tmpfs, in memory: gone when the machine or the container ends",
+        ),
+        (0x8584_58f6, "It is on ramfs, in memory: gone when the machine ends"),
+        (
+            0x794c_7630,
+            "It is on overlayfs, as a container's own layer: gone with the container",
+        ),
+    ];
+    let path = std::path::absolute(path).ok()?;
+    let kind = path.ancestors().find_map(|folder| rustix::fs::statfs(folder).ok())?.f_type;
+    let kind = u64::try_from(kind).ok()?;
+    KINDS.iter().find(|(number, _)| *number == kind).map(|(_, text)| *text)
+}
+
 /// Writes a small file so that a crash leaves the old or the new one, never a part.
 pub(crate) fn write_atomically(file: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = file.with_extension("tmp");
@@ -187,6 +207,17 @@ mod tests {
         fs::set_permissions(&at, Permissions::from_mode(0o755)).unwrap();
         drop(StateDir::open_at(at.clone(), "http-sink", "orders").unwrap());
         assert_eq!(mode(&at), 0o700);
+    }
+
+    #[test]
+    fn a_folder_in_memory_is_told_from_one_on_a_disk() {
+        let text = volatile(Path::new("/dev/shm/openconnect/not/made"));
+        // Where /dev/shm is no tmpfs there is nothing to see.
+        let mounts = fs::read_to_string("/proc/mounts").unwrap();
+        if mounts.lines().any(|line| line.contains(" /dev/shm tmpfs ")) {
+            assert!(text.unwrap().contains("tmpfs"));
+        }
+        assert_eq!(volatile(Path::new("/proc/self")), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use openconnect_core::cloudevents::{EventBuilder, EventBuilderV10};
 use openconnect_core::config::{ConnectorConfig, Problems, Settings};
 use openconnect_core::engine::{App, run_source};
 use openconnect_core::error::Exit;
-use openconnect_core::offsets::OffsetStore;
+use openconnect_core::offsets::{FileStore, OffsetStore as _};
 use openconnect_core::record::{Partition, Record};
 use openconnect_core::source::{Source, SourceContext};
 use openconnect_core::{Failure, Result};
@@ -114,8 +114,8 @@ async fn run(script: &Script, retry: Duration) -> Running {
 }
 
 impl Running {
-    fn saved(&self) -> serde_json::Value {
-        OffsetStore::open(&self.state).unwrap().all().unwrap()["p"].clone()
+    async fn saved(&self) -> serde_json::Value {
+        FileStore::open(&self.state).unwrap().all().await.unwrap()["p"].clone()
     }
 }
 
@@ -142,7 +142,7 @@ async fn a_system_that_comes_and_goes_is_asked_again_and_the_status_tells() {
     assert_eq!(running.status.state(), State::Running);
     running.shutdown.cancel();
     assert_eq!((&mut running.task).await.unwrap().unwrap(), Exit::Clean);
-    assert_eq!(running.saved(), 3);
+    assert_eq!(running.saved().await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,6 +164,6 @@ async fn what_was_confirmed_before_a_fatal_failure_is_stored() {
     let mut running = run(&script, Duration::from_millis(1)).await;
     let error = (&mut running.task).await.unwrap().unwrap_err();
     assert!(error.code == "OC0421" && error.message.contains("no rights any more"), "{error}");
-    assert_eq!(running.saved(), 2);
+    assert_eq!(running.saved().await, 2);
     assert_eq!(script.told.lock().unwrap().last(), Some(&2));
 }

@@ -20,7 +20,7 @@ pub fn path(name: &str) -> Result<PathBuf> {
     };
     if !found.is_file() {
         return Err(format!(
-            "{} is not built: `cargo build --workspace --bins`, or set OPENCONNECT_BIN_DIR",
+            "{} is not built: `cargo build --workspace --bins --examples`, or set OPENCONNECT_BIN_DIR",
             found.display()
         )
         .into());

@@ -9,6 +9,7 @@
 //! | `openconnect_write_seconds` | histogram: one write to the target, or one publish until it is acknowledged |
 //! | `openconnect_memory_used_bytes`, `openconnect_memory_budget_bytes` | use and size of the byte budget |
 //! | `openconnect_guarantee{guarantee}` | 1, the computed guarantee as label |
+//! | `openconnect_role{role}` | 1; `active` or `standby` where several processes share a lease |
 //! | `openconnect_info{version}` | 1 |
 //!
 //! All carry `connector` and `name`.
@@ -49,6 +50,10 @@ pub(crate) fn render(status: &StatusHandle, version: &str) -> String {
     if let Some(guarantee) = status.guarantee() {
         page.head("openconnect_guarantee", "gauge", "The computed delivery guarantee.");
         page.line("openconnect_guarantee", &format!("guarantee=\"{}\"", guarantee_name(guarantee)), 1);
+    }
+    if let Some(role) = status.role() {
+        page.head("openconnect_role", "gauge", "What this process is among those that share a lease.");
+        page.line("openconnect_role", &format!("role=\"{}\"", role.name()), 1);
     }
     write_histogram(&mut page, status);
     page.text

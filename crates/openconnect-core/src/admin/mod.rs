@@ -25,7 +25,7 @@ mod metrics;
 mod status;
 
 pub(crate) use status::guarantee_name;
-pub use status::{Counts, State, StatusHandle};
+pub use status::{Counts, Role, State, StatusHandle};
 
 const MAX_CONNECTIONS: usize = 64;
 const MAX_HEAD: usize = 16 * 1024;

@@ -22,6 +22,8 @@ pub(crate) const WRITE_BUCKETS_MS: [u64; 13] = [1, 2, 5, 10, 25, 50, 100, 250, 5
 pub enum State {
     /// Opening state, mesh and target.
     Starting,
+    /// Another process of this instance is active; this one takes over when that one is gone. Counts as ready.
+    Standby,
     /// Events flow, or could.
     Running,
     /// Waits for something: the mesh or the target is down. The reason is for people and carries no secret.
@@ -37,10 +39,36 @@ impl State {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::Standby => "standby",
             Self::Running => "running",
             Self::Blocked(_) => "blocked",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// What this process is among those that share an instance's lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// Publishes and moves the offsets, under this number.
+    Active {
+        /// The lease's fencing number.
+        fence: i64,
+    },
+    /// Waits.
+    Standby {
+        /// The active process.
+        behind: String,
+    },
+}
+
+impl Role {
+    /// Name as in `/status` and in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Active { .. } => "active",
+            Self::Standby { .. } => "standby",
         }
     }
 }
@@ -89,6 +117,7 @@ struct Detail {
     state: State,
     since: Instant,
     guarantee: Option<Guarantee>,
+    role: Option<Role>,
     server: Option<Capabilities>,
     positions: BTreeMap<String, Value>,
     partitions_left_out: u64,
@@ -135,6 +164,7 @@ impl StatusHandle {
                 state: State::Starting,
                 since: now,
                 guarantee: None,
+                role: None,
                 server: None,
                 positions: BTreeMap::new(),
                 partitions_left_out: 0,
@@ -180,6 +210,16 @@ impl StatusHandle {
     /// The computed guarantee, once known.
     pub fn guarantee(&self) -> Option<Guarantee> {
         self.detail().guarantee
+    }
+
+    /// Sets what this process is among those that share a lease.
+    pub fn set_role(&self, role: Role) {
+        self.detail().role = Some(role);
+    }
+
+    /// What this process is among those that share a lease; none when nothing is shared.
+    pub fn role(&self) -> Option<Role> {
+        self.detail().role.clone()
     }
 
     /// Sets what the mesh told about itself.
@@ -264,7 +304,7 @@ impl StatusHandle {
     pub fn readiness(&self) -> Result<(), String> {
         let detail = self.detail();
         match &detail.state {
-            State::Running => Ok(()),
+            State::Running | State::Standby => Ok(()),
             State::Blocked(_) if detail.since.elapsed() <= BLOCKED_GRACE => Ok(()),
             State::Blocked(reason) => Err(format!("blocked: {reason}")),
             other => Err(other.name().to_owned()),
@@ -293,6 +333,9 @@ impl StatusHandle {
             "ready": ready,
             "uptime_seconds": inner.started.elapsed().as_secs(),
             "guarantee": detail.guarantee.map(guarantee_name),
+            "role": detail.role.as_ref().map(Role::name),
+            "fence": if let Some(Role::Active { fence }) = &detail.role { json!(fence) } else { Value::Null },
+            "active": if let Some(Role::Standby { behind }) = &detail.role { json!(behind) } else { Value::Null },
             "server": detail.server.as_ref().map(|server| json!({
                 "name": server.server,
                 "redelivers": server.redelivers,

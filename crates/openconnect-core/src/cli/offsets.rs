@@ -1,17 +1,20 @@
 //! `offsets show|set|reset`: where a source resumes.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::args::OffsetsCommand;
-use super::{Cli, Connector};
-use crate::config::Section;
+use super::{Cli, Connector, runtime};
+use crate::config::{Section, Settings};
 use crate::error::{Error, Exit, Result};
-use crate::offsets::OffsetStore;
+use crate::offsets::{self, Acquired, OffsetStore, Positions, lease_lost};
 use crate::state::StateDir;
+
+/// How long a change may take; a connector that starts meanwhile waits for it.
+const LEASE: Duration = Duration::from_secs(30);
 
 pub(crate) fn offsets<C: Connector>(cli: &Cli, command: &OffsetsCommand) -> Result<Exit> {
     if C::SECTION == Section::Sink {
@@ -21,71 +24,90 @@ pub(crate) fn offsets<C: Connector>(cli: &Cli, command: &OffsetsCommand) -> Resu
         );
     }
     let settings = cli.load::<C>()?.settings;
+    runtime()?.block_on(execute::<C>(cli, command, &settings))?;
+    Ok(Exit::Clean)
+}
+
+async fn execute<C: Connector>(cli: &Cli, command: &OffsetsCommand, settings: &Settings) -> Result<()> {
     let folder = StateDir::path_of(&settings.state, &settings.name);
-    if let (OffsetsCommand::Show, false) = (command, folder.join("offsets.redb").exists()) {
+    let in_file = settings.state.offsets.is_none();
+    if let (OffsetsCommand::Show, true, false) = (command, in_file, folder.join("offsets.redb").exists()) {
         // Looking makes no state.
-        show(cli, &BTreeMap::new(), &folder);
-        return Ok(Exit::Clean);
+        show(cli, &Positions::new(), &folder.display().to_string());
+        return Ok(());
     }
-    // The lock: a running connector would write its own offsets over these.
-    let state = StateDir::open(&settings, C::NAME)?;
-    let store = OffsetStore::open(state.path())?;
+    // A running connector would write its own offsets over these: it holds the folder, or in a database the lease.
+    let _state = if in_file { Some(StateDir::open(settings, C::NAME)?) } else { None };
+    let store = offsets::open(settings, C::NAME, &folder).await?;
     match command {
-        OffsetsCommand::Show => show(cli, &store.all()?, &folder),
+        OffsetsCommand::Show => show(cli, &store.all().await?, store.place()),
         OffsetsCommand::Set { partition, position } => {
             let position: Value = serde_json::from_str(position).map_err(|e| {
                 Error::config("OC0506", format!("the position is not JSON: {e}"))
                     .hint("write it as `offsets show` prints it, in single quotes for the shell")
             })?;
-            store.set(partition, position.clone())?;
+            set(&store, partition, &position).await?;
             cli.output.result(&json!({ "set": { partition: position } }), || {
                 format!("{partition} is at {position}")
             });
         }
-        OffsetsCommand::Reset {
-            partition: Some(partition),
-            ..
-        } => reset(cli, &store, std::slice::from_ref(partition))?,
-        OffsetsCommand::Reset { partition: None, .. } => {
-            let all: Vec<String> = store.all()?.into_keys().collect();
-            reset_all(cli, &store, &all)?;
+        OffsetsCommand::Reset { partition, .. } => {
+            let reset = reset(&store, partition.as_deref()).await?;
+            cli.output.result(&json!({ "reset": reset }), || match reset.as_slice() {
+                [] => "no offsets".to_owned(),
+                list => format!("reset: {}", list.join(", ")),
+            });
         }
     }
-    Ok(Exit::Clean)
+    Ok(())
 }
 
-fn show(cli: &Cli, all: &BTreeMap<String, Value>, folder: &Path) {
+fn show(cli: &Cli, all: &Positions, place: &str) {
     cli.output.result(&json!({ "offsets": all }), || {
         let mut text = String::new();
         for (partition, position) in all {
             let _ = writeln!(text, "{partition}  {position}");
         }
-        if text.is_empty() {
-            format!("no offsets in {}", folder.display())
-        } else {
-            text
-        }
+        if text.is_empty() { format!("no offsets in {place}") } else { text }
     });
 }
 
-/// Resets one partition; one that has no offset is a typing error.
-fn reset(cli: &Cli, store: &OffsetStore, partitions: &[String]) -> Result<()> {
-    for partition in partitions {
-        if !store.all()?.contains_key(partition) {
-            return Err(Error::config("OC0507", format!("there is no offset of a partition `{partition}`"))
-                .hint("`offsets show` lists the partitions"));
-        }
+async fn set(store: &Arc<dyn OffsetStore>, partition: &str, position: &Value) -> Result<()> {
+    let fence = acquire(store).await?;
+    if !store.commit(&[(partition.to_owned(), position.clone())], fence).await? {
+        return Err(lease_lost(store.place()));
     }
-    reset_all(cli, store, partitions)
+    store.release(fence).await
 }
 
-fn reset_all(cli: &Cli, store: &OffsetStore, partitions: &[String]) -> Result<()> {
-    for partition in partitions {
-        store.reset(partition)?;
+/// Resets one partition, or all; says which. One that has no offset is a typing error.
+async fn reset(store: &Arc<dyn OffsetStore>, partition: Option<&str>) -> Result<Vec<String>> {
+    let all = store.all().await?;
+    let partitions: Vec<String> = match partition {
+        None => all.into_keys().collect(),
+        Some(one) if all.contains_key(one) => vec![one.to_owned()],
+        Some(one) => {
+            return Err(
+                Error::config("OC0507", format!("there is no offset of a partition `{one}`")).hint("`offsets show` lists the partitions")
+            );
+        }
+    };
+    let fence = acquire(store).await?;
+    for partition in &partitions {
+        store.reset(partition, fence).await?;
     }
-    cli.output.result(&json!({ "reset": partitions }), || match partitions {
-        [] => "no offsets".to_owned(),
-        list => format!("reset: {}", list.join(", ")),
-    });
-    Ok(())
+    store.release(fence).await?;
+    Ok(partitions)
+}
+
+async fn acquire(store: &Arc<dyn OffsetStore>) -> Result<offsets::Fence> {
+    let owner = format!("offsets command {}", uuid::Uuid::new_v4());
+    match store.acquire(&owner, LEASE).await? {
+        Acquired::Granted(fence) => Ok(fence),
+        Acquired::Held { owner, .. } => Err(Error::unavailable(
+            "OC0214",
+            format!("the offsets in {} are in use by {owner}", store.place()),
+        )
+        .hint("Stop all processes of this instance; after a kill its lease ends by itself within state.lease_ttl.")),
+    }
 }

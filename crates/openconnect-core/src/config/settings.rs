@@ -199,6 +199,15 @@ pub struct DeadLetterSettings {
 pub struct StateSettings {
     /// The folder; an instance has its own below it, called by its name. Default `./state`.
     pub dir: PathBuf,
+    /// Where a source's offsets are. Default: a file in the instance's folder. A URL (`postgres://`, `mysql://`,
+    /// `mariadb://`, `sqlite://`) puts them into a database: of all processes with this name one is then active, the others
+    /// stand by.
+    #[schemars(example = &"postgres://openconnect:${env:STATE_PASSWORD:-change-me}@db.example.org/openconnect")]
+    pub offsets: Option<Secret>,
+    /// What the names of the tables in `offsets` begin with. Letters, digits and `_`. Default `openconnect_`.
+    pub table_prefix: String,
+    /// How long the active process may be silent before a standby takes over (with `offsets`). Default 6s.
+    pub lease_ttl: HumanDuration,
     /// How often offsets are written (sources). Default 1s.
     pub flush_interval: HumanDuration,
     /// Largest size of the inbox on disk (sinks). Default 1 GiB. When it is full, nothing more is taken from the mesh.
@@ -209,6 +218,9 @@ impl Default for StateSettings {
     fn default() -> Self {
         Self {
             dir: PathBuf::from("./state"),
+            offsets: None,
+            table_prefix: "openconnect_".to_owned(),
+            lease_ttl: HumanDuration(Duration::from_secs(6)),
             flush_interval: HumanDuration(Duration::from_secs(1)),
             inbox_max: ByteSize(1 << 30),
         }

@@ -1,9 +1,16 @@
 //! What the types of the core's settings cannot say.
 
+use std::time::Duration;
+
 use super::schema::Section;
-use super::{MeshSettings, Problems, Settings};
+use super::{MeshSettings, Problems, Settings, StateSettings};
 
 const SCHEMES: [&str; 4] = ["tcp", "tcps", "grpc", "grpcs"];
+const DATABASES: [&str; 5] = ["postgres", "postgresql", "mysql", "mariadb", "sqlite"];
+/// Longest `state.table_prefix`: with a table's name it stays below what every database takes.
+const MAX_PREFIX: usize = 40;
+/// Shortest lease: a hiccup of the network must not be a change of hands.
+const MIN_LEASE: Duration = Duration::from_secs(1);
 /// Longest name of an instance: it becomes a folder and a part of other names.
 const MAX_NAME: usize = 64;
 
@@ -31,6 +38,7 @@ pub(crate) fn settings(settings: &Settings, section: Section, problems: &mut Pro
     if settings.state.dir.as_os_str().is_empty() {
         problems.add("state.dir", "is empty; write `.` for the current folder");
     }
+    offsets(&settings.state, section, problems);
     zero("state.inbox_max", Some(settings.state.inbox_max.0), problems);
     limits(settings, problems);
     if let Some(admin) = &settings.admin {
@@ -40,6 +48,30 @@ pub(crate) fn settings(settings: &Settings, section: Section, problems: &mut Pro
         && let Err(wrong) = crate::telemetry::parse_level(level)
     {
         problems.add("log.level", wrong);
+    }
+}
+
+fn offsets(state: &StateSettings, section: Section, problems: &mut Problems) {
+    let scheme = state.offsets.as_ref().map(|url| url.expose().split(':').next().unwrap_or_default());
+    if scheme.is_some_and(|scheme| !DATABASES.contains(&scheme)) {
+        problems.add(
+            "state.offsets",
+            "is no URL of a database; one of postgres://, mysql://, mariadb://, sqlite://",
+        );
+    }
+    if section == Section::Sink && scheme.is_some() {
+        problems.add("state.offsets", "is for sources only; the mesh knows where a sink's group is");
+    }
+    let prefix = &state.table_prefix;
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if prefix.len() > MAX_PREFIX || !prefix.chars().all(letter) || prefix.starts_with(|c: char| c.is_ascii_digit()) {
+        problems.add(
+            "state.table_prefix",
+            "may have letters, digits and `_` only, no digit at its begin, and 40 characters at the most",
+        );
+    }
+    if state.lease_ttl.0 < MIN_LEASE {
+        problems.add("state.lease_ttl", "must be at least 1s");
     }
 }
 

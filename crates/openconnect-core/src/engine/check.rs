@@ -8,8 +8,10 @@ use super::{App, group, guarantee, resolve_defaults};
 use crate::config::{Acknowledge, Guarantee, Settings};
 use crate::error::{Error, Result};
 use crate::mesh::{Capabilities, Publisher, Subscriber};
+use crate::offsets;
 use crate::sink::{Sink, SinkContext};
 use crate::source::Source;
+use crate::state::{StateDir, volatile};
 use crate::transform::{KeyExpression, Transforms};
 
 /// How long `check --connect` waits for a session when `mesh.request_timeout` is not set.
@@ -80,6 +82,7 @@ pub async fn check_source<S: Source>(app: App<S::Config>, connect: bool) -> Resu
     lines.compiled(&app.settings);
     let computed = guarantee::of_source(S::REPLAYABLE);
     lines.guarantee(&computed, &app.settings);
+    positions::<S>(&app.settings, connect, &mut lines).await;
     if connect {
         let connected = Publisher::connect(&app.settings.mesh, group(&app.settings), CancellationToken::new()).await;
         if let Some(publisher) = lines.result("mesh", "can be reached", connected) {
@@ -115,14 +118,7 @@ pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<C
     let computed = guarantee::of_sink(acknowledge, &capabilities, defaults.idempotent);
     lines.guarantee(&computed, &settings);
     if acknowledge == Acknowledge::Inbox {
-        lines.add(
-            "inbox",
-            CheckState::Warning,
-            format!(
-                "acknowledged events live in {} until the target has them: keep that folder on a disk that outlives the process",
-                settings.state.dir.join(&settings.name).join("inbox").display()
-            ),
-        );
+        inbox(&settings, &capabilities, &mut lines);
     }
     if connect {
         let context = SinkContext {
@@ -141,6 +137,61 @@ pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<C
         guarantee: computed.guarantee,
         lines: lines.0,
     })
+}
+
+/// Where the offsets are, and what becomes of them.
+async fn positions<S: Source>(settings: &Settings, connect: bool, lines: &mut Lines) {
+    let state = &settings.state;
+    let folder = StateDir::path_of(state, &settings.name);
+    if state.offsets.is_none() {
+        let text = format!(
+            "in {}, for one process; lost with it, the source starts from its beginning",
+            folder.display()
+        );
+        match volatile(&folder) {
+            Some(kind) => lines.add(
+                "offsets",
+                CheckState::Warning,
+                format!("{text}. {kind}: put state.dir on a persistent volume"),
+            ),
+            None => lines.add("offsets", CheckState::Ok, text),
+        }
+        return;
+    }
+    let (prefix, ttl) = (&state.table_prefix, state.lease_ttl.0);
+    let text = format!(
+        "in a database, tables {prefix}offsets and {prefix}leases: of several processes named {} one is active, another takes over when \
+         it is silent for {ttl:?}",
+        settings.name
+    );
+    if connect {
+        lines.result("offsets", &text, offsets::open(settings, S::NAME, &folder).await);
+    } else {
+        lines.add("offsets", CheckState::Skipped, format!("{text}; not tried, use --connect"));
+    }
+}
+
+/// Where acknowledged events wait for the target, and what is lost with that place.
+fn inbox(settings: &Settings, mesh: &Capabilities, lines: &mut Lines) {
+    let folder = StateDir::path_of(&settings.state, &settings.name).join("inbox");
+    let text = format!(
+        "events that the mesh counts as consumed wait in {} until the target has them; with that folder those are lost",
+        folder.display()
+    );
+    let Some(kind) = volatile(&folder) else {
+        lines.add("inbox", CheckState::Ok, text);
+        return;
+    };
+    let or = if mesh.redelivers {
+        "or leave delivery.acknowledge at auto: this mesh keeps events until the target has them"
+    } else {
+        "delivery.acknowledge: write is no way out with this server, which forgets what is not acknowledged within 3 to 8 seconds"
+    };
+    lines.add(
+        "inbox",
+        CheckState::Warning,
+        format!("{text}. {kind}: put state.dir on a persistent volume; {or}"),
+    );
 }
 
 async fn mesh(settings: &Settings, lines: &mut Lines) -> Option<Capabilities> {

@@ -6,6 +6,7 @@
 //! | `intake.rs`, `sink.rs` | the sink: from the mesh or the inbox into the worker; batches, writes, retries, outcomes |
 //! | `scheduler.rs` | which events may be written now, by ordering |
 //! | `prefix.rs`, `retry.rs`, `circuit.rs` | the contiguous prefix; how long to wait; when to stop |
+//! | `lease.rs` | which process of several may publish |
 //! | `guarantee.rs`, `check.rs` | what holds, computed before anything runs; `check` |
 
 use std::hash::RandomState;
@@ -24,7 +25,7 @@ use crate::error::{Error, Exit, Result};
 use crate::failure::Failure;
 use crate::inbox::Inbox;
 use crate::mesh::{MeshStatus, Publisher, Subscriber};
-use crate::offsets::OffsetStore;
+use crate::offsets::{self, OffsetStore};
 use crate::record::Partition;
 use crate::sink::{Sink, SinkContext, SinkDefaults};
 use crate::source::{Intake, Source, SourceContext};
@@ -35,6 +36,7 @@ pub mod check;
 mod circuit;
 pub mod guarantee;
 mod intake;
+mod lease;
 mod prefix;
 mod retry;
 mod scheduler;
@@ -80,7 +82,7 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
     } = app;
     let transforms = Transforms::compile(&settings.transforms, settings.delivery.key.as_deref())?;
     let state = StateDir::open(&settings, S::NAME)?;
-    let offsets = Arc::new(OffsetStore::open(state.path())?);
+    let offsets = offsets::open(&settings, S::NAME, state.path()).await?;
     let computed = guarantee::of_source(S::REPLAYABLE);
     guarantee::enforce(&computed, settings.delivery.require)?;
     // The client outlives the shutdown signal: it must deliver what is in flight.
@@ -94,13 +96,18 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
     status.set_server(publisher.capabilities());
     status.set_guarantee(computed.guarantee);
     let dead_letters = DeadLetters::open(&settings.dead_letter, state.path(), S::NAME, Some(publisher.clone())).await?;
+    // A standby waits here, with everything else ready.
+    let Some(lease) = lease::Lease::wait(Arc::clone(&offsets), settings.state.lease_ttl.0, &status, &shutdown).await? else {
+        publisher.close().await;
+        return Ok(Exit::Clean);
+    };
     let (intake, intake_seen) = watch::channel(Intake::Open);
     let _follow = AbortOnDropHandle::new(tokio::spawn(follow(publisher.status(), intake, shutdown.clone())));
     let source = S::open(
         config,
         SourceContext {
             name: settings.name.clone(),
-            offsets: saved(&offsets)?,
+            offsets: saved(&*offsets).await?,
             intake: intake_seen,
             max_event_bytes: settings.limits.max_event_bytes.as_usize(),
             shutdown: shutdown.clone(),
@@ -125,6 +132,7 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
         budget: Budget::new(&settings.limits),
         max_event_bytes: settings.limits.max_event_bytes.as_usize(),
         offsets,
+        lease,
         flush_interval: settings.state.flush_interval.0.max(Duration::from_millis(10)),
         status: status.clone(),
         shutdown,
@@ -141,9 +149,10 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
     exit
 }
 
-fn saved<P: crate::record::Position>(offsets: &OffsetStore) -> Result<std::collections::BTreeMap<Partition, P>> {
+async fn saved<P: crate::record::Position>(offsets: &dyn OffsetStore) -> Result<std::collections::BTreeMap<Partition, P>> {
     offsets
-        .all()?
+        .all()
+        .await?
         .into_iter()
         .map(|(partition, json)| match serde_json::from_value(json) {
             Ok(position) => Ok((Partition::new(partition), position)),

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::circuit::Circuit;
 use super::intake::TOGETHER;
+use super::lease::{self, Lease};
 use super::prefix::Prefix;
 use super::retry::RetryPolicy;
 use crate::admin::{State, StatusHandle};
@@ -37,6 +38,8 @@ use crate::transform::{Transformed, Transforms};
 
 /// Events that wait for the mesh, at the most; their bytes are bounded by the budget.
 const WINDOW: usize = 16_384;
+/// Between two attempts to store the last positions.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// What a worker is made of.
 pub(crate) struct SourceWorker<S> {
@@ -46,7 +49,8 @@ pub(crate) struct SourceWorker<S> {
     pub(crate) transforms: Transforms,
     pub(crate) budget: Budget,
     pub(crate) max_event_bytes: usize,
-    pub(crate) offsets: Arc<OffsetStore>,
+    pub(crate) offsets: Arc<dyn OffsetStore>,
+    pub(crate) lease: Lease,
     pub(crate) flush_interval: Duration,
     pub(crate) status: StatusHandle,
     pub(crate) shutdown: CancellationToken,
@@ -94,6 +98,9 @@ struct Beside<P> {
     mesh: watch::Receiver<MeshStatus>,
     /// Why the last poll failed.
     failing: Option<String>,
+    /// Why the last positions could not be stored.
+    storing: Option<String>,
+    lease: lease::Watch,
     status: StatusHandle,
 }
 
@@ -111,17 +118,24 @@ impl<P> Beside<P> {
                 },
                 _ = self.flush.tick(), if due => return Turn::Save,
                 Ok(()) = self.mesh.changed() => {}
+                mine = self.lease.changed() => if !mine {
+                    return Turn::Stop(Failure::fatal("OC0213", "another process has taken over the lease"));
+                },
             }
         }
     }
 
     fn show(&mut self) {
-        self.status.set_state(match (&*self.mesh.borrow_and_update(), &self.failing) {
-            (MeshStatus::Connected, None) => State::Running,
-            (MeshStatus::Connected, Some(reason)) => State::Blocked(format!("the source gives no events: {reason}")),
-            (MeshStatus::Disconnected { reason }, _) => State::Blocked(format!("no session with the mesh: {reason}")),
-            (MeshStatus::Refusing { reason }, _) => State::Blocked(format!("the mesh refuses events: {reason}")),
-        });
+        let blocked = match &*self.mesh.borrow_and_update() {
+            MeshStatus::Connected => None,
+            MeshStatus::Disconnected { reason } => Some(format!("no session with the mesh: {reason}")),
+            MeshStatus::Refusing { reason } => Some(format!("the mesh refuses events: {reason}")),
+        };
+        let blocked = blocked
+            .or_else(|| self.lease.trouble())
+            .or_else(|| self.storing.clone())
+            .or_else(|| self.failing.as_ref().map(|reason| format!("the source gives no events: {reason}")));
+        self.status.set_state(blocked.map_or(State::Running, State::Blocked));
     }
 
     /// Waits until the resolver has told all outcomes; false when the deadline came first or something failed.
@@ -162,17 +176,26 @@ impl<S: Source> SourceWorker<S> {
             flush: tokio::time::interval(self.flush_interval),
             mesh: self.publisher.status(),
             failing: None,
+            storing: None,
+            lease: self.lease.watch(),
             status: self.status.clone(),
         };
         let ended = self.flow(&mut beside, &pending, retry).await;
+        if let Some(lost) = self.lease.lost() {
+            // What is on its way is the successor's now: nothing more is published, waited for or stored.
+            resolver.abort();
+            return Err(lost);
+        }
         self.status.set_state(State::Draining);
         drop(pending);
+        let end = tokio::time::Instant::now() + self.deadline;
         let drained = beside.drain(self.deadline).await;
         resolver.abort();
         let drained = drained && !resolver.await.is_err_and(|e| e.is_panic());
-        let saved = self.save(&mut beside).await;
+        let saved = self.save_last(&mut beside, end).await;
         let closed = self.source.close().await;
         self.publisher.close().await;
+        self.lease.release().await;
         ended.and(saved).and(closed)?;
         if drained { Ok(Exit::Clean) } else { Ok(Exit::Undelivered) }
     }
@@ -288,6 +311,7 @@ impl<S: Source> SourceWorker<S> {
                 (None, Ok(transformed)) => match transformed.next() {
                     Some(Transformed::Keep(event, key)) => {
                         let event = damaged(event);
+                        self.lease.lasting().await;
                         let published = self.publisher.send(&self.topic, key.as_deref(), &event).await;
                         Ending::Published(published, Arc::new(event))
                     }
@@ -317,9 +341,19 @@ impl<S: Source> SourceWorker<S> {
 
     /// Stores positions, then tells the source; a source that can't be told now is told the next time.
     async fn save(&mut self, beside: &mut Beside<S::Position>) -> Result<()> {
-        let positions = std::mem::take(&mut beside.unsaved);
-        self.store(&positions).await?;
-        beside.untold.extend(positions);
+        match self.store(&beside.unsaved).await {
+            Ok(()) => {
+                beside.storing = None;
+                beside.untold.append(&mut beside.unsaved);
+            }
+            // A database that is down: the source goes on while its lease lasts, and the positions are stored later.
+            Err(e) if self.offsets.is_shared() && e.exit == Exit::Unavailable => {
+                tracing::warn!(code = e.code, "{}", e.message);
+                self.status.error(e.code, e.message.clone());
+                beside.storing = Some(e.message);
+            }
+            Err(e) => return Err(e),
+        }
         while let Some((partition, position)) = beside.untold.pop_first() {
             let Err(failure) = self.source.commit(&partition, &position).await else {
                 continue;
@@ -335,28 +369,39 @@ impl<S: Source> SourceWorker<S> {
         Ok(())
     }
 
+    /// Stores what is left, trying again until `end`.
+    async fn save_last(&mut self, beside: &mut Beside<S::Position>, end: tokio::time::Instant) -> Result<()> {
+        loop {
+            self.save(beside).await?;
+            match beside.storing.take() {
+                None => return Ok(()),
+                Some(reason) if tokio::time::Instant::now() > end => return Err(Error::undelivered("OC0212", reason)),
+                Some(_) => tokio::time::sleep(AGAIN).await,
+            }
+        }
+    }
+
     /// Stores positions; they are durable when it returns.
     async fn store(&self, positions: &BTreeMap<Partition, S::Position>) -> Result<()> {
         if positions.is_empty() {
             return Ok(());
         }
-        let mut rows = Vec::with_capacity(positions.len());
+        let mut rows: Vec<(String, serde_json::Value)> = Vec::with_capacity(positions.len());
         for (partition, position) in positions {
             let json = serde_json::to_value(position)
                 .map_err(|e| Error::undelivered("OC0492", format!("a position can't be stored: {e}; this is a bug")))?;
-            self.status.set_position(partition.as_str(), json.clone());
             rows.push((partition.as_str().to_owned(), json));
         }
-        let store = Arc::clone(&self.offsets);
-        tokio::task::spawn_blocking(move || {
-            reach(Failpoint::BeforeOffset);
-            let rows: Vec<(&str, serde_json::Value)> = rows.iter().map(|(partition, json)| (partition.as_str(), json.clone())).collect();
-            let stored = store.commit(&rows);
-            reach(Failpoint::BeforeCommit);
-            stored
-        })
-        .await
-        .map_err(|e| Error::undelivered("OC0490", format!("storing offsets ended abnormally: {e}")))?
+        reach(Failpoint::BeforeOffset);
+        let stored = self.offsets.commit(&rows, self.lease.fence()).await?;
+        reach(Failpoint::BeforeCommit);
+        if !stored {
+            return Err(self.lease.taken());
+        }
+        for (partition, json) in rows {
+            self.status.set_position(&partition, json);
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,112 @@
+//! A source's positions, one JSON value a partition, and the lease that says which process may move them.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `file` | a local transactional file: one process, one machine |
+//! | `sql` | PostgreSQL, MySQL, MariaDB or SQLite: several processes, of which one is active (feature `sql-state`) |
+//!
+//! Every write names the fencing number of the writer's lease. A number that is no longer the newest is refused together with
+//! the write, so that a process that was paused cannot overwrite what its successor stored.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+use crate::config::Settings;
+use crate::error::{Error, Result};
+
+mod file;
+#[cfg(feature = "sql-state")]
+mod sql;
+
+pub use file::FileStore;
+
+/// Positions by partition.
+pub type Positions = BTreeMap<String, Value>;
+/// The number of a lease: each holder's is greater than that of the holder before it.
+pub type Fence = i64;
+
+/// How an attempt to become the holder of the lease ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acquired {
+    /// The caller holds it, under this number.
+    Granted(Fence),
+    /// Another does.
+    Held {
+        /// Who, as given when it was acquired.
+        owner: String,
+        /// When it ends unless it is renewed.
+        left: Duration,
+    },
+}
+
+/// Where the offsets of one instance are. Every call ends within a bounded time; what it wrote is durable when it returns.
+pub trait OffsetStore: Send + Sync {
+    /// Every partition's position.
+    fn all(&self) -> BoxFuture<'_, Result<Positions>>;
+
+    /// Stores these positions. `false`, and nothing is stored, when the lease `fence` has been followed by another.
+    fn commit<'a>(&'a self, positions: &'a [(String, Value)], fence: Fence) -> BoxFuture<'a, Result<bool>>;
+
+    /// Forgets one partition's position. `false` when there was none, or the lease `fence` has been followed by another.
+    fn reset<'a>(&'a self, partition: &'a str, fence: Fence) -> BoxFuture<'a, Result<bool>>;
+
+    /// Takes the lease for `ttl` when it is free, over, or `owner`'s own. `owner` is unique to the caller.
+    fn acquire<'a>(&'a self, owner: &'a str, ttl: Duration) -> BoxFuture<'a, Result<Acquired>>;
+
+    /// Lets the lease `fence` last `ttl` from now, also when its time is over and nobody has taken it. `false` when another
+    /// has.
+    fn renew(&self, fence: Fence, ttl: Duration) -> BoxFuture<'_, Result<bool>>;
+
+    /// Ends the lease `fence` at once; nothing happens when it has been followed by another.
+    fn release(&self, fence: Fence) -> BoxFuture<'_, Result<()>>;
+
+    /// Where it is, for people; without secrets.
+    fn place(&self) -> &str;
+
+    /// Can other processes, on other machines, take over? Then the lease must be renewed, and a failing call is worth another
+    /// try.
+    fn is_shared(&self) -> bool;
+}
+
+/// Opens the offsets of this instance of `connector`: `state.offsets`, or the file in the instance's folder `dir`.
+pub async fn open(settings: &Settings, connector: &str, dir: &Path) -> Result<Arc<dyn OffsetStore>> {
+    match &settings.state.offsets {
+        None => Ok(Arc::new(FileStore::open(dir)?)),
+        Some(url) => shared(url.expose(), settings, connector).await,
+    }
+}
+
+#[cfg(feature = "sql-state")]
+async fn shared(url: &str, settings: &Settings, connector: &str) -> Result<Arc<dyn OffsetStore>> {
+    let instance = format!("{connector}/{}", settings.name);
+    Ok(Arc::new(
+        SqlStore::open(url, &settings.state.table_prefix, &instance, settings.state.lease_ttl.0).await?,
+    ))
+}
+
+#[cfg(feature = "sql-state")]
+pub use sql::SqlStore;
+
+#[cfg(not(feature = "sql-state"))]
+async fn shared(_: &str, _: &Settings, connector: &str) -> Result<Arc<dyn OffsetStore>> {
+    Err(Error::config(
+        "OC0215",
+        format!("state.offsets is set, but the {connector} is built without databases for its state"),
+    )
+    .hint("Leave state.offsets out: the offsets are then in a file below state.dir."))
+}
+
+/// The error of a process whose lease has gone to another one.
+pub(crate) fn lease_lost(place: &str) -> Error {
+    Error {
+        code: "OC0213",
+        message: format!("another process has taken over this instance's lease in {place}"),
+        hint: Some("Nothing to do: the other process goes on from the last stored offset. Started again, this one stands by.".into()),
+        exit: crate::error::Exit::LeaseLost,
+    }
+}
