@@ -27,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const FAILPOINT: Duration = Duration::from_secs(2);
 /// How long a process may take to end after SIGTERM: its own deadline is one second.
 const STOP: Duration = Duration::from_secs(15);
+/// A process that is younger than this may not listen to signals yet: SIGTERM then kills it.
+const YOUNG: Duration = Duration::from_millis(500);
 /// Longer than any run.
 const NEVER: Duration = Duration::from_secs(3600);
 /// How soon a process that ended by itself is started again.
@@ -339,10 +341,12 @@ impl Pipeline {
             return Ok(());
         }
         self.process(part)?.signal(Signal::TERM)?;
+        let young = self.process(part)?.started().elapsed() < YOUNG;
         let code = self.until_ended(part, STOP).await?;
         self.timeline.note(part.name(), format!("ended after SIGTERM: {code:?}"));
         match code {
             Some(Some(code)) if codes.contains(&code) => {}
+            Some(None) if young => {}
             Some(Some(69)) if self.plan.any(|fault| fault.may_end(part)) => {}
             Some(code) => {
                 let log = self.process(part)?.tail();
