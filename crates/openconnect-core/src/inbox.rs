@@ -397,7 +397,7 @@ impl Writer {
         let entries: Vec<Bytes> = held.iter().map(Stored::encode).collect();
         if planted(Defect::InboxAckBeforeWrite) {
             held.drain(..).map(|delivery| delivery.ack).for_each(Ack::ack);
-            thread::sleep(Duration::from_millis(50));
+            thread::park_timeout(Duration::from_millis(50));
         }
         let written = self.journal.append(&entries).and_then(|_| {
             reach(Failpoint::InboxAppended);

@@ -199,7 +199,7 @@ impl Topic {
         for mut publish in batch {
             if planted(Defect::MeshAckBeforeAppend) {
                 std::mem::replace(&mut publish.done, Box::new(|_| ()))(Ok(()));
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::park_timeout(Duration::from_millis(5));
             }
             if publish.latch.as_ref().is_some_and(|l| l.load(Ordering::Acquire)) {
                 (publish.done)(Err(Refusal::passing(LATCHED)));
