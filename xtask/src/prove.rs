@@ -66,21 +66,18 @@ fn proved(arguments: &Arguments) -> bool {
 
 /// Clock jumps need `libfaketime`; on Debian it can be had. Without it the report says what was not tried.
 fn fetch_faketime() {
-    if clock::library().is_none() {
-        let install = Command::new("apt-get")
-            .args(["install", "--yes", "--quiet", "faketime"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        println!(
-            "installing faketime: {}",
-            if install.is_ok_and(|status| status.success()) {
-                "done"
-            } else {
-                "not possible here"
-            }
-        );
+    if clock::library().is_some() {
+        return;
     }
+    let apt = |arguments: &[&str]| {
+        let mut apt = Command::new("apt-get");
+        apt.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        apt.status().is_ok_and(|status| status.success())
+    };
+    let install = || apt(&["install", "--yes", "--quiet", "faketime"]);
+    // A machine that has never asked knows of no packages.
+    let installed = install() || (apt(&["update", "--quiet"]) && install());
+    println!("installing faketime: {}", if installed { "done" } else { "not possible here" });
 }
 
 /// True when everything held.

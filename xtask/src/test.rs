@@ -96,6 +96,8 @@ impl Seen {
 fn tests(passed: &mut usize, failed: &mut usize) -> bool {
     let child = Command::new(env!("CARGO"))
         .args(["test", "--workspace", "--no-fail-fast", "--features", FEATURES])
+        // Built above, with the same features.
+        .env("OPENCONNECT_EXAMPLES_BUILT", "1")
         .stdout(Stdio::piped())
         .spawn();
     let Ok(mut child) = child else { return false };

@@ -53,6 +53,8 @@ struct Member {
     outlet: Arc<dyn Outlet>,
     events: usize,
     bytes: usize,
+    /// Gets nothing new; what it has, it may still acknowledge.
+    retired: bool,
 }
 
 struct InFlight {
@@ -152,10 +154,19 @@ impl Group {
             outlet,
             events: 0,
             bytes: 0,
+            retired: false,
         });
         drop(state);
         self.wake();
         !self.started.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives a member nothing new. What it has stays with it until it acknowledges, or leaves; the keys of that wait for it.
+    pub(crate) fn retire(&self, id: u64) {
+        let mut state = locked(&self.state);
+        state.members.iter_mut().filter(|m| m.id == id).for_each(|m| m.retired = true);
+        drop(state);
+        self.wake();
     }
 
     /// Removes a member; what it had is delivered again at once, in order.
@@ -373,7 +384,10 @@ impl Group {
 
     fn member_has_room(&self, member: &Member) -> bool {
         let delivery = &self.config.delivery;
-        member.events < delivery.max_unacknowledged && (member.bytes as u64) < delivery.max_unacknowledged_bytes && member.outlet.ready()
+        !member.retired
+            && member.events < delivery.max_unacknowledged
+            && (member.bytes as u64) < delivery.max_unacknowledged_bytes
+            && member.outlet.ready()
     }
 
     /// Gives the event to the member that must or may have it. False when that is nobody now.

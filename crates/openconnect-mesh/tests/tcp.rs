@@ -426,3 +426,26 @@ async fn old_events_go_once_every_group_has_them() {
     }
     mesh.shutdown().await;
 }
+
+#[tokio::test]
+async fn one_that_holds_may_finish_what_it_has_after_it_unsubscribed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mesh = mesh(&dir, |_| ()).await;
+    let (mut leaving, _) = Client::hello_as(mesh.tcp_addr(), agent("g", "sub"), &[("openconnectholds", "true")]).await;
+    leaving.subscribe("t", "CLUSTERING", "ASYNC").await;
+    let mut publisher = Client::publisher(mesh.tcp_addr()).await;
+    publisher.publish_ids("t", ids(0..10)).await;
+    let had = leaving.take(10).await;
+    assert_eq!(leaving.call(Command::UnsubscribeRequest, &Value::Null).await.header.code, 0);
+    publisher.publish_ids("t", ids(10..12)).await;
+    // The next one gets what is new, and nothing of what the other still has.
+    let mut next = Client::subscriber(mesh.tcp_addr(), "g", "t").await;
+    assert_eq!(next.take_and_ack(2).await, ids(10..12));
+    next.nothing().await;
+    for delivery in &had[..7] {
+        leaving.ack(delivery).await;
+    }
+    assert_eq!(leaving.call(Command::ClientGoodbyeRequest, &Value::Null).await.header.code, 0);
+    assert_eq!(next.take_and_ack(3).await, ids(7..10));
+    mesh.shutdown().await;
+}

@@ -10,7 +10,7 @@ use openconnect_testkit::subjects;
 use tokio::task::JoinSet;
 
 /// Runs until a defect must have shown.
-const TRIES: usize = 5;
+const TRIES: usize = 10;
 /// Runs at the same time; most of their time they wait.
 const PARALLEL: usize = 5;
 

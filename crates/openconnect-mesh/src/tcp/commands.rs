@@ -75,8 +75,13 @@ impl Session {
             Command::ListenRequest => self.listen(seq, wake).await,
             Command::UnsubscribeRequest => {
                 self.pending.clear();
-                self.memberships.clear();
-                wake.set(&self.memberships);
+                if self.holds {
+                    // It finishes what it has, and acknowledges that until it goes.
+                    self.memberships.iter().for_each(|m| m.group.retire(m.member));
+                } else {
+                    self.memberships.clear();
+                    wake.set(&self.memberships);
+                }
                 succeed(&self.outbox, Command::UnsubscribeResponse, seq);
             }
             Command::ClientGoodbyeRequest => {

@@ -165,13 +165,22 @@ impl Pipeline {
             .active
             .iter()
             .any(|(_, f)| matches!(f, Fault::DiskFull { part: whose, .. } if *whose == part));
-        let process = self.process(part)?;
         if full {
-            process.limit_files(Some(0))?;
+            self.fill_disk(part)?;
         }
-        let id = process.id();
+        let id = self.process(part)?.id();
         self.groups.push(id);
         self.timeline.note(part.name(), "started");
+        Ok(())
+    }
+
+    /// Not every superuser may limit a process of another user, as which parts run where folders become read-only; and the
+    /// process may be gone, about to be started again.
+    fn fill_disk(&mut self, part: Part) -> Result<()> {
+        if let Err(error) = self.process(part)?.limit_files(Some(0)) {
+            self.timeline
+                .note("kit", format!("the disk of the {} can't be made full now: {error}", part.name()));
+        }
         Ok(())
     }
 
@@ -258,7 +267,7 @@ impl Pipeline {
             Fault::Slow { link, .. } => self.proxy(*link).iter().for_each(|proxy| proxy.set(Mode::Slow)),
             Fault::Target { trouble, .. } => self.output.trouble(Some(*trouble)).await?,
             Fault::Clock { part, seconds } => clock::set(&self.kit.file(&format!("clock-{}", part.name())), *seconds)?,
-            Fault::DiskFull { part, .. } => drop(self.process(*part)?.limit_files(Some(0))),
+            Fault::DiskFull { part, .. } => self.fill_disk(*part)?,
             Fault::ReadOnly { part, .. } => self.writable(*part, false)?,
         }
         if let Some(lasts) = fault.lasts() {

@@ -103,14 +103,17 @@ async fn carry(mut client: TcpStream, target: SocketAddr, mode: watch::Receiver<
 
 async fn copy(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin, mode: watch::Receiver<Mode>) {
     let mut buffer = vec![0; 16 << 10];
+    // A stream has no holes: once something is lost, nothing passes any more until the connection is cut.
+    let mut lost = false;
     loop {
         let Ok(read) = from.read(&mut buffer).await else { return };
         let now = *mode.borrow();
+        lost |= now == Mode::HalfOpen;
         match (read, now) {
             (0, _) => return,
-            (_, Mode::HalfOpen) => continue,
+            _ if lost => continue,
             (_, Mode::Slow) => tokio::time::sleep(SLOW * u32::try_from(read.div_ceil(PIECE)).unwrap_or(1)).await,
-            (_, Mode::Pass) => {}
+            (_, Mode::Pass | Mode::HalfOpen) => {}
         }
         if to.write_all(&buffer[..read]).await.is_err() {
             return;
