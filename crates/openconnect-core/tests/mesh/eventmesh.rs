@@ -34,6 +34,20 @@ async fn openconnect_mesh_does_all_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_limits_of_eventmesh_1x_are_found() {
+    let limits = suite(&crate::simulated::start().await).await;
+    assert_eq!(
+        limits,
+        [
+            "an event of 1100 characters is refused",
+            "an event of 100000 characters is refused",
+            "what is not acknowledged does not come again",
+            "only one group gets the events of a topic",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_eventmesh_does_what_it_can() {
     let Ok(servers) = std::env::var("OPENCONNECT_TEST_EVENTMESH") else {
         println!("skipped: OPENCONNECT_TEST_EVENTMESH is not set");

@@ -4,6 +4,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `server.rs` | a scripted TCP server: the test says what it answers |
+//! | `simulated.rs` | EventMesh 1.x on its standalone storage, with its limits |
 //! | `grpc_server.rs` | a scripted gRPC server |
 //! | `publish.rs`, `subscribe.rs` | faults over TCP |
 //! | `grpc.rs` | faults over gRPC |
@@ -15,6 +16,7 @@ mod grpc;
 mod grpc_server;
 mod publish;
 mod server;
+mod simulated;
 mod subscribe;
 
 use std::time::Duration;

@@ -10,7 +10,7 @@ use tokio_util::codec::{Encoder, Framed};
 
 use crate::within;
 
-pub struct Server(TcpListener);
+pub struct Server(pub TcpListener);
 
 /// One connection, from the server's side.
 pub struct Peer(pub Framed<TcpStream, FrameCodec>);
@@ -35,7 +35,7 @@ impl Server {
 
     pub async fn accept(&self) -> Peer {
         let (stream, _) = within("a connection", self.0.accept()).await.unwrap();
-        Peer(Framed::new(stream, FrameCodec::new(64 << 20)))
+        Peer::new(stream)
     }
 
     /// A connection that has said HELLO and got its answer, as EventMesh 1.x gives it.
@@ -71,6 +71,10 @@ impl Server {
 }
 
 impl Peer {
+    pub fn new(stream: TcpStream) -> Self {
+        Self(Framed::new(stream, FrameCodec::new(64 << 20)))
+    }
+
     /// The next frame; heartbeats are answered on the way.
     pub async fn next(&mut self) -> Option<Frame> {
         loop {
@@ -159,11 +163,16 @@ impl Peer {
         self.send(header, body.to_string().as_bytes()).await;
     }
 
+    /// Delivers an event as it is.
+    pub async fn push_body(&mut self, seq: &str, body: &[u8]) {
+        let header = Header::new(Command::AsyncMessageToClient, seq).with_property("protocoltype", "cloudevents");
+        self.send(header, body).await;
+    }
+
     pub async fn push(&mut self, seq: &str, id: &str) {
         let body = json!({"specversion":"1.0","id":id,"source":"/test","type":"t","subject":"t",
             "datacontenttype":"application/cloudevents+json","data":{"n":1}});
-        let header = Header::new(Command::AsyncMessageToClient, seq).with_property("protocoltype", "cloudevents");
-        self.send(header, body.to_string().as_bytes()).await;
+        self.push_body(seq, body.to_string().as_bytes()).await;
     }
 }
 
