@@ -29,7 +29,7 @@ pub async fn start() -> String {
 }
 
 async fn session(mut peer: Peer, topics: Topics) {
-    let (to_here, mut pushes) = mpsc::channel(4096);
+    let (to_here, mut pushes) = mpsc::channel::<String>(4096);
     let (mut group, mut seq) = (String::new(), 0);
     loop {
         let frame = tokio::select! {
