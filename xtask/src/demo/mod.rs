@@ -36,7 +36,7 @@ pub(crate) fn run() -> ExitCode {
         runtime.block_on(async {
             tokio::select! {
                 clean = demo(&binaries) => clean,
-                interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into).and(Err("interrupted".into())),
+                interrupted = interrupted() => interrupted.and(Err("interrupted".into())),
             }
         })
     });
@@ -48,6 +48,16 @@ pub(crate) fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ctrl-C, or SIGTERM of whoever started this.
+async fn interrupted() -> Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupt = tokio::signal::ctrl_c() => interrupt?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
 }
 
 struct Line {
