@@ -128,6 +128,15 @@ oc_signal() { # oc_signal SIGNAL: to all that we started, the last one first, ea
   done
   rm -f "$OC_RUN/order"
 }
+oc_mysql_users() { # what mysqld and mariadbd run at their start
+  cat >"$OC_RUN/init.sql" <<'SQL'
+CREATE DATABASE IF NOT EXISTS openconnect;
+CREATE USER IF NOT EXISTS openconnect@'%' IDENTIFIED BY 'openconnect';
+GRANT ALL ON *.* TO openconnect@'%' WITH GRANT OPTION;
+CREATE USER IF NOT EXISTS cdc@'%' IDENTIFIED BY 'cdc';
+GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO cdc@'%';
+SQL
+}
 oc_fresh_data() {
   rm -rf "${OC_DATA:?}"
   mkdir -p "$OC_DATA"
@@ -191,7 +200,7 @@ oc_main() {
     kill) oc_signal KILL ;;
     remove)
       oc_signal TERM
-      rm -rf "${OC_DATA:?}" "${OC_RUN:?}"
+      rm -rf "${OC_DATA:?}" "${OC_RUN:?}" "${OC_RUN:?}.users"
       ;;
     *) oc_usage ;;
   esac

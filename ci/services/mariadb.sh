@@ -15,13 +15,7 @@ svc_start() {
     mariadb-install-db --no-defaults --datadir="$OC_DATA" --user="$(id -un)" --auth-root-authentication-method=normal --skip-test-db \
       >"$OC_RUN/initdb.log" 2>&1 || die "mariadb-install-db failed (log: $OC_RUN/initdb.log)"
   fi
-  cat >"$OC_RUN/init.sql" <<'SQL'
-CREATE DATABASE IF NOT EXISTS openconnect;
-CREATE USER IF NOT EXISTS openconnect@'%' IDENTIFIED BY 'openconnect';
-GRANT ALL ON *.* TO openconnect@'%' WITH GRANT OPTION;
-CREATE USER IF NOT EXISTS cdc@'%' IDENTIFIED BY 'cdc';
-GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO cdc@'%';
-SQL
+  oc_mysql_users
   # shellcheck disable=SC2086
   oc_spawn mariadb "$(server)" --no-defaults --user="$(id -un)" --datadir="$OC_DATA" --init-file="$OC_RUN/init.sql" --bind-address=127.0.0.1 \
     --port="$PORT" --socket="$OC_DATA/s" --pid-file="$OC_DATA/pid" --skip-name-resolve --server-id=1 --log-bin=binlog --binlog-format=ROW \

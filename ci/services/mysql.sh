@@ -73,13 +73,9 @@ svc_install() {
 svc_start() {
   oc_port_free "$PORT" OPENCONNECT_TEST_MYSQL_PORT
   [ -d "$OC_DATA/mysql" ] || cp -a "$TEMPLATE/." "$OC_DATA/"
-  cat >"$OC_RUN/init.sql" <<'SQL'
-CREATE DATABASE IF NOT EXISTS openconnect;
-CREATE USER IF NOT EXISTS openconnect@'%' IDENTIFIED BY 'openconnect';
-GRANT ALL ON *.* TO openconnect@'%' WITH GRANT OPTION;
-CREATE USER IF NOT EXISTS cdc@'%' IDENTIFIED BY 'cdc';
-GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO cdc@'%';
-SQL
+  oc_mysql_users
+  # A killed server that nobody has waited for, or another process with its number, still counts as running to MySQL.
+  rm -f "$OC_DATA/s" "$OC_DATA/s.lock"
   # shellcheck disable=SC2086
   SPAWN=mysql mysqld --datadir="$OC_DATA" --init-file="$OC_RUN/init.sql" --bind-address=127.0.0.1 --port="$PORT" --socket="$OC_DATA/s" \
     --pid-file="$OC_DATA/pid" --mysqlx=OFF --skip-name-resolve --server-id=1 --log-bin=binlog --gtid-mode=ON --enforce-gtid-consistency=ON \

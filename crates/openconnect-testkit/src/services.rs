@@ -142,8 +142,9 @@ impl Script {
             Some(cache) => PathBuf::from(cache),
             None => PathBuf::from(std::env::var_os("HOME").ok_or("HOME is not set")?).join(".cache/openconnect"),
         };
-        std::fs::create_dir_all(&cache)?;
-        let path = cache.join(format!("{}-{instance}.users", self.system.name()));
+        let run = cache.join("run");
+        std::fs::create_dir_all(&run)?;
+        let path = run.join(format!("{}-{instance}.users", self.system.name()));
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
         // A watcher that is just stopping the server is waited for.
         flock(&file, FlockOperation::LockShared)?;
