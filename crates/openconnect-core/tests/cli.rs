@@ -43,7 +43,7 @@ impl Instance {
     }
 
     fn source(text: &str) -> Self {
-        Self::new("tick_source", text)
+        Self::new("lines_source", text)
     }
 
     fn new(binary: &'static str, text: &str) -> Self {
@@ -99,7 +99,7 @@ impl Ended {
 
 // Nothing listens on port 1.
 const SINK: &str = "name: orders\nmesh: {url: 'tcp://127.0.0.1:1', topic: t, request_timeout: 500ms}\nsink: {prefix: '> '}\n";
-const SOURCE: &str = "name: ticks\nmesh: {url: 'tcp://127.0.0.1:1', topic: t, request_timeout: 500ms}\nsource: {interval: 10ms}\n";
+const SOURCE: &str = "name: lines\nmesh: {url: 'tcp://127.0.0.1:1', topic: t, request_timeout: 500ms}\nsource: {file: lines.txt}\n";
 
 #[test]
 fn help_names_the_commands_and_the_exit_codes() {
@@ -180,13 +180,13 @@ fn offsets_are_shown_set_and_reset() {
     let source = Instance::source(SOURCE);
     assert!(source.run(&["offsets", "show"]).ok().contains("no offsets"));
     assert!(!source.dir.path().join("state").exists(), "looking makes no state");
-    source.run(&["offsets", "set", "ticks", "41"]).ok();
+    source.run(&["offsets", "set", "lines.txt", "41"]).ok();
     source.run(&["offsets", "set", "other", r#"{"a": 1}"#]).ok();
     let shown = source.run(&["offsets", "show", "--output", "json"]).json();
-    assert_eq!(shown["offsets"], serde_json::json!({"ticks": 41, "other": {"a": 1}}));
-    assert_eq!(source.run(&["offsets", "set", "ticks", "{"]).code, 78);
-    assert_eq!(source.run(&["offsets", "reset", "tick"]).code, 78);
-    source.run(&["offsets", "reset", "ticks"]).ok();
+    assert_eq!(shown["offsets"], serde_json::json!({"lines.txt": 41, "other": {"a": 1}}));
+    assert_eq!(source.run(&["offsets", "set", "lines.txt", "{"]).code, 78);
+    assert_eq!(source.run(&["offsets", "reset", "line.txt"]).code, 78);
+    source.run(&["offsets", "reset", "lines.txt"]).ok();
     assert_eq!(source.run(&["offsets", "show"]).ok(), "other  {\"a\":1}\n");
     source.run(&["offsets", "reset", "--all"]).ok();
     assert_eq!(

@@ -37,17 +37,13 @@ pub fn load<C: ConnectorConfig>(sources: &Sources, section: Section) -> Result<L
         ));
     }
     let root = schema::<C>(section);
-    let mut merged = merge(sources, &root)?;
-    let written = merged.value.clone();
-    let unresolved = resolve_all(&mut merged, sources);
-    let Merged {
+    let Resolved {
+        written,
         mut value,
         places,
-        problems,
-    } = merged;
-    let mut checker = Checker::new(&root, &places);
-    checker.problems = problems;
-    checker.leave_out(unresolved, &mut value);
+        found,
+    } = Resolved::read(sources, &root)?;
+    let checker = found.checker(&root, &places, &mut value);
     if let Value::Object(map) = &mut value {
         map.entry(section.key()).or_insert_with(|| Value::Object(Map::new()));
         if map.get(section.key()).is_some_and(Value::is_null) {
@@ -74,16 +70,10 @@ pub fn load<C: ConnectorConfig>(sources: &Sources, section: Section) -> Result<L
 /// Loads settings that stand alone, without those that every connector has. Nothing given is a configuration as well.
 pub fn load_alone<T: DeserializeOwned + JsonSchema>(sources: &Sources, validate: impl FnOnce(&T, &mut Problems)) -> Result<T, Rejected> {
     let root = schema_alone::<T>();
-    let mut merged = merge(sources, &root)?;
-    let unresolved = resolve_all(&mut merged, sources);
-    let Merged {
-        mut value,
-        places,
-        problems,
-    } = merged;
-    let mut checker = Checker::new(&root, &places);
-    checker.problems = problems;
-    checker.leave_out(unresolved, &mut value);
+    let Resolved {
+        mut value, places, found, ..
+    } = Resolved::read(sources, &root)?;
+    let checker = found.checker(&root, &places, &mut value);
     let mut typed = Typed::new(checker, &mut value);
     let settings: Option<T> = typed.deserialise(value, &Path::default());
     if let Some(settings) = &settings {
@@ -97,17 +87,49 @@ pub fn load_alone<T: DeserializeOwned + JsonSchema>(sources: &Sources, validate:
     }
 }
 
-/// Replaces the placeholders; those that can't be, with the reason.
-fn resolve_all(merged: &mut Merged, sources: &Sources) -> Vec<(Path, String)> {
-    let mut unresolved = Vec::new();
-    resolve(
-        &mut merged.value,
-        &Path::default(),
-        &sources.environment,
-        &mut merged.places,
-        &mut unresolved,
-    );
-    unresolved
+/// The layers as one, with their placeholders replaced.
+struct Resolved {
+    /// As it was written, placeholders and all.
+    written: Value,
+    value: Value,
+    places: Places,
+    found: Found,
+}
+
+/// The mistakes that were found before the value is held against the schema.
+struct Found {
+    problems: Vec<Problem>,
+    /// Placeholders that can't be replaced, with the reason.
+    unresolved: Vec<(Path, String)>,
+}
+
+impl Resolved {
+    fn read(sources: &Sources, root: &Value) -> Result<Self, Rejected> {
+        let Merged {
+            mut value,
+            mut places,
+            problems,
+        } = merge(sources, root)?;
+        let written = value.clone();
+        let mut unresolved = Vec::new();
+        resolve(&mut value, &Path::default(), &sources.environment, &mut places, &mut unresolved);
+        Ok(Self {
+            written,
+            value,
+            places,
+            found: Found { problems, unresolved },
+        })
+    }
+}
+
+impl Found {
+    /// A checker that knows these mistakes, so that none is reported for what follows from them.
+    fn checker<'a>(self, root: &'a Value, places: &'a Places, value: &mut Value) -> Checker<'a> {
+        let mut checker = Checker::new(root, places);
+        checker.problems = self.problems;
+        checker.leave_out(self.unresolved, value);
+        checker
+    }
 }
 
 /// The mistakes in the order of the file.

@@ -158,25 +158,19 @@ impl Preparer {
         if ready.is_empty() {
             return true;
         }
-        let (mut events, mut rest) = (Vec::with_capacity(ready.len()), Vec::with_capacity(ready.len()));
-        for (read, origin, bytes, permit) in ready {
-            let unfit = read.map(|event| events.push(event)).err();
-            rest.push((unfit, origin, bytes, permit));
+        let (mut read, mut rest) = (Vec::with_capacity(ready.len()), Vec::with_capacity(ready.len()));
+        for (event, origin, bytes, permit) in ready {
+            read.push(event);
+            rest.push((origin, bytes, permit));
         }
-        let mut transformed = self.transforms.apply(events).await.map(Vec::into_iter);
-        let entries = rest.into_iter().map(|(unfit, origin, bytes, permit)| {
-            let (payload, key) = match (unfit, &mut transformed) {
-                (Some(unfit), _) => (unfit, None),
-                (None, Ok(transformed)) => match transformed.next() {
-                    Some(Transformed::Keep(event, key)) => (Payload::Event(Arc::new(event)), key),
-                    Some(Transformed::Failed(event, failure)) => (Payload::Rejected(Arc::new(event), failure), None),
-                    Some(Transformed::Drop) => (Payload::Filtered, None),
-                    None => {
-                        let lost = Failure::fatal("OC0490", "a transform lost an event; this is a bug");
-                        (Payload::Unreadable(Bytes::new(), lost), None)
-                    }
-                },
-                (None, Err(failure)) => (Payload::Unreadable(Bytes::new(), failure.clone()), None),
+        let transformed = self.transforms.apply(read).await;
+        let entries = transformed.into_iter().zip(rest).map(|(transformed, (origin, bytes, permit))| {
+            let (payload, key) = match transformed {
+                Ok(Transformed::Keep(event, key)) => (Payload::Event(Arc::new(event)), key),
+                Ok(Transformed::Failed(event, failure)) => (Payload::Rejected(Arc::new(event), failure), None),
+                Ok(Transformed::Drop) => (Payload::Filtered, None),
+                Ok(Transformed::Lost(failure)) => (Payload::Unreadable(Bytes::new(), failure), None),
+                Err(unfit) => (unfit, None),
             };
             Entry {
                 payload,

@@ -295,31 +295,25 @@ impl<S: Source> SourceWorker<S> {
                 position,
                 receipt,
             } = record;
-            let too_large = match self.too_large(bytes) {
-                Some(failure) => Some(Ending::Rejected(failure, Arc::new(event))),
-                None => {
-                    events.push(event);
-                    None
-                }
-            };
-            rest.push((too_large, partition, position, receipt, permit));
+            events.push(match self.too_large(bytes) {
+                Some(failure) => Err(Ending::Rejected(failure, Arc::new(event))),
+                None => Ok(event),
+            });
+            rest.push((partition, position, receipt, permit));
         }
-        let mut transformed = self.transforms.apply(events).await.map(Vec::into_iter);
-        for (too_large, partition, position, receipt, permit) in rest {
-            let ending = match (too_large, &mut transformed) {
-                (Some(ending), _) => ending,
-                (None, Ok(transformed)) => match transformed.next() {
-                    Some(Transformed::Keep(event, key)) => {
-                        let event = damaged(event);
-                        self.lease.lasting().await;
-                        let published = self.publisher.send(&self.topic, key.as_deref(), &event).await;
-                        Ending::Published(published, Arc::new(event))
-                    }
-                    Some(Transformed::Failed(event, failure)) => Ending::Rejected(failure, Arc::new(event)),
-                    Some(Transformed::Drop) => Ending::Filtered,
-                    None => Ending::Rejected(Failure::fatal("OC0490", "a transform lost an event; this is a bug"), Arc::default()),
-                },
-                (None, Err(failure)) => Ending::Rejected(failure.clone(), Arc::default()),
+        let transformed = self.transforms.apply(events).await;
+        for (transformed, (partition, position, receipt, permit)) in transformed.into_iter().zip(rest) {
+            let ending = match transformed {
+                Ok(Transformed::Keep(event, key)) => {
+                    let event = damaged(event);
+                    self.lease.lasting().await;
+                    let published = self.publisher.send(&self.topic, key.as_deref(), &event).await;
+                    Ending::Published(published, Arc::new(event))
+                }
+                Ok(Transformed::Failed(event, failure)) => Ending::Rejected(failure, Arc::new(event)),
+                Ok(Transformed::Drop) => Ending::Filtered,
+                Ok(Transformed::Lost(failure)) => Ending::Rejected(failure, Arc::default()),
+                Err(unfit) => unfit,
             };
             let sent = Pending {
                 ending,

@@ -51,6 +51,8 @@ pub enum Transformed {
     Drop,
     /// Goes to the dead letters, as it was.
     Failed(Event, Failure),
+    /// Was taken along by a transform that broke off: the connector must stop.
+    Lost(Failure),
 }
 
 enum Step {
@@ -101,13 +103,26 @@ impl Transforms {
         Ok(Self { run })
     }
 
-    /// Runs the steps on each event, in order, and finds its key. Never blocks the caller's thread for longer than
-    /// attributes take. An event that a program fails on is returned as it was; the others are none the worse.
-    pub async fn apply(&self, events: Vec<Event>) -> std::result::Result<Vec<Transformed>, Failure> {
-        match &self.run {
-            Run::Here(steps) => Ok(events.into_iter().map(|event| steps.apply(event)).collect()),
-            Run::Worker(worker) => worker.apply(events).await,
-        }
+    /// Runs the steps on each event, in order, and finds its key; one answer for each. What is no event (`Err`) passes by.
+    /// Never blocks the caller's thread for longer than attributes take. An event that a program fails on is returned as it
+    /// was; the others are none the worse.
+    pub async fn apply<X>(&self, events: Vec<std::result::Result<Event, X>>) -> Vec<std::result::Result<Transformed, X>> {
+        let mut fit = Vec::with_capacity(events.len());
+        let passing: Vec<Option<X>> = events.into_iter().map(|event| event.map(|event| fit.push(event)).err()).collect();
+        let (done, lost) = match &self.run {
+            Run::Here(steps) => (fit.into_iter().map(|event| steps.apply(event)).collect(), None),
+            Run::Worker(worker) => match worker.apply(fit).await {
+                Ok(done) => (done, None),
+                Err(failure) => (Vec::new(), Some(failure)),
+            },
+        };
+        let lost = lost.unwrap_or_else(|| Failure::fatal("OC0490", "a transform lost an event; this is a bug"));
+        let mut done = done.into_iter();
+        let answers = passing.into_iter().map(|passing| match passing {
+            Some(passing) => Err(passing),
+            None => Ok(done.next().unwrap_or_else(|| Transformed::Lost(lost.clone()))),
+        });
+        answers.collect()
     }
 }
 

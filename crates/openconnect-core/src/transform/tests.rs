@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::convert::Infallible;
+
 use cloudevents::{AttributesReader, EventBuilder, EventBuilderV10};
 use openconnect_protocol::payload;
 
@@ -26,7 +28,10 @@ fn steps(yaml: serde_json::Value) -> Result<Transforms> {
 
 fn one(transforms: &Transforms) -> Transformed {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(transforms.apply(vec![event()])).unwrap().remove(0)
+    runtime
+        .block_on(transforms.apply(vec![Ok::<_, Infallible>(event())]))
+        .remove(0)
+        .unwrap()
 }
 
 fn kept(yaml: serde_json::Value) -> Event {
