@@ -69,7 +69,7 @@ async fn start(dir: &tempfile::TempDir) -> (Child, SocketAddr) {
         // Also after that: a mesh that logs must not wait for a reader.
         while let Ok(Some(line)) = lines.next_line().await {
             let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-            if let (Some(tcp), true) = (line["fields"]["tcp"].as_str(), said.is_some()) {
+            if let (Some(tcp), true) = (line["tcp"].as_str(), said.is_some()) {
                 let _ = said.take().unwrap().send(tcp.parse().unwrap());
             }
         }

@@ -27,7 +27,7 @@ async fn start(data: &Path) -> (Child, SocketAddr) {
         loop {
             let line = lines.next_line().await.unwrap().expect("the mesh ended");
             let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-            if let Some(tcp) = line["fields"]["tcp"].as_str() {
+            if let Some(tcp) = line["tcp"].as_str() {
                 return tcp.parse().unwrap();
             }
         }

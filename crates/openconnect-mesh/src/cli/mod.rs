@@ -4,13 +4,13 @@
 
 mod look;
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use openconnect_core::config::{example_alone, schema_alone};
+use openconnect_core::config::{LogSettings, example_alone, schema_alone};
+use openconnect_core::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{Config, Mesh, MeshError};
@@ -92,14 +92,10 @@ struct RunArgs {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let json = !std::io::stderr().is_terminal();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // It would report a closed stderr on stderr, and panic.
-        .log_internal_errors(false);
-    let _ = if json { logs.json().try_init() } else { logs.try_init() };
+    if let Err(error) = telemetry::init_logs(&LogSettings::default(), None) {
+        eprintln!("{error}");
+        return ExitCode::from(78);
+    }
     let done = match cli.command {
         Command::Run(args) => run(args),
         Command::Status(data) => look::status(&data),
