@@ -48,12 +48,13 @@ impl Plan {
                 .bytes()
                 .fold(seed, |all, byte| all.wrapping_mul(31).wrapping_add(byte.into())),
         );
-        let steps = (0..rng.random_range(2..=5))
+        let mut steps: Vec<Step> = (0..rng.random_range(2..=5))
             .map(|_| Step {
                 after_ms: rng.random_range(20..400),
                 fault: fault(subject, &mut rng),
             })
             .collect();
+        keep_clocks_startable(&mut steps);
         Self {
             about: String::new(),
             subject: subject.name.to_owned(),
@@ -91,6 +92,23 @@ impl fmt::Display for Plan {
 
 fn pick<T: Copy>(rng: &mut StdRng, from: &[T]) -> Option<T> {
     from.choose(rng).copied()
+}
+
+/// A clock that jumps is a library that makes a file at each start of the program, and kills it where none can grow: the disk
+/// of such a part stays free, its folders become read-only instead.
+fn keep_clocks_startable(steps: &mut [Step]) {
+    let jumps = |step: &Step| match step.fault {
+        Fault::Clock { part, .. } => Some(part),
+        _ => None,
+    };
+    let jumping: Vec<Part> = steps.iter().filter_map(jumps).collect();
+    for step in steps {
+        if let Fault::DiskFull { part, ms } = step.fault
+            && jumping.contains(&part)
+        {
+            step.fault = Fault::ReadOnly { part, ms };
+        }
+    }
 }
 
 /// A fault that this subject can meet.
