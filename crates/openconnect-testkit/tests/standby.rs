@@ -175,10 +175,11 @@ async fn a_pair_survives(kit: &Kit, state: State, ttl: &str, pause: Duration) {
 
     // Stopped, woken: it must end, and its successor's offsets stay.
     let stopped = pair.active;
+    let wake = tokio::time::Instant::now() + pause;
     pair.active().process().unwrap().signal(Signal::STOP).unwrap();
     pair.taken_over("stopped").await;
     moves(&state).await;
-    tokio::time::sleep(pause).await;
+    tokio::time::sleep_until(wake).await;
     let woken = &mut pair.replicas[stopped];
     woken.process().unwrap().signal(Signal::CONT).unwrap();
     let code = woken.process().unwrap().exit(LONG).await.unwrap();
@@ -254,7 +255,7 @@ async fn offsets_commands(pair: &mut Pair, end: u64) {
     assert!(shown.text().contains("no offsets"), "{}", shown.text());
 }
 
-/// With the default times, and the process stopped for 30 s in all.
+/// With the default times, and one process stopped for 30 s.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_two_sources_is_active_with_postgres() {
     let Some(server) = Server::start(System::Postgres).await.unwrap() else {
@@ -262,7 +263,7 @@ async fn one_of_two_sources_is_active_with_postgres() {
     };
     let database = server.database().await.unwrap();
     let kit = Kit::new("one_of_two_with_postgres").unwrap();
-    a_pair_survives(&kit, State::Server(server, database), "6s", Duration::from_secs(20)).await;
+    a_pair_survives(&kit, State::Server(server, database), "6s", Duration::from_secs(30)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
