@@ -68,7 +68,7 @@ fn a_filter_keeps_or_drops_and_changes_nothing() {
         match one(&transforms) {
             Transformed::Keep(after, key) => assert!(passes && after == event() && key.as_deref() == Some("p"), "{program}"),
             Transformed::Drop => assert!(!passes, "{program}"),
-            Transformed::Failed(_, failure) => panic!("{program}: {failure}"),
+            Transformed::Failed(_, failure) | Transformed::Lost(failure) => panic!("{program}: {failure}"),
         }
     }
 }
@@ -170,7 +170,7 @@ fn a_key_is_what_an_expression_gives() {
             assert_eq!(after, event());
             Err(failure)
         }
-        Transformed::Drop => panic!("{expression}"),
+        Transformed::Drop | Transformed::Lost(_) => panic!("{expression}"),
     };
     for (expression, key) in [
         (".partitionkey", Some("p")),
