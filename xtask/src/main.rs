@@ -22,10 +22,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Measures throughput, memory, start and size with release binaries.
-    Bench {
-        /// What to measure.
-        subject: bench::Subject,
-    },
+    Bench(bench::Arguments),
     /// The main job on this machine, with kills in the middle, and a count at the end.
     Demo,
     /// Feeds every decoder with inputs that are to break it; needs cargo-fuzz and nightly.
@@ -50,7 +47,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Bench { subject } => bench::run(subject),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Demo => demo::run(),
         Command::Fuzz { target, time } => fuzz::run(target.as_deref(), time),
         Command::Java { write } => java::command(write),

@@ -5,22 +5,37 @@ use std::process::Command;
 
 use openconnect_testkit::Result;
 
+/// The programs that users get.
+pub(crate) const BINARIES: &[&str] = &[
+    "openconnect-mesh",
+    "openconnect-http-source",
+    "openconnect-http-sink",
+    "openconnect-jdbc-sink",
+];
+
 /// Builds them and says where they are.
 pub(crate) fn build() -> Result<PathBuf> {
     println!("building the release binaries (the first time takes minutes)");
-    let binaries = [
-        "openconnect-mesh",
-        "openconnect-http-source",
-        "openconnect-http-sink",
-        "openconnect-jdbc-sink",
-        "xtask",
-    ];
+    cargo_build(BINARIES.iter().chain(&["xtask"]))
+}
+
+/// Builds each alone, as users get them, and gives their sizes in bytes: together they get each other's features.
+pub(crate) fn sizes() -> Result<Vec<(String, u64)>> {
+    let size = |name: &&str| {
+        println!("building {name} alone");
+        let folder = cargo_build([name].into_iter())?;
+        Ok(((*name).to_owned(), std::fs::metadata(folder.join(name))?.len()))
+    };
+    BINARIES.iter().map(size).collect()
+}
+
+fn cargo_build<'n>(packages: impl Iterator<Item = &'n &'n str>) -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--release", "--quiet"]);
-    for binary in binaries {
-        cargo.args(["--package", binary]);
+    for package in packages {
+        cargo.args(["--package", package]);
     }
-    if !cargo.status()?.success() {
+    if !cargo.current_dir(workspace()).status()?.success() {
         return Err("the build failed".into());
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);

@@ -1,78 +1,131 @@
-//! HTTP source, durable mesh, HTTP sink, an endpoint that counts.
+//! The HTTP connectors: the source into the mesh, the sink out of it, and both with the mesh between them.
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::Instant;
 
 use openconnect_testkit::Result;
 use openconnect_testkit::connector::Connector;
-use openconnect_testkit::http::Client;
 use openconnect_testkit::kit::{Kit, free_address};
 use openconnect_testkit::mesh::Mesh;
 use openconnect_testkit::receiver::Receiver;
-use serde_json::json;
-use tokio::task::JoinSet;
+use serde_json::{Value, json};
 
-use super::{data, rate, show_process, show_rate};
+use super::load::{Load, Requests};
+use super::mesh::filled;
+use super::run::{Sample, Setup, sample};
+use super::usage::Watched;
 
-/// Connections that send: enough to have requests waiting while others are committed.
-const CONNECTIONS: usize = 64;
+/// Connections that send.
+const CONNECTIONS: usize = 16;
+/// Requests under way on each: enough to have some waiting while others are committed.
+const DEPTH: usize = 32;
 
-/// With `batch` events a request, in and out.
-pub(crate) async fn run(kit: &Kit, batch: usize) -> Result<()> {
-    let mesh = Mesh::start(kit, json!({})).await?;
-    let receiver = Receiver::start_counting().await?;
-    let address = free_address()?;
-    let to_mesh = json!({ "url": mesh.url(), "topic": "bench" });
-    let source = json!({ "mesh": to_mesh, "source": { "listen": address } });
-    let mode = if batch > 1 { "batch" } else { "binary" };
-    let sink = json!({
-        "mesh": to_mesh,
-        "sink": { "url": receiver.url(), "mode": mode },
-        "delivery": { "ordering": "none", "batch": { "max_events": 500 }, "in_flight": 16 },
-    });
-    let mut source = Connector::start(kit, "openconnect-http-source", "in", source).await?;
-    let mut sink = Connector::start(kit, "openconnect-http-sink", "out", sink).await?;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let idle = [mesh.process.memory(), source.process()?.memory(), sink.process()?.memory()];
-    let mut senders = JoinSet::new();
-    for connection in 0..CONNECTIONS {
-        senders.spawn(async move {
-            let mut client = Client::new(address, Duration::from_secs(30));
-            for number in 0_u64.. {
-                let (kind, body) = request(connection, number, batch);
-                match client.post("/", kind, body).await {
-                    Ok(answer) if answer.status.is_success() => {}
-                    _ => tokio::time::sleep(Duration::from_millis(20)).await,
-                }
-            }
-        });
-    }
-    let rate = rate(|| receiver.count()).await;
-    senders.abort_all();
-    let (what, target) = if batch > 1 {
-        ("HTTP source, mesh, HTTP sink, 100 events a request", 50_000.0)
-    } else {
-        ("HTTP source, mesh, HTTP sink, one event a request", 10_000.0)
+/// The load for an HTTP server that takes CloudEvents.
+pub(super) fn requests(setup: &Setup, address: SocketAddr, path: &str) -> Requests {
+    let data = setup.data();
+    let event = |number: usize| {
+        let key = setup.key(number as u64).map_or(String::new(), |key| format!(r#""partitionkey":"{key}","#));
+        format!(
+            r#"{{"specversion":"1.0","id":"{number}","source":"/bench","type":"bench",{key}"datacontenttype":"application/json","data":{data}}}"#
+        )
     };
-    show_rate(what, rate, target);
-    let ready = [source.ready_after, sink.ready_after];
-    show_process("http source", source.process()?, Some(ready[0]), idle[1]);
-    show_process("mesh", &mesh.process, Some(mesh.ready_after), idle[0]);
-    show_process("http sink", sink.process()?, Some(ready[1]), idle[2]);
-    Ok(())
+    let (head, body) = if setup.batch > 1 {
+        let events: Vec<String> = (0..setup.batch).map(event).collect();
+        (
+            "Content-Type: application/cloudevents-batch+json\r\n",
+            format!("[{}]", events.join(",")),
+        )
+    } else {
+        (
+            "Content-Type: application/json\r\nce-specversion: 1.0\r\nce-id: 1\r\nce-source: /bench\r\nce-type: bench\r\n",
+            data,
+        )
+    };
+    let text = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\n{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    Requests {
+        address,
+        text: text.into_bytes().into(),
+        events: setup.batch as u64,
+        connections: CONNECTIONS,
+        depth: if setup.batch > 1 { 4 } else { DEPTH },
+        offered: setup.offered.map(|events| events / setup.batch as f64),
+    }
 }
 
-fn request(connection: usize, number: u64, batch: usize) -> (&'static str, String) {
-    let data = data();
-    let events: Vec<String> = (0..batch)
-        .map(|at| {
-            format!(
-                r#"{{"specversion":"1.0","id":"{connection}-{number}-{at}","source":"/bench","type":"bench","datacontenttype":"application/json","data":{data}}}"#
-            )
-        })
-        .collect();
-    if batch > 1 {
-        ("application/cloudevents-batch+json", format!("[{}]", events.join(",")))
-    } else {
-        ("application/cloudevents+json", events.concat())
+fn to_mesh(mesh: &Mesh) -> Value {
+    json!({ "url": mesh.url(), "topic": "bench" })
+}
+
+fn sink_settings(setup: &Setup, mesh: &Mesh, receiver: &Receiver) -> Value {
+    let (mode, together) = if setup.batch > 1 { ("batch", setup.batch) } else { ("binary", 1) };
+    json!({
+        "mesh": to_mesh(mesh),
+        "sink": { "url": receiver.url(), "mode": mode },
+        "delivery": {
+            "ordering": if setup.keys > 0 { "key" } else { "none" }, "batch": { "max_events": together }, "in_flight": 16,
+            "acknowledge": setup.acknowledge,
+        },
+    })
+}
+
+/// Requests to durable in the mesh. Counted: the events that were confirmed, which the mesh then has.
+pub(crate) async fn source(setup: &Setup) -> Result<Sample> {
+    let kit = Kit::quiet(&setup.binaries)?;
+    let mesh = Mesh::start(&kit, json!({})).await?;
+    let address = free_address()?;
+    let settings = json!({ "mesh": to_mesh(&mesh), "source": { "listen": address } });
+    let mut source = Connector::start(&kit, "openconnect-http-source", "in", settings).await?;
+    let ready = source.ready_after;
+    let mut watched = [
+        Watched::idle("http-source", source.process()?, ready),
+        Watched::idle("mesh", &mesh.process, mesh.ready_after),
+    ];
+    let load = Load::start(&requests(setup, address, "/"), Instant::now() + setup.warm_up).await?;
+    let mut sample = sample(setup, &mut watched, async || load.confirmed()).await?;
+    sample.latency = setup.offered.map(|_| load.latency());
+    Ok(sample)
+}
+
+/// Out of a mesh that is full to an endpoint that counts.
+pub(crate) async fn sink(setup: &Setup) -> Result<Sample> {
+    let kit = Kit::quiet(&setup.binaries)?;
+    let events = (setup.warm_up + setup.counted).as_secs() * stock(setup);
+    let mesh = filled(&kit, setup, events).await?;
+    let receiver = Receiver::start_counting().await?;
+    let mut sink = Connector::prepare(&kit, "openconnect-http-sink", "out", sink_settings(setup, &mesh, &receiver))?;
+    sink.run().await?;
+    let ready = sink.ready_after;
+    let mut watched = [
+        Watched::busy("http-sink", sink.process()?, ready),
+        Watched::busy("mesh", &mesh.process, mesh.ready_after),
+    ];
+    let sample = sample(setup, &mut watched, async || Ok(receiver.count() as u64)).await?;
+    if receiver.count() as u64 >= events {
+        return Err(format!("all {events} events were delivered before the end: the figure would be too low").into());
     }
+    Ok(sample)
+}
+
+/// Events that are kept ready for each second: more than any sink takes, at most 300 MB.
+fn stock(setup: &Setup) -> u64 {
+    (300_000_000 / (setup.bytes as u64 + 200)).min(600_000)
+}
+
+/// HTTP source, durable mesh, HTTP sink, an endpoint that counts.
+pub(crate) async fn pipeline(setup: &Setup) -> Result<Sample> {
+    let kit = Kit::quiet(&setup.binaries)?;
+    let mesh = Mesh::start(&kit, json!({})).await?;
+    let receiver = Receiver::start_counting().await?;
+    let address = free_address()?;
+    let settings = json!({ "mesh": to_mesh(&mesh), "source": { "listen": address } });
+    let mut source = Connector::start(&kit, "openconnect-http-source", "in", settings).await?;
+    let mut sink = Connector::start(&kit, "openconnect-http-sink", "out", sink_settings(setup, &mesh, &receiver)).await?;
+    let ready = [source.ready_after, sink.ready_after];
+    let mut watched = [
+        Watched::idle("http-source", source.process()?, ready[0]),
+        Watched::idle("mesh", &mesh.process, mesh.ready_after),
+        Watched::idle("http-sink", sink.process()?, ready[1]),
+    ];
+    let _load = Load::start(&requests(setup, address, "/"), Instant::now() + setup.warm_up).await?;
+    sample(setup, &mut watched, async || Ok(receiver.count() as u64)).await
 }

@@ -1,55 +1,88 @@
-//! `cargo xtask bench pipeline`: how fast, how big and how hungry the main job is on this machine.
+//! `cargo xtask bench`: how fast, how big and how hungry, on this machine.
 //!
-//! Counts are taken at the target, after a warm-up, over a fixed time; the load runs in this process, on the same cores.
-//! `tcp.rs`: publish, mesh, subscribe. `http.rs`: HTTP source, mesh, HTTP sink. Here: what is measured of each process.
+//! The rules: events are counted at the target, never by a program's own metric; a warm-up is dropped; the control (`A/A`)
+//! runs the same twice and says how noisy the machine is; what is compared runs in turn, and is given as a ratio with an
+//! interval. The load runs on the same cores.
+//!
+//! `suite.rs`: what is measured of each subject. `run.rs`: one run. `mesh.rs`, `http.rs`, `jdbc.rs`, `peers.rs`: the
+//! pipelines; `load.rs`: HTTP load. `limits.rs`: what disk and loopback allow. `usage.rs`: memory and processor time.
+//! `stats.rs`: medians and intervals. `report.rs`: results as JSON; `page.rs` and `plot.rs`: `docs/benchmarks.md` from them.
+//! `gate.rs`: this tree against another commit.
 
+mod gate;
 mod http;
-mod tcp;
+mod jdbc;
+mod limits;
+mod load;
+mod mesh;
+mod page;
+mod peers;
+mod plot;
+mod report;
+mod run;
+mod stats;
+mod suite;
+mod usage;
 
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Command, ExitCode};
 
+use clap::{Args, Subcommand};
 use openconnect_testkit::Result;
-use openconnect_testkit::kit::Kit;
-use openconnect_testkit::process::Process;
 
+use self::report::{Machine, Report};
+use self::run::Setup;
+use self::suite::{Effort, SUBJECTS, Subject};
 use crate::release;
 
-/// What can be measured.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub(crate) enum Subject {
-    /// The first pipeline: TCP publish to subscribe, HTTP in batches, HTTP one event a request.
-    Pipeline,
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    what: What,
 }
 
-/// Before counting begins.
-const WARM_UP: Duration = Duration::from_secs(3);
-/// How long is counted.
-const COUNTED: Duration = Duration::from_secs(10);
-/// Bytes of an event's data.
-const DATA: usize = 512;
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The mesh: TCP publish, durable log, subscribe.
+    Mesh(Rounds),
+    /// The HTTP source, into the mesh.
+    HttpSource(Rounds),
+    /// The HTTP sink, out of a full mesh.
+    HttpSink(Rounds),
+    /// The SQL sink, out of a full mesh into SQLite.
+    JdbcSink(Rounds),
+    /// HTTP source, mesh, HTTP sink.
+    Pipeline(Rounds),
+    /// The same pipeline on what a user could take instead; needs Go.
+    Peers(Rounds),
+    /// The binaries' sizes, each built alone.
+    Size,
+    /// Single functions, and their allocations.
+    Micro,
+    /// This tree against other binaries, by ratio; fails when it is slower than the noise explains.
+    Gate {
+        #[command(flatten)]
+        against: gate::Against,
+        #[command(flatten)]
+        rounds: Rounds,
+    },
+    /// Writes docs/benchmarks.md from the results in docs/benchmarks.
+    Page,
+}
 
-pub(crate) fn run(subject: Subject) -> ExitCode {
-    let Subject::Pipeline = subject;
-    let done = release::build().and_then(|binaries| {
-        if cfg!(debug_assertions) {
-            // The load must not be what is slow.
-            let status = std::process::Command::new(binaries.join("xtask"))
-                .args(["bench", "pipeline"])
-                .status()?;
-            return if status.success() { Ok(()) } else { Err("not measured".into()) };
-        }
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(async {
-            tokio::select! {
-                done = pipeline(&binaries) => done,
-                interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into).and(Err("interrupted".into())),
-            }
-        })
-    });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+#[derive(Debug, Clone, Copy, Args)]
+struct Rounds {
+    /// Runs of each side of a comparison.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Runs of each point of a series.
+    #[arg(long, default_value_t = 1)]
+    each: usize,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    match dispatch(&arguments.what) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("bench: {error}");
             ExitCode::FAILURE
@@ -57,59 +90,90 @@ pub(crate) fn run(subject: Subject) -> ExitCode {
     }
 }
 
-async fn pipeline(binaries: &Path) -> Result<()> {
-    let cores = std::thread::available_parallelism()?;
-    println!("{cores} cores, {DATA} bytes of data an event, fsync on, {COUNTED:?} counted after {WARM_UP:?}");
-    tcp::run(&Kit::quiet(binaries)?).await?;
-    http::run(&Kit::quiet(binaries)?, 100).await?;
-    http::run(&Kit::quiet(binaries)?, 1).await?;
-    println!("\nbinaries");
-    for name in [
-        "openconnect-http-sink",
-        "openconnect-http-source",
-        "openconnect-jdbc-sink",
-        "openconnect-mesh",
-    ] {
-        let size = std::fs::metadata(binaries.join(name))?.len();
-        let target = if name == "openconnect-http-sink" { "  (target 8.0)" } else { "" };
-        println!("  {name:<26}{:>6.1} MB{target}", size as f64 / 1e6);
+fn dispatch(what: &What) -> Result<ExitCode> {
+    match what {
+        What::Page => return page::write().map(|()| ExitCode::SUCCESS),
+        What::Micro => return micro(),
+        What::Size => return size(),
+        _ => {}
     }
-    Ok(())
+    let binaries = release::build()?;
+    if cfg!(debug_assertions) {
+        // The load must not be what is slow.
+        let status = Command::new(binaries.join("xtask")).args(std::env::args_os().skip(1)).status()?;
+        return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            done = measure(what, &binaries) => done,
+            interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into).and(Err("interrupted".into())),
+        }
+    })
 }
 
-/// Events a second at the target, from a counter that only grows.
-async fn rate(mut count: impl FnMut() -> usize) -> f64 {
-    tokio::time::sleep(WARM_UP).await;
-    let (first, started) = (count(), Instant::now());
-    tokio::time::sleep(COUNTED).await;
-    (count() - first) as f64 / started.elapsed().as_secs_f64()
+async fn measure(what: &What, binaries: &Path) -> Result<ExitCode> {
+    let base = Setup::new(binaries.to_owned());
+    let (name, rounds) = match what {
+        What::Mesh(rounds) => ("mesh", rounds),
+        What::HttpSource(rounds) => ("http-source", rounds),
+        What::HttpSink(rounds) => ("http-sink", rounds),
+        What::JdbcSink(rounds) => ("jdbc-sink", rounds),
+        What::Pipeline(rounds) => ("pipeline", rounds),
+        What::Peers(rounds) => ("peers", rounds),
+        What::Gate { against, rounds } => return gate::run(&base, against, rounds.rounds).await,
+        What::Micro | What::Size | What::Page => return Ok(ExitCode::SUCCESS),
+    };
+    let series = match SUBJECTS.iter().find(|subject| subject.name == name) {
+        Some(subject) => measure_subject(subject, &base, *rounds).await?,
+        None => {
+            peers::build_benthos()?;
+            suite::peers(&base, rounds.rounds).await?
+        }
+    };
+    let report = Report {
+        subject: name.to_owned(),
+        command: format!("cargo xtask bench {name} --rounds {} --each {}", rounds.rounds, rounds.each),
+        machine: Machine::this()?,
+        limits: Some(limits::measure(binaries).await?),
+        binaries: Vec::new(),
+        series,
+    };
+    println!("written: {}", report.save()?.display());
+    page::write()?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn show_rate(what: &str, rate: f64, target: f64) {
-    println!("\n{what}: {rate:.0} events/s  (target {target:.0}, {:.2} of it)", rate / target);
-}
-
-fn data() -> String {
-    format!(r#"{{"text":"{}"}}"#, "x".repeat(DATA - 11))
-}
-
-/// Memory, processor time and start of one process.
-fn show_process(name: &str, process: &Process, ready: Option<Duration>, idle: Option<u64>) {
-    let mib = |bytes: Option<u64>| bytes.map_or("?".to_owned(), |bytes| format!("{:.1} MiB", bytes as f64 / 1048576.0));
-    let ready = ready.map_or(String::new(), |ready| format!(", ready after {} ms (target 50)", ready.as_millis()));
-    let cpu = cpu_seconds(process.id()).map_or("?".to_owned(), |seconds| format!("{seconds:.1} s"));
+async fn measure_subject(subject: &Subject, base: &Setup, rounds: Rounds) -> Result<Vec<report::Series>> {
     println!(
-        "  {name:<12} idle {}, peak {}, processor {cpu}{ready}",
-        mib(idle),
-        mib(process.peak_memory())
+        "{}: {}\n{} bytes of data, {:?} counted after {:?}",
+        subject.name, subject.about, base.bytes, base.counted, base.warm_up
     );
+    let effort = Effort {
+        rounds: rounds.rounds,
+        each: rounds.each,
+    };
+    subject.measure(base, effort).await
 }
 
-/// User and system time so far; the kernel counts hundredths of a second.
-fn cpu_seconds(id: u32) -> Option<f64> {
-    let stat = std::fs::read_to_string(PathBuf::from("/proc").join(id.to_string()).join("stat")).ok()?;
-    // The name in parentheses may have blanks in it.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    Some(ticks as f64 / 100.0)
+fn size() -> Result<ExitCode> {
+    let report = Report {
+        subject: "size".to_owned(),
+        command: "cargo xtask bench size".to_owned(),
+        machine: Machine::this()?,
+        limits: None,
+        binaries: release::sizes()?,
+        series: Vec::new(),
+    };
+    println!("written: {}", report.save()?.display());
+    page::write()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The crates' own benchmarks.
+fn micro() -> Result<ExitCode> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["bench", "--bench", "micro", "-p", "openconnect-protocol", "-p", "openconnect-journal", "-p", "openconnect-core"]);
+    let done = cargo.current_dir(release::workspace()).status()?;
+    Ok(if done.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

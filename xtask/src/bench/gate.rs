@@ -1,0 +1,90 @@
+//! This tree against other binaries: the same load on both, in turn.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use clap::Args;
+use openconnect_testkit::Result;
+
+use super::report::Series;
+use super::run::Setup;
+use super::suite::head_and_base;
+use crate::release::{self, workspace};
+
+/// What counts as slower beyond the noise of the machine.
+const SLOWER: f64 = 0.95;
+
+/// What this tree is held against.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Against {
+    /// A commit, a tag for instance; it is built.
+    #[arg(long = "against")]
+    commit: Option<String>,
+    /// A folder of binaries, a release for instance.
+    #[arg(long)]
+    binaries: Option<PathBuf>,
+}
+
+/// Fails when the whole interval of a ratio lies below [`SLOWER`] and below the interval of the control.
+pub(crate) async fn run(head: &Setup, against: &Against, rounds: usize) -> Result<ExitCode> {
+    let base = match (&against.commit, &against.binaries) {
+        (Some(commit), _) => build(commit)?,
+        (None, Some(folder)) => folder.clone(),
+        (None, None) => return Err("against what?".into()),
+    };
+    let setup = Setup {
+        warm_up: head.warm_up / 3,
+        counted: head.counted / 2,
+        ..head.clone()
+    };
+    let all = head_and_base(&setup, &base, rounds).await?;
+    let slower = all.chunks(2).filter(|pair| is_slower(pair)).map(|pair| pair[1].name.as_str());
+    let slower: Vec<&str> = slower.collect();
+    if slower.is_empty() {
+        println!("not slower");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("slower: {}", slower.join(", "));
+    Ok(ExitCode::FAILURE)
+}
+
+fn is_slower(pair: &[Series]) -> bool {
+    match (pair[0].ratio(), pair.get(1).and_then(Series::ratio)) {
+        (Some(control), Some(ratio)) => ratio.high < SLOWER.min(control.low),
+        _ => false,
+    }
+}
+
+/// The release binaries of a commit, from a checkout below `target`.
+fn build(commit: &str) -> Result<PathBuf> {
+    let checkout = workspace().join("target/bench-base");
+    let run = |program: &str, arguments: &[&str], at: &Path| {
+        let status = Command::new(program).args(arguments).current_dir(at).status()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("{program} {} failed", arguments.join(" ")))
+        }
+        .map_err(openconnect_testkit::Error::from)
+    };
+    let place = checkout.to_string_lossy().into_owned();
+    if checkout.exists() {
+        run("git", &["worktree", "remove", "--force", &place], &workspace())?;
+    }
+    run("git", &["worktree", "add", "--detach", &place, commit], &workspace())?;
+    println!("building {commit} (the first time takes minutes)");
+    let target = workspace().join("target/bench-base-target");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--release", "--quiet"]).env("CARGO_TARGET_DIR", &target);
+    for binary in release::BINARIES {
+        cargo.args(["--package", binary]);
+    }
+    let built = cargo.current_dir(&checkout).status()?;
+    run("git", &["worktree", "remove", "--force", &place], &workspace())?;
+    if built.success() {
+        Ok(target.join("release"))
+    } else {
+        Err(format!("{commit} could not be built").into())
+    }
+}

@@ -1,0 +1,145 @@
+//! One measured run: what it is to be, and what came out.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use openconnect_testkit::Result;
+use serde::{Deserialize, Serialize};
+
+use super::usage::{Usage, Watched};
+
+/// What a run is to be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    /// Folder of the binaries.
+    #[serde(skip)]
+    pub(crate) binaries: PathBuf,
+    /// Bytes of an event's data.
+    pub(crate) bytes: usize,
+    /// Events a request or a write.
+    pub(crate) batch: usize,
+    /// Different keys; 0: events have none.
+    pub(crate) keys: usize,
+    /// Events a second that are offered; none: as many as go.
+    pub(crate) offered: Option<f64>,
+    /// Whose acknowledgement the sink waits for: `write` or `inbox`.
+    pub(crate) acknowledge: String,
+    /// Not counted at the beginning.
+    pub(crate) warm_up: Duration,
+    /// Counted.
+    pub(crate) counted: Duration,
+}
+
+impl Setup {
+    /// 512 bytes, batches of 100, no keys, as many as go, 3 s and 10 s.
+    pub(crate) fn new(binaries: PathBuf) -> Self {
+        Self {
+            binaries,
+            bytes: 512,
+            batch: 100,
+            keys: 0,
+            offered: None,
+            acknowledge: "write".to_owned(),
+            warm_up: Duration::from_secs(3),
+            counted: Duration::from_secs(10),
+        }
+    }
+
+    /// The data of each event: JSON of the wanted size.
+    pub(crate) fn data(&self) -> String {
+        format!(r#"{{"text":"{}"}}"#, "x".repeat(self.bytes.saturating_sub(11)))
+    }
+
+    /// The key of an event; none without keys.
+    pub(crate) fn key(&self, number: u64) -> Option<String> {
+        (self.keys > 0).then(|| format!("k{}", number % self.keys as u64))
+    }
+}
+
+/// How long events took, in milliseconds.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Latency {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+}
+
+/// What came out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    /// Counted at the target, never by the program's own metric.
+    pub(crate) events_per_second: f64,
+    pub(crate) latency: Option<Latency>,
+    /// By process.
+    pub(crate) processes: BTreeMap<String, Usage>,
+}
+
+/// Lets the warm-up pass, then counts: `count` only grows.
+pub(crate) async fn sample(setup: &Setup, processes: &mut [Watched], mut count: impl AsyncFnMut() -> Result<u64>) -> Result<Sample> {
+    tokio::time::sleep(setup.warm_up).await;
+    let (first, started) = (count().await?, Instant::now());
+    processes.iter_mut().for_each(Watched::begin);
+    tokio::time::sleep(setup.counted).await;
+    let events = (count().await?.saturating_sub(first)) as f64;
+    Ok(Sample {
+        events_per_second: events / started.elapsed().as_secs_f64(),
+        latency: None,
+        processes: processes.iter().map(|process| process.end(events)).collect(),
+    })
+}
+
+/// Events that are due at fixed times, whatever became of those before: a target that stalls makes all that were due
+/// meanwhile late.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schedule {
+    start: Instant,
+    each: f64,
+}
+
+impl Schedule {
+    pub(crate) fn new(per_second: f64) -> Self {
+        Self {
+            start: Instant::now(),
+            each: 1.0 / per_second,
+        }
+    }
+
+    /// When the event of this number is due.
+    pub(crate) fn due(&self, number: u64) -> Instant {
+        self.start + Duration::from_secs_f64(self.each * number as f64)
+    }
+}
+
+/// Times since events were due.
+pub(crate) struct Times {
+    histogram: Histogram<u64>,
+    from: Instant,
+}
+
+impl Times {
+    /// Those before `from` are dropped.
+    pub(crate) fn new(from: Instant) -> Result<Self> {
+        Ok(Self {
+            histogram: Histogram::new_with_bounds(1, 60_000_000, 3)?,
+            from,
+        })
+    }
+
+    pub(crate) fn record(&mut self, due: Instant) {
+        if due >= self.from {
+            let micros = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.histogram.saturating_record(micros.max(1));
+        }
+    }
+
+    pub(crate) fn latency(&self) -> Latency {
+        let at = |quantile| self.histogram.value_at_quantile(quantile) as f64 / 1e3;
+        Latency {
+            p50: at(0.5),
+            p99: at(0.99),
+            p999: at(0.999),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What is measured of each subject: the control first, then what differs.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::time::Duration;
+
+use openconnect_testkit::Result;
+
+use super::report::{Point, Series};
+use super::run::{Sample, Setup};
+use super::{http, jdbc, mesh, peers};
+
+type Run = fn(&Setup) -> Pin<Box<dyn Future<Output = Result<Sample>> + '_>>;
+
+/// A pipeline, and which of its settings are varied.
+pub(crate) struct Subject {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    run: Run,
+    vary: &'static [Vary],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Vary {
+    Payload,
+    Batch,
+    Keys,
+    Acknowledge,
+    /// Latency at half of what went in the control.
+    HalfLoad,
+    /// Ten and a hundred times the events.
+    Growth,
+}
+
+/// All of them.
+pub(crate) const SUBJECTS: &[Subject] = &[
+    Subject {
+        name: "mesh",
+        about: "TCP publish, durable mesh (fsync), subscribe and acknowledge",
+        run: |setup| Box::pin(mesh::run(setup)),
+        vary: &[Vary::Payload, Vary::Keys, Vary::HalfLoad],
+    },
+    Subject {
+        name: "http-source",
+        about: "HTTP requests to durable in the mesh",
+        run: |setup| Box::pin(http::source(setup)),
+        vary: &[Vary::Payload, Vary::Batch, Vary::HalfLoad],
+    },
+    Subject {
+        name: "http-sink",
+        about: "a full mesh to an HTTP endpoint",
+        run: |setup| Box::pin(http::sink(setup)),
+        vary: &[Vary::Payload, Vary::Batch, Vary::Keys, Vary::Acknowledge],
+    },
+    Subject {
+        name: "jdbc-sink",
+        about: "a full mesh into an SQLite file, one transaction a batch",
+        run: |setup| Box::pin(jdbc::sink(setup)),
+        vary: &[Vary::Payload, Vary::Batch, Vary::Acknowledge],
+    },
+    Subject {
+        name: "pipeline",
+        about: "HTTP source, durable mesh (fsync), HTTP sink",
+        run: |setup| Box::pin(http::pipeline(setup)),
+        vary: &[Vary::Payload, Vary::Batch, Vary::Growth],
+    },
+];
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    /// Runs of each side of a comparison.
+    pub(crate) rounds: usize,
+    /// Runs of each point of a series.
+    pub(crate) each: usize,
+}
+
+impl Subject {
+    /// The control, then each series.
+    pub(crate) async fn measure(&self, base: &Setup, effort: Effort) -> Result<Vec<Series>> {
+        let control = compare(
+            "A/A",
+            [("A", base.clone(), self.run), ("the same", base.clone(), self.run)],
+            effort.rounds,
+        )
+        .await?;
+        let half = control.points[0].rate() / 2.0;
+        let mut all = vec![control];
+        for vary in self.vary {
+            let mut points = Vec::new();
+            for (label, setup) in vary.setups(base, half) {
+                points.push(self.point(label, setup, effort.each).await?);
+            }
+            all.push(Series {
+                name: vary.name().to_owned(),
+                points,
+            });
+        }
+        Ok(all)
+    }
+
+    async fn point(&self, label: String, setup: Setup, runs: usize) -> Result<Point> {
+        let mut samples = Vec::new();
+        for _ in 0..runs {
+            samples.push((self.run)(&setup).await?);
+        }
+        let point = Point { label, setup, samples };
+        println!("  {:<24}{:>12.0} events/s", point.label, point.rate());
+        Ok(point)
+    }
+}
+
+/// Runs both sides in turn, so that what the machine does meanwhile meets both.
+async fn compare(name: &str, sides: [(&str, Setup, Run); 2], rounds: usize) -> Result<Series> {
+    let mut points = sides.clone().map(|(label, setup, _)| Point {
+        label: label.to_owned(),
+        setup,
+        samples: Vec::new(),
+    });
+    for round in 0..rounds {
+        // Who is first changes.
+        for at in if round.is_multiple_of(2) { [0, 1] } else { [1, 0] } {
+            let sample = (sides[at].2)(&sides[at].1).await?;
+            println!("  {:<24}{:>12.0} events/s", points[at].label, sample.events_per_second);
+            points[at].samples.push(sample);
+        }
+    }
+    let series = Series {
+        name: name.to_owned(),
+        points: points.into(),
+    };
+    if let Some(ratio) = series.ratio() {
+        println!("  {name}: {ratio}");
+    }
+    Ok(series)
+}
+
+/// The same binaries of two folders.
+pub(crate) async fn head_and_base(head: &Setup, base: &Path, rounds: usize) -> Result<Vec<Series>> {
+    let other = Setup {
+        binaries: base.to_owned(),
+        ..head.clone()
+    };
+    let mut all = Vec::new();
+    for subject in SUBJECTS.iter().filter(|subject| ["mesh", "pipeline"].contains(&subject.name)) {
+        println!("{}: {}", subject.name, subject.about);
+        let control = [("A", head.clone(), subject.run), ("the same", head.clone(), subject.run)];
+        all.push(compare(&format!("{} A/A", subject.name), control, rounds).await?);
+        let sides = [("head", head.clone(), subject.run), ("base", other.clone(), subject.run)];
+        all.push(compare(&format!("{} head/base", subject.name), sides, rounds).await?);
+    }
+    Ok(all)
+}
+
+/// Ours and the peer, in batches and one event a request.
+pub(crate) async fn peers(base: &Setup, rounds: usize) -> Result<Vec<Series>> {
+    let mut all = Vec::new();
+    for batch in [100, 1] {
+        let setup = Setup { batch, ..base.clone() };
+        let sides: [(&str, Setup, Run); 2] = [
+            ("openconnect", setup.clone(), |setup| Box::pin(http::pipeline(setup))),
+            ("benthos", setup, |setup| Box::pin(peers::run_benthos(setup))),
+        ];
+        all.push(compare(&format!("events a request: {batch}"), sides, rounds).await?);
+    }
+    Ok(all)
+}
+
+impl Vary {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Payload => "payload",
+            Self::Batch => "batch",
+            Self::Keys => "keys",
+            Self::Acknowledge => "acknowledge",
+            Self::HalfLoad => "half load",
+            Self::Growth => "growth",
+        }
+    }
+
+    fn setups(self, base: &Setup, half: f64) -> Vec<(String, Setup)> {
+        let with = |label: String, change: &dyn Fn(&mut Setup)| {
+            let mut setup = Setup {
+                counted: base.counted / 2,
+                ..base.clone()
+            };
+            change(&mut setup);
+            (label, setup)
+        };
+        match self {
+            Self::Payload => [(100, "100 B"), (512, "512 B"), (10 << 10, "10 KB"), (1 << 20, "1 MB")]
+                .map(|(bytes, label)| {
+                    with(label.to_owned(), &|setup| {
+                        setup.bytes = bytes;
+                        // A request of 4 MB at the most.
+                        setup.batch = base.batch.min((4 << 20) / (bytes + 200)).max(1);
+                    })
+                })
+                .into(),
+            Self::Batch => [1, 10, 100, 500]
+                .map(|batch| with(batch.to_string(), &|setup| setup.batch = batch))
+                .into(),
+            Self::Keys => [0, 10, 1_000, 100_000]
+                .map(|keys| with(keys.to_string(), &|setup| setup.keys = keys))
+                .into(),
+            Self::Acknowledge => ["write", "inbox"]
+                .map(|by| with(by.to_owned(), &|setup| by.clone_into(&mut setup.acknowledge)))
+                .into(),
+            Self::HalfLoad => vec![with(format!("{half:.0} events/s offered"), &|setup| setup.offered = Some(half))],
+            Self::Growth => [1, 10, 100]
+                .map(|times| with(format!("{times}x"), &|setup| setup.counted = Duration::from_secs(times)))
+                .into(),
+        }
+    }
+}
