@@ -70,7 +70,10 @@ fn offset_commit(bencher: Bencher<'_, '_>) {
     let store = FileStore::open(dir.path()).map_err(|error| error.message).unwrap();
     let runtime = runtime();
     let long = std::time::Duration::from_secs(3600);
-    let acquired = runtime.block_on(store.acquire("bench", long)).map_err(|error| error.message).unwrap();
+    let acquired = runtime
+        .block_on(store.acquire("bench", long))
+        .map_err(|error| error.message)
+        .unwrap();
     let Acquired::Granted(fence) = acquired else { return };
     let mut number = 0_u64;
     bencher.bench_local(|| {

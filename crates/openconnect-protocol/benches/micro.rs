@@ -64,7 +64,9 @@ fn wire_encode(bencher: Bencher<'_, '_>, bytes: usize) {
 #[divan::bench(args = SIZES)]
 fn wire_decode(bencher: Bencher<'_, '_>, bytes: usize) {
     let text = wire::encode(&event(bytes), "orders");
-    bencher.counter(BytesCount::new(bytes)).bench_local(|| wire::decode(black_box(&text)).unwrap());
+    bencher
+        .counter(BytesCount::new(bytes))
+        .bench_local(|| wire::decode(black_box(&text)).unwrap());
 }
 
 #[divan::bench(args = SIZES)]
@@ -87,13 +89,17 @@ fn structured_encode(bencher: Bencher<'_, '_>, bytes: usize) {
 #[divan::bench(args = SIZES)]
 fn structured_decode(bencher: Bencher<'_, '_>, bytes: usize) {
     let text = json::encode(&event(bytes));
-    bencher.counter(BytesCount::new(bytes)).bench_local(|| json::decode(black_box(&text)).unwrap());
+    bencher
+        .counter(BytesCount::new(bytes))
+        .bench_local(|| json::decode(black_box(&text)).unwrap());
 }
 
 #[divan::bench(args = SIZES)]
 fn grpc_from_event(bencher: Bencher<'_, '_>, bytes: usize) {
     let event = event(bytes);
-    bencher.counter(BytesCount::new(bytes)).bench_local(|| grpc::from_event(black_box(&event), "orders"));
+    bencher
+        .counter(BytesCount::new(bytes))
+        .bench_local(|| grpc::from_event(black_box(&event), "orders"));
 }
 
 #[divan::bench(args = SIZES)]

@@ -24,7 +24,9 @@ const DEPTH: usize = 32;
 pub(super) fn requests(setup: &Setup, address: SocketAddr, path: &str) -> Requests {
     let data = setup.data();
     let event = |number: usize| {
-        let key = setup.key(number as u64).map_or(String::new(), |key| format!(r#""partitionkey":"{key}","#));
+        let key = setup
+            .key(number as u64)
+            .map_or(String::new(), |key| format!(r#""partitionkey":"{key}","#));
         format!(
             r#"{{"specversion":"1.0","id":"{number}","source":"/bench","type":"bench",{key}"datacontenttype":"application/json","data":{data}}}"#
         )
@@ -41,7 +43,10 @@ pub(super) fn requests(setup: &Setup, address: SocketAddr, path: &str) -> Reques
             data,
         )
     };
-    let text = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\n{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    let text = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\n{head}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     Requests {
         address,
         text: text.into_bytes().into(),
@@ -106,9 +111,9 @@ pub(crate) async fn sink(setup: &Setup) -> Result<Sample> {
     Ok(sample)
 }
 
-/// Events that are kept ready for each second: more than any sink takes, at most 300 MB.
+/// Events that are kept ready for each second: more than the sink takes, at most 200 MB.
 fn stock(setup: &Setup) -> u64 {
-    (300_000_000 / (setup.bytes as u64 + 200)).min(600_000)
+    (200_000_000 / (setup.bytes as u64 + 200)).min(400_000)
 }
 
 /// HTTP source, durable mesh, HTTP sink, an endpoint that counts.

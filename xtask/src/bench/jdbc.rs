@@ -34,7 +34,11 @@ pub(crate) async fn sink(setup: &Setup) -> Result<Sample> {
         Watched::busy("jdbc-sink", sink.process()?, ready),
         Watched::busy("mesh", &mesh.process, mesh.ready_after),
     ];
-    let rows = async || Ok(u64::try_from(table::number(&file, "select coalesce(max(id) + 1, 0) from rows").await?)?);
+    let rows = async || {
+        Ok(u64::try_from(
+            table::number(&file, "select coalesce(max(id) + 1, 0) from rows").await?,
+        )?)
+    };
     let sample = sample(setup, &mut watched, rows).await?;
     let held = u64::try_from(table::number(&file, "select count(*) from rows").await?)?;
     if held >= events {

@@ -26,7 +26,10 @@ pub(crate) async fn measure(binaries: &std::path::Path) -> Result<Limits> {
     let kit = Kit::quiet(binaries)?;
     let file = kit.file("append");
     let append = tokio::task::spawn_blocking(move || append(&file)).await??;
-    Ok(Limits { append, copy: copy().await? })
+    Ok(Limits {
+        append,
+        copy: copy().await?,
+    })
 }
 
 fn append(file: &std::path::Path) -> std::io::Result<f64> {

@@ -47,9 +47,7 @@ impl Load {
     pub(super) async fn start(requests: &Requests, from: Instant) -> Result<Self> {
         let (confirmed, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let times = Arc::new(Mutex::new(Times::new(from)?));
-        let schedule = requests
-            .offered
-            .map(|offered| Schedule::new(offered / requests.connections as f64));
+        let schedule = requests.offered.map(|offered| Schedule::new(offered / requests.connections as f64));
         let mut connections = JoinSet::new();
         for _ in 0..requests.connections {
             let stream = TcpStream::connect(requests.address).await?;

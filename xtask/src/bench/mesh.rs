@@ -41,12 +41,7 @@ pub(crate) async fn run(setup: &Setup) -> Result<Sample> {
     Ok(sample)
 }
 
-fn receive(
-    mut subscriber: Subscriber,
-    received: Arc<AtomicU64>,
-    schedule: Option<Schedule>,
-    times: Arc<Mutex<Times>>,
-) -> JoinHandle<()> {
+fn receive(mut subscriber: Subscriber, received: Arc<AtomicU64>, schedule: Option<Schedule>, times: Arc<Mutex<Times>>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut deliveries = Vec::new();
         while subscriber.recv(&mut deliveries, 1024).await.is_ok() {
@@ -54,7 +49,9 @@ fn receive(
             for (at, delivery) in deliveries.drain(..).enumerate() {
                 if let Some(schedule) = schedule
                     && (before + at as u64).is_multiple_of(LOOKED_AT)
-                    && let Ok(number) = wire::decode(&delivery.raw).map_err(drop).and_then(|event| event.id().parse().map_err(drop))
+                    && let Ok(number) = wire::decode(&delivery.raw)
+                        .map_err(drop)
+                        .and_then(|event| event.id().parse().map_err(drop))
                 {
                     times.lock().unwrap_or_else(PoisonError::into_inner).record(schedule.due(number));
                 }

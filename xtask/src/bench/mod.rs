@@ -173,7 +173,17 @@ fn size() -> Result<ExitCode> {
 /// The crates' own benchmarks.
 fn micro() -> Result<ExitCode> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["bench", "--bench", "micro", "-p", "openconnect-protocol", "-p", "openconnect-journal", "-p", "openconnect-core"]);
+    cargo.args([
+        "bench",
+        "--bench",
+        "micro",
+        "-p",
+        "openconnect-protocol",
+        "-p",
+        "openconnect-journal",
+        "-p",
+        "openconnect-core",
+    ]);
     let done = cargo.current_dir(release::workspace()).status()?;
     Ok(if done.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

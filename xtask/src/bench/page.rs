@@ -79,7 +79,11 @@ fn table(page: &mut String, series: &Series) -> Result<()> {
     if let Some(ratio) = series.ratio() {
         write!(page, ": {ratio}")?;
     }
-    writeln!(page, "\n\n| {} | events/s | process | peak MiB | idle MiB | s of processor a million | ready ms |", series.name)?;
+    writeln!(
+        page,
+        "\n\n| {} | events/s | process | peak MiB | idle MiB | s of processor a million | ready ms |",
+        series.name
+    )?;
     writeln!(page, "|---|--:|---|--:|--:|--:|--:|")?;
     for point in &series.points {
         rows(page, point)?;
@@ -121,10 +125,18 @@ fn picture(page: &mut String, report: &Report, series: &Series) -> Result<()> {
         .iter()
         .map(|point| (point.label.clone(), point.rate(), format!("{:.0}", point.rate())))
         .collect();
-    save(page, &slug, &bars(&format!("{}, by {}: events a second", report.subject, series.name), &speed))?;
+    save(
+        page,
+        &slug,
+        &bars(&format!("{}, by {}: events a second", report.subject, series.name), &speed),
+    )?;
     if series.name == "growth" {
         let memory: Vec<(String, f64, String)> = series.points.iter().flat_map(memory).collect();
-        save(page, &format!("{slug}-memory"), &bars("most memory, MiB, as the events grow", &memory))?;
+        save(
+            page,
+            &format!("{slug}-memory"),
+            &bars("most memory, MiB, as the events grow", &memory),
+        )?;
     }
     Ok(())
 }

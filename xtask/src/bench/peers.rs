@@ -63,7 +63,11 @@ pub(crate) async fn run_benthos(setup: &Setup) -> Result<Sample> {
     let address = free_address()?;
     let file = kit.file("benthos.yaml");
     std::fs::write(&file, configuration(setup, address, &receiver.url()).to_string())?;
-    let program = Program::new(binary(), ["run".to_owned(), file.to_string_lossy().into_owned()], kit.file("benthos.log"));
+    let program = Program::new(
+        binary(),
+        ["run".to_owned(), file.to_string_lossy().into_owned()],
+        kit.file("benthos.log"),
+    );
     let started = Instant::now();
     let process = program.start()?;
     until("benthos listens", std::time::Duration::from_secs(30), || async {

@@ -44,6 +44,9 @@ mod tests {
     #[test]
     fn the_longest_bar_is_the_largest_value_and_text_is_escaped() {
         let svg = super::bars("a < b", &[("one".into(), 1.0, "1".into()), ("two".into(), 2.0, "2".into())]);
-        assert!(svg.contains("a &lt; b") && svg.contains(r#"width="190.0""#) && svg.contains(r#"width="380.0""#), "{svg}");
+        assert!(
+            svg.contains("a &lt; b") && svg.contains(r#"width="190.0""#) && svg.contains(r#"width="380.0""#),
+            "{svg}"
+        );
     }
 }

@@ -64,7 +64,11 @@ impl Point {
 
     /// The most memory that a process had in any run, in MiB.
     pub(crate) fn peak_mib(&self, process: &str) -> Option<f64> {
-        let peaks = self.samples.iter().filter_map(|sample| sample.processes.get(process)).map(|usage| usage.peak);
+        let peaks = self
+            .samples
+            .iter()
+            .filter_map(|sample| sample.processes.get(process))
+            .map(|usage| usage.peak);
         peaks.max().map(|bytes| bytes as f64 / 1_048_576.0)
     }
 

@@ -33,7 +33,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// 512 bytes, batches of 100, no keys, as many as go, 3 s and 10 s.
+    /// 512 bytes, batches of 100, no keys, as many as go, 2 s and 8 s.
     pub(crate) fn new(binaries: PathBuf) -> Self {
         Self {
             binaries,
@@ -42,8 +42,8 @@ impl Setup {
             keys: 0,
             offered: None,
             acknowledge: "write".to_owned(),
-            warm_up: Duration::from_secs(3),
-            counted: Duration::from_secs(10),
+            warm_up: Duration::from_secs(2),
+            counted: Duration::from_secs(8),
         }
     }
 

@@ -193,8 +193,8 @@ impl Vary {
                 .map(|(bytes, label)| {
                     with(label.to_owned(), &|setup| {
                         setup.bytes = bytes;
-                        // A request of 4 MB at the most.
-                        setup.batch = base.batch.min((4 << 20) / (bytes + 200)).max(1);
+                        // A request of 3 MB at the most.
+                        setup.batch = base.batch.min((3 << 20) / (bytes + 200)).max(1);
                     })
                 })
                 .into(),

@@ -78,5 +78,9 @@ fn cpu_seconds(id: u32) -> Option<f64> {
 fn peak(id: u32) -> Option<u64> {
     let status = std::fs::read_to_string(PathBuf::from("/proc").join(id.to_string()).join("status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse::<u64>()
+        .ok()
+        .map(|kilobytes| kilobytes * 1024)
 }
