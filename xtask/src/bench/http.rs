@@ -15,10 +15,8 @@ use super::mesh::filled;
 use super::run::{Sample, Setup, sample};
 use super::usage::Watched;
 
-/// Connections that send.
-const CONNECTIONS: usize = 16;
-/// Requests under way on each: enough to have some waiting while others are committed.
-const DEPTH: usize = 32;
+/// Requests under way on each connection: the server answers one after the other, the next one is there already.
+const DEPTH: usize = 2;
 
 /// The load for an HTTP server that takes CloudEvents.
 pub(super) fn requests(setup: &Setup, address: SocketAddr, path: &str) -> Requests {
@@ -51,8 +49,9 @@ pub(super) fn requests(setup: &Setup, address: SocketAddr, path: &str) -> Reques
         address,
         text: text.into_bytes().into(),
         events: setup.batch as u64,
-        connections: CONNECTIONS,
-        depth: if setup.batch > 1 { 4 } else { DEPTH },
+        // Enough to have requests waiting while others are committed.
+        connections: if setup.batch > 1 { 32 } else { 256 },
+        depth: DEPTH,
         offered: setup.offered.map(|events| events / setup.batch as f64),
     }
 }
@@ -62,7 +61,8 @@ fn to_mesh(mesh: &Mesh) -> Value {
 }
 
 fn sink_settings(setup: &Setup, mesh: &Mesh, receiver: &Receiver) -> Value {
-    let (mode, together) = if setup.batch > 1 { ("batch", setup.batch) } else { ("binary", 1) };
+    // In binary mode a write of many events is as many requests.
+    let (mode, together) = if setup.batch > 1 { ("batch", setup.batch) } else { ("binary", 500) };
     json!({
         "mesh": to_mesh(mesh),
         "sink": { "url": receiver.url(), "mode": mode },
@@ -131,6 +131,8 @@ pub(crate) async fn pipeline(setup: &Setup) -> Result<Sample> {
         Watched::idle("mesh", &mesh.process, mesh.ready_after),
         Watched::idle("http-sink", sink.process()?, ready[1]),
     ];
-    let _load = Load::start(&requests(setup, address, "/"), Instant::now() + setup.warm_up).await?;
-    sample(setup, &mut watched, async || Ok(receiver.count() as u64)).await
+    let load = Load::start(&requests(setup, address, "/"), Instant::now() + setup.warm_up).await?;
+    let sample = sample(setup, &mut watched, async || Ok(receiver.count() as u64)).await?;
+    // What was refused did not take part.
+    load.confirmed().map(|_| sample)
 }

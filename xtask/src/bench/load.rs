@@ -75,7 +75,7 @@ impl Load {
         })
     }
 
-    /// Events that got a 2xx; an error when any got something else.
+    /// Events that got a 2xx; an error when any was refused for good.
     pub(super) fn confirmed(&self) -> Result<u64> {
         match self.refused.load(Ordering::Relaxed) {
             0 => Ok(self.confirmed.load(Ordering::Relaxed)),
@@ -158,8 +158,12 @@ impl Answers {
             let Some(first) = read.get(at + STATUS.len()) else {
                 return (answers, at);
             };
-            let counter = if *first == b'2' { &self.confirmed } else { &self.refused };
-            counter.fetch_add(if *first == b'2' { self.events } else { 1 }, Ordering::Relaxed);
+            match first {
+                b'2' => _ = self.confirmed.fetch_add(self.events, Ordering::Relaxed),
+                // Busy: back-pressure is part of what is measured.
+                b'5' => {}
+                _ => _ = self.refused.fetch_add(1, Ordering::Relaxed),
+            }
             if let Some(due) = self.due.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
                 self.times.lock().unwrap_or_else(PoisonError::into_inner).record(due);
             }

@@ -75,6 +75,7 @@ pub(crate) async fn run_benthos(setup: &Setup) -> Result<Sample> {
     })
     .await?;
     let mut watched = [Watched::idle("benthos", &process, started.elapsed())];
-    let _load = Load::start(&requests(setup, address, "/"), Instant::now() + setup.warm_up).await?;
-    sample(setup, &mut watched, async || Ok(receiver.count() as u64)).await
+    let load = Load::start(&requests(setup, address, "/"), Instant::now() + setup.warm_up).await?;
+    let sample = sample(setup, &mut watched, async || Ok(receiver.count() as u64)).await?;
+    load.confirmed().map(|_| sample)
 }

@@ -142,13 +142,19 @@ pub(crate) async fn head_and_base(head: &Setup, base: &Path, rounds: usize) -> R
         binaries: base.to_owned(),
         ..head.clone()
     };
+    let pairs = [("mesh", head.batch), ("pipeline", head.batch), ("pipeline", 1)];
     let mut all = Vec::new();
-    for subject in SUBJECTS.iter().filter(|subject| ["mesh", "pipeline"].contains(&subject.name)) {
-        println!("{}: {}", subject.name, subject.about);
+    for (name, batch) in pairs {
+        let Some(subject) = SUBJECTS.iter().find(|subject| subject.name == name) else {
+            continue;
+        };
+        let [head, other] = [head, &other].map(|setup| Setup { batch, ..setup.clone() });
+        let name = format!("{name}, events a request: {batch}");
+        println!("{name}");
         let control = [("A", head.clone(), subject.run), ("the same", head.clone(), subject.run)];
-        all.push(compare(&format!("{} A/A", subject.name), control, rounds).await?);
-        let sides = [("head", head.clone(), subject.run), ("base", other.clone(), subject.run)];
-        all.push(compare(&format!("{} head/base", subject.name), sides, rounds).await?);
+        all.push(compare(&format!("{name}, A/A"), control, rounds).await?);
+        let sides = [("head", head, subject.run), ("base", other, subject.run)];
+        all.push(compare(&format!("{name}, head/base"), sides, rounds).await?);
     }
     Ok(all)
 }
@@ -189,12 +195,12 @@ impl Vary {
             (label, setup)
         };
         match self {
-            Self::Payload => [(100, "100 B"), (512, "512 B"), (10 << 10, "10 KB"), (1 << 20, "1 MB")]
+            Self::Payload => [(100, "100 B"), (512, "512 B"), (10_000, "10 KB"), (1_000_000, "1 MB")]
                 .map(|(bytes, label)| {
                     with(label.to_owned(), &|setup| {
                         setup.bytes = bytes;
-                        // A request of 3 MB at the most.
-                        setup.batch = base.batch.min((3 << 20) / (bytes + 200)).max(1);
+                        // A request of 1 MB at the most, as the source's default has it.
+                        setup.batch = base.batch.min(1_000_000 / (bytes + 200)).max(1);
                     })
                 })
                 .into(),
