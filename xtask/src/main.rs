@@ -1,6 +1,7 @@
 //! The workspace's own commands, one file each: `cargo xtask <command>`.
 
 mod bench;
+mod cargo;
 mod demo;
 mod fuzz;
 mod java;

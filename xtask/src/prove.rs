@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    if crate::test::cargo(BUILD) && proved(arguments) {
+    if crate::cargo::runs(BUILD) && proved(arguments) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -1,7 +1,6 @@
 //! The release binaries, for the commands that show or measure them.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use openconnect_testkit::Result;
 
@@ -30,7 +29,7 @@ pub(crate) fn sizes() -> Result<Vec<(String, u64)>> {
 }
 
 fn cargo_build<'n>(packages: impl Iterator<Item = &'n &'n str>) -> Result<PathBuf> {
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = crate::cargo::command();
     cargo.args(["build", "--release", "--quiet"]);
     for package in packages {
         cargo.args(["--package", package]);

@@ -1,12 +1,12 @@
 //! `cargo xtask test`: what must hold before a change lands.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::time::Instant;
 
 use openconnect_testkit::prove::{BUILD, FEATURES};
 
-use crate::{java, prove};
+use crate::{cargo, java, prove};
 
 /// Runs of each subject of the proof.
 const RUNS: usize = 20;
@@ -31,7 +31,7 @@ struct Seen {
 pub(crate) fn run() -> ExitCode {
     let mut seen = Seen::default();
     for (name, arguments) in STEPS {
-        seen.step(name, || cargo(arguments));
+        seen.step(name, || cargo::runs(arguments));
     }
     let (mut passed, mut failed) = (0, 0);
     seen.step("tests", || tests(&mut passed, &mut failed));
@@ -39,9 +39,9 @@ pub(crate) fn run() -> ExitCode {
     seen.failed += failed;
     seen.step("proof of delivery", || prove::of_all(RUNS));
     seen.java();
-    if cargo(&["deny", "--version"]) {
+    if cargo::runs(&["deny", "--version"]) {
         seen.step("licences, bans, sources", || {
-            cargo(&["deny", "check", "licenses", "bans", "sources"])
+            cargo::runs(&["deny", "check", "licenses", "bans", "sources"])
         });
     } else {
         println!("== licences, bans, sources: skipped, cargo-deny is not installed");
@@ -94,7 +94,7 @@ impl Seen {
 
 /// Runs all tests; their output goes on, and their results are added up.
 fn tests(passed: &mut usize, failed: &mut usize) -> bool {
-    let child = Command::new(env!("CARGO"))
+    let child = cargo::command()
         .args(["test", "--workspace", "--no-fail-fast", "--features", FEATURES])
         // Built above, with the same features.
         .env("OPENCONNECT_EXAMPLES_BUILT", "1")
@@ -115,11 +115,4 @@ fn tests(passed: &mut usize, failed: &mut usize) -> bool {
         }
     }
     child.wait().is_ok_and(|status| status.success())
-}
-
-pub(crate) fn cargo(arguments: &[&str]) -> bool {
-    Command::new(env!("CARGO"))
-        .args(arguments)
-        .status()
-        .is_ok_and(|status| status.success())
 }

@@ -75,7 +75,7 @@ fn build(commit: &str) -> Result<PathBuf> {
     run("git", &["worktree", "add", "--detach", &place, commit], &workspace())?;
     println!("building {commit} (the first time takes minutes)");
     let target = workspace().join("target/bench-base-target");
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = crate::cargo::command();
     cargo.args(["build", "--release", "--quiet"]).env("CARGO_TARGET_DIR", &target);
     for binary in release::BINARIES {
         cargo.args(["--package", binary]);

@@ -172,7 +172,7 @@ fn size() -> Result<ExitCode> {
 
 /// The crates' own benchmarks.
 fn micro() -> Result<ExitCode> {
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = crate::cargo::command();
     cargo.args([
         "bench",
         "--bench",
