@@ -5,23 +5,38 @@ use std::time::Duration;
 
 use openconnect_core::config::{ConnectorConfig, Problems};
 use openconnect_core::duration::HumanDuration;
+use openconnect_core::secret::Secret;
 use openconnect_core::template::Template;
+use openconnect_sql::{Dialect, Login, SqlTls, Target};
 use schemars::JsonSchema;
 use serde::Deserialize;
-
-use crate::url::Target;
 
 /// Where rows go and what is in them.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JdbcSinkConfig {
-    /// `sqlite:///path/file.db` or `jdbc:sqlite:/path/file.db`.
+    /// `postgresql://host/database`, `mysql://host/database`, `mariadb://host/database` or `sqlite:///path/file.db`; each also
+    /// after `jdbc:`.
     pub url: String,
-    /// Table name, optionally as a template over the event, e.g. `events_{{ type }}`. Quoted, so it can't be anything else.
+    /// User; goes before one in the URL.
+    pub user: Option<String>,
+    /// Password; goes before one in the URL.
+    pub password: Option<Secret>,
+    /// TLS to the server. Default: taken when the server offers it, and nothing is verified.
+    pub tls: Option<SqlTls>,
+    /// Table name, optionally with its schema (`schema.table`), or a template over the event, e.g. `events_{{ type }}`, which
+    /// needs `tables`. Quoted, so it can't be anything else.
     pub table: String,
-    /// What to do with an event's row. Default `upsert` when `key` is set, `insert` otherwise.
+    /// Tables that a template may name; `*` stands for any characters. An event for another one is a dead letter.
+    #[serde(default)]
+    pub tables: Vec<String>,
+    /// What the data is. Default `row`.
+    #[serde(default)]
+    pub format: Format,
+    /// What to do with an event's row. Default `upsert` when `key` is set or with `format: change`, `insert` otherwise.
     pub mode: Option<Mode>,
-    /// Columns that identify a row. They need a unique index or primary key in the table.
+    /// Columns that identify a row. They need a unique index or primary key in the table. Default with `mode: upsert` or
+    /// `update`: the table's primary key.
     #[serde(default)]
     pub key: Vec<String>,
     /// Column to expression: `id`, `source`, `type`, `subject`, `time`, an extension's name, `data` (whole, as text) or
@@ -31,20 +46,29 @@ pub struct JdbcSinkConfig {
     /// Fields of the data that are no column (without `columns`). Default `ignore`.
     #[serde(default)]
     pub unknown_fields: UnknownFields,
-    /// Delete the row of an event without data (a tombstone). Needs `key`. Default false: such events are dead letters
+    /// Delete the row of an event without data (a tombstone). Needs a key. Default false: such events are dead letters
     /// unless every column is an attribute.
     #[serde(default)]
     pub delete_on_null: bool,
-    /// Delete the row of events of these types. Needs `key`.
+    /// Delete the row of events of these types. Needs a key.
     #[serde(default)]
     pub delete_types: Vec<String>,
-    /// Make the database file when it is missing. Default false.
+    /// Writes the ids of events into a table of the same database, in the same transaction as their rows, so that a repeat
+    /// changes nothing: effectively-once also without a key.
+    pub deduplicate: Option<Deduplicate>,
+    /// Make a table that is missing, from the first event's fields. Default false.
+    #[serde(default)]
+    pub create_tables: bool,
+    /// Add columns that are missing; never changes or drops one. Default false.
+    #[serde(default)]
+    pub add_columns: bool,
+    /// SQLite: make the database file when it is missing. Default false.
     #[serde(default)]
     pub create: bool,
-    /// Statements run once after connecting, for instance `create table if not exists …`.
+    /// Statements run on each new connection, for instance `create table if not exists …`.
     #[serde(default)]
     pub init_statements: Vec<String>,
-    /// How long a statement waits for another writer. Default 5s.
+    /// SQLite: how long a statement waits for another writer. Default 5s.
     #[serde(default = "five")]
     pub busy_timeout: HumanDuration,
     /// How long one batch may take. Default 30s.
@@ -60,6 +84,18 @@ fn thirty() -> HumanDuration {
     HumanDuration(Duration::from_secs(30))
 }
 
+/// What the data is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// A row.
+    #[default]
+    Row,
+    /// A change of a row: an object with `before`, `after` and `op` (`c`, `r`, `u`, `d`), as Debezium and this project's CDC
+    /// sources write it, also inside of `payload`.
+    Change,
+}
+
 /// What to do with an event's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -68,6 +104,8 @@ pub enum Mode {
     Insert,
     /// Insert, or update the row with the same key.
     Upsert,
+    /// Update the row with the same key; where there is none, nothing happens.
+    Update,
 }
 
 /// What to do with fields that are no column.
@@ -81,37 +119,87 @@ pub enum UnknownFields {
     Fail,
 }
 
+/// Where the ids of delivered events are kept.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deduplicate {
+    /// The table; made when it is missing. Default `openconnect_delivered`.
+    #[serde(default = "delivered")]
+    pub table: String,
+    /// How long an id is kept: longer than the mesh may take to deliver an event again. Default 7d.
+    #[serde(default = "week")]
+    pub keep: HumanDuration,
+}
+
+fn delivered() -> String {
+    "openconnect_delivered".into()
+}
+
+fn week() -> HumanDuration {
+    HumanDuration(Duration::from_secs(7 * 24 * 3600))
+}
+
 impl JdbcSinkConfig {
     /// The mode, by configuration or by the key.
     pub(crate) fn mode(&self) -> Mode {
-        self.mode.unwrap_or(if self.key.is_empty() { Mode::Insert } else { Mode::Upsert })
+        let keyed = !self.key.is_empty() || self.format == Format::Change;
+        self.mode.unwrap_or(if keyed { Mode::Upsert } else { Mode::Insert })
+    }
+
+    /// Is a row found by its key? Where none is configured, by the table's primary key.
+    pub(crate) fn is_keyed(&self) -> bool {
+        !self.key.is_empty() || self.mode() != Mode::Insert || self.format == Format::Change
+    }
+
+    pub(crate) fn target(&self) -> Result<Target, String> {
+        let login = Login {
+            user: self.user.clone(),
+            password: self.password.clone(),
+            tls: self.tls.clone(),
+        };
+        Target::parse(&self.url, login)
+    }
+
+    fn check_keys(&self, problems: &mut Problems) {
+        let deletes = self.delete_on_null || !self.delete_types.is_empty();
+        if deletes && !self.is_keyed() {
+            problems.add("key", "is needed to delete rows");
+        }
+        if self.columns.is_empty() {
+            return;
+        }
+        if self.format == Format::Change {
+            problems.add("columns", "does not go with format: change, which has a field for each column");
+        }
+        for (at, key) in self.key.iter().enumerate().filter(|(_, key)| !self.columns.contains_key(*key)) {
+            problems.add(format!("key.{at}"), format!("`{key}` is not one of the columns"));
+        }
     }
 }
 
 impl ConnectorConfig for JdbcSinkConfig {
     fn validate(&self, problems: &mut Problems) {
-        if let Err(reason) = Target::parse(&self.url) {
-            problems.add("url", reason);
+        match self.target() {
+            Err(reason) => problems.add("url", reason),
+            Ok(target) if target.dialect() != Dialect::Sqlite && self.create => {
+                problems.add("create", "is for SQLite; a server's databases are made by its administrator");
+            }
+            Ok(_) => {}
         }
-        if let Err(error) = Template::compile(&self.table) {
-            problems.add("table", error.message);
+        match Template::compile(&self.table) {
+            Err(error) => problems.add("table", error.message),
+            Ok(template) if !template.is_constant() && self.tables.is_empty() => {
+                problems.add(
+                    "tables",
+                    "is needed when table is a template: whoever writes events must not choose any table",
+                );
+            }
+            Ok(_) => {}
         }
         if self.table.trim().is_empty() {
             problems.add("table", "must not be empty");
         }
-        if self.key.is_empty() {
-            if self.mode == Some(Mode::Upsert) {
-                problems.add("key", "is needed for mode: upsert");
-            }
-            if self.delete_on_null || !self.delete_types.is_empty() {
-                problems.add("key", "is needed to delete rows");
-            }
-        }
-        if !self.columns.is_empty() {
-            for (at, key) in self.key.iter().enumerate().filter(|(_, key)| !self.columns.contains_key(*key)) {
-                problems.add(format!("key.{at}"), format!("`{key}` is not one of the columns"));
-            }
-        }
+        self.check_keys(problems);
         for (column, expression) in &self.columns {
             if expression.is_empty() || expression.split('.').any(str::is_empty) {
                 problems.add(

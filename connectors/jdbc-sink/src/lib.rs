@@ -1,20 +1,22 @@
-//! SQL sink: CloudEvents from EventMesh to rows, one transaction a batch.
+//! SQL sink: CloudEvents from EventMesh to rows of PostgreSQL, MySQL, MariaDB and SQLite, one transaction a batch.
 //!
 //! | file | what is in it |
 //! |---|---|
 //! | `config.rs` | the `sink:` section |
-//! | `url.rs` | connection strings, native and in `jdbc:` form |
-//! | `row.rs` | an event to a row: columns, keys, values without loss |
-//! | `statement.rs` | rows to multi-row statements, identifiers quoted |
-//! | `database.rs` | SQLite: connection, columns of a table, what an error means |
+//! | `event.rs` | an event to fields by name, to be put or deleted; change events |
+//! | `row.rs` | fields to the values that a table's columns take |
+//! | `statement.rs` | rows to multi-row statements |
+//! | `tables.rs` | the target's tables; tables and columns that are made |
+//! | `deduplicate.rs` | which events were delivered |
 //! | `sink.rs` | the connector |
 
 mod config;
-mod database;
+mod deduplicate;
+mod event;
 mod row;
 mod sink;
 mod statement;
-mod url;
+mod tables;
 
-pub use config::JdbcSinkConfig;
+pub use config::{Deduplicate, Format, JdbcSinkConfig, Mode, UnknownFields};
 pub use sink::JdbcSink;

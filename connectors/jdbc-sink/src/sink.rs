@@ -1,23 +1,31 @@
 //! The connector.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use openconnect_core::cloudevents::Event;
 use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
 use openconnect_core::sink::{Batch, Ordering, Sink, SinkContext, SinkDefaults, WriteReport};
+use openconnect_core::template::Template;
+use openconnect_sql::{Dialect, Pool, PoolSettings, Statement};
 
-use crate::config::{JdbcSinkConfig, Mode};
-use crate::database::Database;
-use crate::row::{Mapper, Row};
+use crate::config::{JdbcSinkConfig, Mode, UnknownFields};
+use crate::deduplicate::Delivered;
+use crate::event::{Data, Reader};
+use crate::row::{Binding, Row};
 use crate::statement::statements;
+use crate::tables::Tables;
 
 /// The SQL sink.
 pub struct JdbcSink {
-    database: Database,
-    mapper: Mapper,
+    pool: Pool,
+    table: Template,
+    tables: Tables,
+    reader: Reader,
+    delivered: Option<Delivered>,
     mode: Mode,
-    key: Vec<String>,
+    unknown: UnknownFields,
     timeout: Duration,
 }
 
@@ -27,36 +35,60 @@ impl Sink for JdbcSink {
         batch_events: 500,
         batch_bytes: 4 << 20,
         batch_age: Duration::from_millis(10),
-        // SQLite has one writer.
-        in_flight: 1,
+        in_flight: 2,
         ordering: Ordering::Key,
         idempotent: false,
     };
     type Config = JdbcSinkConfig;
 
-    /// With a key a repeat leaves the table as it is; a plain insert makes another row.
+    /// With a key, or with the ids of events in the database, a repeat leaves the table as it is; a plain insert makes another
+    /// row. SQLite has one writer.
     fn defaults(config: &JdbcSinkConfig) -> SinkDefaults {
+        let sqlite = config.target().is_ok_and(|target| target.dialect() == Dialect::Sqlite);
         SinkDefaults {
-            idempotent: !config.key.is_empty(),
+            idempotent: config.is_keyed() || config.deduplicate.is_some(),
+            in_flight: if sqlite { 1 } else { Self::DEFAULTS.in_flight },
             ..Self::DEFAULTS
         }
     }
 
-    async fn open(config: JdbcSinkConfig, _: SinkContext) -> Result<Self> {
+    async fn open(config: JdbcSinkConfig, cx: SinkContext) -> Result<Self> {
+        let target = config
+            .target()
+            .map_err(|reason| Error::config("SQL_URL", format!("sink.url {reason}")))?;
+        let connections = if target.dialect() == Dialect::Sqlite {
+            1
+        } else {
+            u32::try_from(cx.in_flight).unwrap_or(1)
+        };
+        let pool = Pool::new(
+            &target,
+            &PoolSettings {
+                connections,
+                acquire: config.timeout.0,
+                create: config.create,
+                busy: config.busy_timeout.0,
+                init: config.init_statements.clone(),
+            },
+        );
         Ok(Self {
-            database: Database::new(&config)?,
-            mapper: Mapper::new(&config)?,
+            table: Template::compile(&config.table)?,
+            tables: Tables::new(&config, &pool),
+            reader: Reader::new(&config),
+            delivered: config.deduplicate.as_ref().map(|table| Delivered::new(table, pool.dialect())),
             mode: config.mode(),
-            key: config.key.clone(),
+            unknown: config.unknown_fields,
             timeout: config.timeout.0,
+            pool,
         })
     }
 
     async fn check(&self) -> Result<()> {
-        self.database
-            .ready()
-            .await
-            .map_err(|failure| Error::unavailable("SQL_CONNECTION", failure.to_string()).hint("Check sink.url, the file and its rights."))
+        let reached = self.pool.acquire().await;
+        reached.map(drop).map_err(|failure| {
+            Error::unavailable("SQL_CONNECTION", failure.to_string())
+                .hint("Check sink.url, user and password; for SQLite the file and its rights.")
+        })
     }
 
     /// One transaction a batch.
@@ -74,7 +106,7 @@ impl Sink for JdbcSink {
     }
 
     async fn close(self) -> Result<()> {
-        self.database.close().await;
+        self.pool.close().await;
         Ok(())
     }
 }
@@ -82,24 +114,24 @@ impl Sink for JdbcSink {
 impl JdbcSink {
     /// Events that can't be mapped are answered one by one; the rest is written as a whole or not at all.
     async fn attempt(&self, batch: &Batch) -> WriteReport {
-        if let Err(failure) = self.database.ready().await {
-            return WriteReport::Failed(failure);
-        }
         let mut rows = Vec::with_capacity(batch.len());
         let mut results = Vec::with_capacity(batch.len());
         for event in batch.events() {
-            match self.row(event).await {
-                Ok(row) => {
-                    rows.push(row);
+            match self.rows(event).await {
+                Ok(some) => {
+                    rows.push((event, some));
                     results.push(Ok(()));
                 }
-                Err(failure) if failure.is_retryable() => return WriteReport::Failed(failure),
+                Err(failure) if failure.is_retryable() => {
+                    self.tables.forget();
+                    return WriteReport::Failed(failure);
+                }
                 Err(failure) => results.push(Err(failure)),
             }
         }
-        if !rows.is_empty()
-            && let Err(failure) = self.database.execute(statements(rows, self.mode, &self.key)).await
-        {
+        if let Err(failure) = self.put(rows).await {
+            // The table may have been changed: look again next time.
+            self.tables.forget();
             return WriteReport::Failed(failure);
         }
         if results.iter().all(Result::is_ok) {
@@ -109,12 +141,72 @@ impl JdbcSink {
         }
     }
 
-    async fn row(&self, event: &Event) -> Result<Row, Failure> {
-        let table = self.mapper.table(event)?;
-        if self.mapper.needs_columns() {
-            let columns = self.database.columns(&table).await?;
-            return self.mapper.row(event, table, &columns);
+    /// What is to be done for one event.
+    async fn rows(&self, event: &Event) -> Result<Vec<Row>, Failure> {
+        let name = self.table.render(event)?;
+        self.tables.allow(&name)?;
+        let data = Data::of(event);
+        let key = match self.tables.configured_key() {
+            Some(key) => key.clone(),
+            None => self.tables.get(&name).await?.key,
+        };
+        let binding = Binding {
+            dialect: self.pool.dialect(),
+            unknown: self.unknown,
+            mapped: self.reader.is_mapped(),
+        };
+        let mut rows = Vec::new();
+        for change in self.reader.changes(event, &data, &key)? {
+            let known = self.tables.fitting(&name, &change).await?;
+            rows.push(Row::bind(&known.table, &known.key, &change, binding)?);
         }
-        self.mapper.row(event, table, &[])
+        Ok(rows)
+    }
+
+    async fn put(&self, rows: Vec<(&Event, Vec<Row>)>) -> Result<(), Failure> {
+        let Some(delivered) = &self.delivered else {
+            let rows = rows.into_iter().flat_map(|(_, rows)| rows).collect();
+            return self.execute(&statements(rows, self.mode, self.pool.dialect())).await;
+        };
+        delivered.ready(&self.pool).await?;
+        let mut transaction = self.pool.begin().await?;
+        let done = async {
+            let ids: Vec<String> = rows.iter().map(|(event, _)| Delivered::id(event)).collect();
+            let mut known: HashSet<String> = delivered.known(&mut transaction, &ids).await?;
+            let (mut fresh, mut new) = (Vec::new(), Vec::new());
+            for (id, (_, rows)) in ids.into_iter().zip(rows) {
+                if known.insert(id.clone()) {
+                    new.push(id);
+                    fresh.extend(rows);
+                }
+            }
+            delivered.note(&mut transaction, &new).await?;
+            for statement in statements(fresh, self.mode, self.pool.dialect()) {
+                transaction.connection().execute(&statement).await?;
+            }
+            Ok(())
+        };
+        match done.await {
+            Ok(()) => transaction.commit().await,
+            Err(failure) => {
+                transaction.rollback(&failure).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Runs the statements in one transaction: all of them, or nothing.
+    async fn execute(&self, statements: &[Statement]) -> Result<(), Failure> {
+        if statements.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.pool.begin().await?;
+        for statement in statements {
+            if let Err(failure) = transaction.connection().execute(statement).await {
+                transaction.rollback(&failure).await;
+                return Err(failure);
+            }
+        }
+        transaction.commit().await
     }
 }

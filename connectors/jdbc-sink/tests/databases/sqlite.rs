@@ -1,5 +1,4 @@
-//! The sink on real SQLite files.
-#![allow(clippy::unwrap_used, missing_docs)]
+//! What only SQLite does: one writer, and values of any type in any column.
 
 use std::sync::Arc;
 

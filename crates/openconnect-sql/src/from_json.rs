@@ -1,0 +1,256 @@
+//! JSON to what a column takes, without loss.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::value::RawValue;
+
+use crate::dialect::Dialect;
+use crate::kind::Kind;
+use crate::pool::Value;
+use crate::table::Column;
+use crate::time::{sql_text, to_utc};
+
+/// What is to be written to a column.
+#[derive(Debug, Clone)]
+pub enum Input<'a> {
+    /// Nothing.
+    Null,
+    /// JSON, exactly as it came.
+    Json(&'a RawValue),
+    /// A text that is no JSON: an attribute.
+    Text(Cow<'a, str>),
+    /// Data that is no JSON.
+    Bytes(Cow<'a, [u8]>),
+    /// An attribute.
+    Integer(i64),
+    /// An attribute.
+    Bool(bool),
+}
+
+/// Why a value can't be written to a column; says nothing of the value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit(pub &'static str);
+
+impl Column {
+    /// The value as the statement's parameter.
+    pub fn value(&self, dialect: Dialect, input: &Input<'_>) -> Result<Value, Unfit> {
+        let value = match input {
+            Input::Null => Value::Null,
+            Input::Integer(value) if dialect == Dialect::Postgres => Value::Text(value.to_string()),
+            Input::Integer(value) => Value::Integer(*value),
+            Input::Bool(value) => boolean(dialect, *value),
+            Input::Bytes(bytes) => self.bytes(bytes)?,
+            Input::Text(text) => self.text(dialect, text)?,
+            Input::Json(raw) => self.json(dialect, raw)?,
+        };
+        match &value {
+            Value::Text(text) if dialect == Dialect::Postgres && text.contains('\0') => {
+                Err(Unfit("holds a zero character, which PostgreSQL can't store"))
+            }
+            _ => Ok(value),
+        }
+    }
+
+    fn bytes(&self, bytes: &[u8]) -> Result<Value, Unfit> {
+        if matches!(self.kind, Kind::Bytes | Kind::Dynamic) {
+            return Ok(Value::Bytes(bytes.to_vec()));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| Unfit("is not text"))?;
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn text(&self, dialect: Dialect, text: &str) -> Result<Value, Unfit> {
+        Ok(match self.kind {
+            Kind::Bytes => Value::Bytes(text.as_bytes().to_vec()),
+            Kind::Json => Value::Text(crate::json_text(text)),
+            _ => self.decoded(dialect, text.to_owned())?,
+        })
+    }
+
+    fn json(&self, dialect: Dialect, raw: &RawValue) -> Result<Value, Unfit> {
+        let json = raw.get();
+        if json == "null" {
+            return Ok(Value::Null);
+        }
+        if self.kind == Kind::Json {
+            return Ok(Value::Text(json.to_owned()));
+        }
+        Ok(match json.as_bytes().first() {
+            Some(b't' | b'f') => boolean(dialect, json == "true"),
+            Some(b'"') => {
+                let text: String = serde_json::from_str(json).map_err(|_| Unfit("is a text that can't be read"))?;
+                if self.kind == Kind::Bytes {
+                    Value::Bytes(STANDARD.decode(text).map_err(|_| Unfit("is not base64"))?)
+                } else {
+                    self.decoded(dialect, text)?
+                }
+            }
+            Some(b'-' | b'0'..=b'9') => self.number(dialect, json)?,
+            Some(b'[') if self.kind == Kind::Array => Value::Text(self.array(raw)?),
+            _ if self.kind == Kind::Bytes => Value::Bytes(json.as_bytes().to_vec()),
+            _ => Value::Text(json.to_owned()),
+        })
+    }
+
+    /// A text that is meant as this kind of value.
+    fn decoded(&self, dialect: Dialect, text: String) -> Result<Value, Unfit> {
+        Ok(match self.kind {
+            // No database keeps the zone here: the time is taken in UTC.
+            Kind::Timestamp => Value::Text(to_utc(&text).map_or(text, sql_text)),
+            // MySQL knows no `Z`; its session is in UTC.
+            Kind::TimestampTz if dialect == Dialect::MySql => Value::Text(to_utc(&text).map_or(text, sql_text)),
+            Kind::Bits { .. } => Value::Unsigned(text.parse().map_err(|_| Unfit("is no number of bits"))?),
+            _ => Value::Text(text),
+        })
+    }
+
+    fn number(&self, dialect: Dialect, json: &str) -> Result<Value, Unfit> {
+        // Some write every number as a double.
+        let digits = match json.split_once('.') {
+            Some((whole, rest)) if self.kind == Kind::Integer && rest.bytes().all(|b| b == b'0') => whole,
+            _ => json,
+        };
+        Ok(match (dialect, self.kind) {
+            (Dialect::Postgres, _) => Value::Text(digits.to_owned()),
+            (_, Kind::Bits { .. }) => Value::Unsigned(digits.parse().map_err(|_| Unfit("is no number of bits"))?),
+            // A decimal's digits, and a double's, are read by the database: a double of ours could lose some.
+            (Dialect::MySql, _) => match digits.parse() {
+                Ok(integer) => Value::Integer(integer),
+                Err(_) => Value::Text(digits.to_owned()),
+            },
+            (Dialect::Sqlite, _) => exact_number(digits),
+        })
+    }
+
+    /// A JSON array as PostgreSQL writes arrays.
+    fn array(&self, raw: &RawValue) -> Result<String, Unfit> {
+        let of_json = self.type_name.starts_with("json");
+        let mut out = String::with_capacity(raw.get().len() + 2);
+        push_array(&mut out, raw, of_json)?;
+        Ok(out)
+    }
+}
+
+fn boolean(dialect: Dialect, value: bool) -> Value {
+    match dialect {
+        Dialect::Postgres => Value::Text(value.to_string()),
+        Dialect::MySql | Dialect::Sqlite => Value::Integer(i64::from(value)),
+    }
+}
+
+/// SQLite has 64-bit integers and doubles: what neither holds exactly becomes text.
+fn exact_number(json: &str) -> Value {
+    if let Ok(integer) = json.parse::<i64>() {
+        return Value::Integer(integer);
+    }
+    match json.parse::<f64>() {
+        Ok(real) if json.contains(['.', 'e', 'E']) && (format!("{real}") == json || format!("{real:?}") == json) => Value::Real(real),
+        _ => Value::Text(json.to_owned()),
+    }
+}
+
+fn push_array(out: &mut String, raw: &RawValue, of_json: bool) -> Result<(), Unfit> {
+    let elements: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| Unfit("is an array that can't be read"))?;
+    out.push('{');
+    for (at, element) in elements.into_iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        let json = element.get();
+        match json.as_bytes().first() {
+            Some(b'n') => out.push_str("NULL"),
+            _ if of_json => push_quoted(out, json),
+            Some(b'[') => push_array(out, element, of_json)?,
+            Some(b'"') => {
+                let text: String = serde_json::from_str(json).map_err(|_| Unfit("holds a text that can't be read"))?;
+                push_quoted(out, &text);
+            }
+            Some(b'{') => push_quoted(out, json),
+            _ => out.push_str(json),
+        }
+    }
+    out.push('}');
+    Ok(())
+}
+
+fn push_quoted(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        if matches!(c, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn value(dialect: Dialect, kind: Kind, type_name: &str, json: &str) -> Result<Value, Unfit> {
+        let column = Column {
+            name: "c".into(),
+            kind,
+            type_name: type_name.into(),
+            generated: false,
+        };
+        column.value(dialect, &Input::Json(serde_json::from_str(json).unwrap()))
+    }
+
+    fn text(text: &str) -> Result<Value, Unfit> {
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    #[test]
+    fn numbers_keep_every_digit() {
+        use Dialect::{MySql, Postgres, Sqlite};
+        let sqlite = |json| value(Sqlite, Kind::Dynamic, "", json);
+        assert_eq!(sqlite("9007199254740993"), Ok(Value::Integer(9_007_199_254_740_993)));
+        assert_eq!(sqlite("18446744073709551615"), text("18446744073709551615"));
+        assert_eq!(sqlite("1.5"), Ok(Value::Real(1.5)));
+        assert_eq!(sqlite("0.1000000000000000000000001"), text("0.1000000000000000000000001"));
+        assert_eq!(sqlite("1.50"), text("1.50"));
+        assert_eq!(value(MySql, Kind::Decimal, "decimal", "1.50"), text("1.50"));
+        assert_eq!(value(Postgres, Kind::Integer, "integer", "7.0"), text("7"));
+        assert_eq!(
+            value(MySql, Kind::Bits { single: false }, "bit", "18446744073709551615"),
+            Ok(Value::Unsigned(u64::MAX))
+        );
+    }
+
+    #[test]
+    fn arrays_are_written_as_postgresql_writes_them() {
+        let array = |type_name, json| value(Dialect::Postgres, Kind::Array, type_name, json);
+        assert_eq!(array("text[]", r#"["a,\"b\\", null, ""]"#), text(r#"{"a,\"b\\",NULL,""}"#));
+        assert_eq!(array("integer[]", "[[1,2],[3,null]]"), text("{{1,2},{3,NULL}}"));
+        assert_eq!(array("jsonb[]", r#"["x",{"a":[1]}]"#), text(r#"{"\"x\"","{\"a\":[1]}"}"#));
+    }
+
+    #[test]
+    fn times_with_a_zone_are_taken_in_utc_where_a_column_has_none() {
+        let json = "\"2024-01-31T12:00:00.5+02:00\"";
+        assert_eq!(
+            value(Dialect::Postgres, Kind::Timestamp, "timestamp", json),
+            text("2024-01-31 10:00:00.500")
+        );
+        assert_eq!(
+            value(Dialect::MySql, Kind::TimestampTz, "timestamp", json),
+            text("2024-01-31 10:00:00.500")
+        );
+        assert_eq!(
+            value(Dialect::Postgres, Kind::TimestampTz, "timestamptz", json),
+            text("2024-01-31T12:00:00.5+02:00")
+        );
+    }
+
+    #[test]
+    fn bytes_are_base64_and_a_zero_character_is_named() {
+        assert_eq!(value(Dialect::MySql, Kind::Bytes, "blob", "\"AAE=\""), Ok(Value::Bytes(vec![0, 1])));
+        assert_eq!(value(Dialect::MySql, Kind::Bytes, "blob", "\"?\""), Err(Unfit("is not base64")));
+        assert!(value(Dialect::Postgres, Kind::Text, "text", "\"a\\u0000\"").is_err());
+    }
+}

@@ -1,0 +1,37 @@
+//! What the SQL connectors share. PostgreSQL, MySQL, MariaDB and SQLite, one way for each thing.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `target.rs` | connection strings, native and in `jdbc:` form; login and TLS |
+//! | `dialect.rs` | what is said differently from one kind of database to the next |
+//! | `pool.rs` | connections; statements and queries in a transaction that is committed, or gone |
+//! | `table.rs` | a table's columns, primary key and unique indexes |
+//! | `kind.rs` | kinds of columns: how a value is written as JSON |
+//! | `to_json.rs`, `from_json.rs` | values from a database to JSON and back, without loss |
+//! | `pattern.rs` | names with `*` |
+//! | `time.rs` | times as databases and as CloudEvents write them |
+//! | `failure.rs` | what a database's error means; texts name columns, never values |
+//!
+//! Values travel as the database's own text wherever a driver's type could lose something: a decimal keeps its digits, a time
+//! its microseconds.
+
+mod dialect;
+mod failure;
+mod from_json;
+mod kind;
+mod pattern;
+mod pool;
+mod table;
+mod target;
+mod time;
+mod to_json;
+
+pub use dialect::Dialect;
+pub use failure::{failure, missing};
+pub use from_json::{Input, Unfit};
+pub use kind::{Decimals, Kind};
+pub use pattern::NamePattern;
+pub use pool::{Cell, Connection, Pool, PoolSettings, Statement, Transaction, Value};
+pub use table::{Column, Table, TableName};
+pub use target::{Login, SqlTls, Target, TlsMode};
+pub use to_json::{json_text, push_json};

@@ -1,0 +1,105 @@
+//! Values from a database as JSON, without loss.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::value::RawValue;
+
+use crate::kind::{Decimals, Kind};
+use crate::pool::Cell;
+use crate::time::to_rfc3339;
+
+/// Appends a value as JSON.
+pub fn push_json(out: &mut String, kind: Kind, decimals: Decimals, cell: &Cell) {
+    match cell {
+        Cell::Null => out.push_str("null"),
+        Cell::Integer(value @ (0 | 1)) if kind == Kind::Bool => out.push_str(if *value == 1 { "true" } else { "false" }),
+        Cell::Integer(value) => out.push_str(&value.to_string()),
+        Cell::Real(value) => match serde_json::Number::from_f64(*value) {
+            Some(number) => out.push_str(&number.to_string()),
+            None => push_text(out, special(*value)),
+        },
+        Cell::Bytes(bytes) => {
+            out.push('"');
+            STANDARD.encode_string(bytes, out);
+            out.push('"');
+        }
+        Cell::Text(text) => push_by_kind(out, kind, decimals, text),
+    }
+}
+
+/// A text as JSON.
+pub fn json_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    push_text(&mut out, text);
+    out
+}
+
+fn push_by_kind(out: &mut String, kind: Kind, decimals: Decimals, text: &str) {
+    match kind {
+        Kind::Bool if matches!(text, "true" | "false") => out.push_str(text),
+        Kind::Bits { single: true } if matches!(text, "0" | "1") => out.push_str(if text == "1" { "true" } else { "false" }),
+        Kind::Integer | Kind::Double | Kind::Bits { .. } => push_number(out, text),
+        Kind::Decimal if decimals == Decimals::Number => push_number(out, text),
+        // The text may have the digits of a double.
+        Kind::Float => match text.parse::<f32>().map(|value| serde_json::to_string(&value)) {
+            Ok(Ok(number)) if number != "null" => out.push_str(&number),
+            _ => push_text(out, text),
+        },
+        Kind::Json | Kind::Array if serde_json::from_str::<&RawValue>(text).is_ok() => out.push_str(text),
+        Kind::Timestamp => push_text(out, &to_rfc3339(text, false)),
+        Kind::TimestampTz => push_text(out, &to_rfc3339(text, true)),
+        _ => push_text(out, text),
+    }
+}
+
+fn push_number(out: &mut String, text: &str) {
+    if is_number(text) {
+        out.push_str(text);
+    } else {
+        push_text(out, text);
+    }
+}
+
+/// As JSON's grammar has it: no leading zeros, no lone dots, no `NaN`.
+fn is_number(text: &str) -> bool {
+    text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && serde_json::from_str::<&RawValue>(text).is_ok()
+}
+
+fn special(value: f64) -> &'static str {
+    match (value.is_nan(), value > 0.0) {
+        (true, _) => "NaN",
+        (false, true) => "Infinity",
+        (false, false) => "-Infinity",
+    }
+}
+
+fn push_text(out: &mut String, text: &str) {
+    // A text always can be written.
+    out.push_str(&serde_json::to_string(text).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(kind: Kind, decimals: Decimals, text: &str) -> String {
+        let mut out = String::new();
+        push_json(&mut out, kind, decimals, &Cell::Text(text.to_owned()));
+        out
+    }
+
+    #[test]
+    fn what_json_has_no_form_for_is_text() {
+        assert_eq!(json(Kind::Double, Decimals::Text, "NaN"), "\"NaN\"");
+        assert_eq!(json(Kind::Double, Decimals::Text, "1e+20"), "1e+20");
+        assert_eq!(json(Kind::Float, Decimals::Text, "0.10000000149011612"), "0.1");
+        assert_eq!(json(Kind::Float, Decimals::Text, "Infinity"), "\"Infinity\"");
+        assert_eq!(json(Kind::Integer, Decimals::Text, "18446744073709551615"), "18446744073709551615");
+        let long = "12345678901234567890123456789012345.123456789012345678901234567890";
+        assert_eq!(json(Kind::Decimal, Decimals::Text, long), format!("\"{long}\""));
+        assert_eq!(json(Kind::Decimal, Decimals::Number, long), long);
+        assert_eq!(json(Kind::Json, Decimals::Text, "{\"a\":1.50}"), "{\"a\":1.50}");
+        assert_eq!(json(Kind::Json, Decimals::Text, "{broken"), "\"{broken\"");
+        assert_eq!(json(Kind::Bits { single: true }, Decimals::Text, "1"), "true");
+    }
+}
