@@ -9,6 +9,7 @@ pub(crate) const BINARIES: &[&str] = &[
     "openconnect-mesh",
     "openconnect-http-source",
     "openconnect-http-sink",
+    "openconnect-jdbc-source",
     "openconnect-jdbc-sink",
 ];
 

@@ -99,6 +99,16 @@ impl Kind {
         }
     }
 
+    /// A query's column, by the type that the driver names, in small letters.
+    pub(crate) fn described(dialect: Dialect, ty: &str) -> Self {
+        match dialect {
+            Dialect::Postgres => Self::postgres(ty.trim_end_matches("[]"), if ty.ends_with("[]") { "A" } else { "" }),
+            Dialect::MySql if ty == "boolean" => Self::Integer,
+            Dialect::MySql => Self::mysql(ty.trim_end_matches(" unsigned"), ""),
+            Dialect::Sqlite => Self::sqlite(ty),
+        }
+    }
+
     /// SQLite, by the declared type. Values may be of any type there, whatever was declared: only what needs to be told from
     /// text is told.
     pub(crate) fn sqlite(declared: &str) -> Self {

@@ -10,11 +10,14 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow, PgSslMode};
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{
-    Arguments as _, AssertSqlSafe, ConnectOptions as _, Executor as _, MySql, Postgres, Row as _, Sqlite, TypeInfo as _, ValueRef as _,
+    Arguments as _, AssertSqlSafe, Column as _, ConnectOptions as _, Executor as _, MySql, Postgres, Row as _, SqlSafeStr as _, Sqlite,
+    Statement as _, TypeInfo as _, ValueRef as _,
 };
 
 use crate::dialect::Dialect;
 use crate::failure::failure;
+use crate::kind::Kind;
+use crate::table::Column;
 use crate::target::{Login, Place, Target, TlsMode};
 
 /// A statement's parameter.
@@ -370,6 +373,33 @@ impl Connection {
             Self::MySql(connection) => fetch!(connection, mysql_arguments, mysql_cells),
             Self::Sqlite(connection) => fetch!(connection, sqlite_arguments, sqlite_cells),
         }
+    }
+
+    /// The columns that a query gives.
+    pub async fn describe(&mut self, sql: &str) -> Result<Vec<Column>, Failure> {
+        let sql = AssertSqlSafe(sql.to_owned()).into_sql_str();
+        macro_rules! columns {
+            ($connection:expr) => {{
+                let statement = (&mut **$connection).prepare(sql).await.map_err(|e| failure(&e))?;
+                let columns = statement.columns().iter();
+                columns
+                    .map(|column| (column.name().to_owned(), column.type_info().name().to_ascii_lowercase()))
+                    .collect::<Vec<_>>()
+            }};
+        }
+        let columns = match self {
+            Self::Postgres(connection) => columns!(connection),
+            Self::MySql(connection) => columns!(connection),
+            Self::Sqlite(connection) => columns!(connection),
+        };
+        let dialect = self.dialect();
+        let column = |(name, ty): (String, String)| Column {
+            kind: Kind::described(dialect, &ty),
+            name,
+            type_name: ty,
+            generated: true,
+        };
+        Ok(columns.into_iter().map(column).collect())
     }
 
     /// Not given back when it is dropped, but closed.

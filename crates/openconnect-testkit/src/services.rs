@@ -180,6 +180,12 @@ impl Server {
         }
     }
 
+    /// The one that all of this process share, started by the first who asks; it may be killed, so all must bear that.
+    pub async fn of_process(system: System) -> Result<Option<&'static Self>> {
+        static SERVERS: [OnceCell<Option<Server>>; 3] = [const { OnceCell::const_new() }; 3];
+        Ok(SERVERS[system as usize].get_or_try_init(|| Self::start(system)).await?.as_ref())
+    }
+
     fn start_blocking(system: System) -> Result<Self> {
         let port = free_address()?.port();
         let instance = format!("{}-{port}", std::process::id());
@@ -257,6 +263,25 @@ impl Database {
         run(self.system, &self.url, sql).await
     }
 
+    /// A connection of its own.
+    pub async fn session(&self) -> Result<Session> {
+        Ok(match self.system {
+            System::Postgres => Session::Postgres(PgConnection::connect(&self.url).await?),
+            System::MySql | System::MariaDb => Session::MySql(MySqlConnection::connect(&self.url).await?),
+        })
+    }
+
+    /// Nobody else can write to a table while the session lives.
+    pub async fn hold(&self, table: &str) -> Result<Session> {
+        let mut session = self.session().await?;
+        let sql = match self.system {
+            System::Postgres => format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE"),
+            System::MySql | System::MariaDb => format!("LOCK TABLES {table} READ"),
+        };
+        session.run(&sql).await?;
+        Ok(session)
+    }
+
     /// Runs a query; every column must be text.
     pub async fn query(&self, sql: &str) -> Result<Vec<Vec<String>>> {
         match self.system {
@@ -273,6 +298,27 @@ impl Database {
                 texts(&rows)
             }
         }
+    }
+}
+
+/// A connection to a database.
+#[derive(Debug)]
+pub enum Session {
+    /// PostgreSQL.
+    Postgres(PgConnection),
+    /// MySQL, MariaDB.
+    MySql(MySqlConnection),
+}
+
+impl Session {
+    /// Runs statements.
+    pub async fn run(&mut self, sql: &str) -> Result<()> {
+        let statement = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        match self {
+            Self::Postgres(connection) => statement.execute(connection).await.map(drop)?,
+            Self::MySql(connection) => statement.execute(connection).await.map(drop)?,
+        }
+        Ok(())
     }
 }
 

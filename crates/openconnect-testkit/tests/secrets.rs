@@ -8,7 +8,9 @@ use openconnect_testkit::http::{self, Client};
 use openconnect_testkit::kit::{Kit, free_address};
 use openconnect_testkit::mesh::Mesh;
 use openconnect_testkit::receiver::{Fault, Receiver};
+use openconnect_testkit::services::{System, database};
 use serde_json::{Value, json};
+use url::Url;
 
 const CANARY: &str = "c4n4ry-7f3a91";
 
@@ -116,7 +118,27 @@ async fn no_secret_shows() {
         }),
     );
     sql.run().await.unwrap();
-    for connector in [&mut hook, &mut out, &mut sql] {
+    let mut all = vec![hook, out, sql];
+    // A wrong password, so that the server's refusal is told too.
+    let database = database(System::Postgres).await.unwrap();
+    if let Some(database) = &database {
+        let mut url = Url::parse(&database.url).unwrap();
+        url.set_password(Some(CANARY)).unwrap();
+        let source = json!({ "url": url.as_str(), "tables": ["orders"], "mode": "bulk" });
+        let sink = json!({ "url": format!("jdbc:{url}"), "user": "openconnect", "password": CANARY, "table": "orders" });
+        for (binary, settings) in [
+            ("openconnect-jdbc-source", json!({ "source": source })),
+            ("openconnect-jdbc-sink", json!({ "sink": sink })),
+        ] {
+            let mut settings = settings;
+            settings["mesh"] = to_mesh(mesh.url());
+            let mut connector = prepare(&kit, binary, binary, settings);
+            connector.launch().unwrap();
+            connector.wait_status("an answer", Duration::from_secs(20), |_| true).await.unwrap();
+            all.push(connector);
+        }
+    }
+    for connector in &mut all {
         look(connector).await;
     }
     silent("the mesh's log", &mesh.process.log());

@@ -4,7 +4,7 @@
 //! runs the same twice and says how noisy the machine is; what is compared runs in turn, and is given as a ratio with an
 //! interval. The load runs on the same cores.
 //!
-//! `suite.rs`: what is measured of each subject. `run.rs`: one run. `mesh.rs`, `http.rs`, `jdbc.rs`, `peers.rs`: the
+//! `suite.rs`: what is measured of each subject. `run.rs`: one run. `mesh.rs`, `http.rs`, `jdbc.rs`, `sql.rs`, `peers.rs`: the
 //! pipelines; `load.rs`: HTTP load. `limits.rs`: what disk and loopback allow. `usage.rs`: memory and processor time.
 //! `stats.rs`: medians and intervals. `report.rs`: results as JSON; `page.rs` and `plot.rs`: `docs/benchmarks.md` from them.
 //! `gate.rs`: this tree against another commit.
@@ -20,6 +20,7 @@ mod peers;
 mod plot;
 mod report;
 mod run;
+mod sql;
 mod stats;
 mod suite;
 mod usage;
@@ -51,6 +52,8 @@ enum What {
     HttpSink(Rounds),
     /// The SQL sink, out of a full mesh into SQLite.
     JdbcSink(Rounds),
+    /// The SQL connectors and PostgreSQL, beside what its driver alone does.
+    Sql(Rounds),
     /// HTTP source, mesh, HTTP sink.
     Pipeline(Rounds),
     /// The same pipeline on what a user could take instead; needs Go.
@@ -119,6 +122,7 @@ async fn measure(what: &What, binaries: &Path) -> Result<ExitCode> {
         What::HttpSource(rounds) => ("http-source", rounds),
         What::HttpSink(rounds) => ("http-sink", rounds),
         What::JdbcSink(rounds) => ("jdbc-sink", rounds),
+        What::Sql(rounds) => ("sql", rounds),
         What::Pipeline(rounds) => ("pipeline", rounds),
         What::Peers(rounds) => ("peers", rounds),
         What::Gate { against, rounds } => return gate::run(&base, against, rounds.rounds).await,
@@ -126,6 +130,7 @@ async fn measure(what: &What, binaries: &Path) -> Result<ExitCode> {
     };
     let series = match SUBJECTS.iter().find(|subject| subject.name == name) {
         Some(subject) => measure_subject(subject, &base, *rounds).await?,
+        None if name == "sql" => suite::sql(&base, rounds.rounds).await?,
         None => {
             peers::build_benthos()?;
             suite::peers(&base, rounds.rounds).await?

@@ -9,7 +9,7 @@ use openconnect_testkit::Result;
 
 use super::report::{Point, Series};
 use super::run::{Sample, Setup};
-use super::{http, jdbc, mesh, peers};
+use super::{http, jdbc, mesh, peers, sql};
 
 type Run = fn(&Setup) -> Pin<Box<dyn Future<Output = Result<Sample>> + '_>>;
 
@@ -156,6 +156,30 @@ pub(crate) async fn head_and_base(head: &Setup, base: &Path, rounds: usize) -> R
         let sides = [("head", head, subject.run), ("base", other, subject.run)];
         all.push(compare(&format!("{name}, head/base"), sides, rounds).await?);
     }
+    Ok(all)
+}
+
+/// The SQL connectors, and the driver alone.
+pub(crate) async fn sql(base: &Setup, rounds: usize) -> Result<Vec<Series>> {
+    let sink: (&str, Setup, Run) = ("jdbc-sink", base.clone(), |setup| Box::pin(sql::sink(setup)));
+    let bare = [
+        ("bare insert", (|setup| Box::pin(sql::bare_insert(setup))) as Run),
+        ("bare COPY", |setup| Box::pin(sql::bare_copy(setup))),
+    ];
+    let mut all = Vec::new();
+    for (name, run) in bare {
+        all.push(
+            compare(
+                &format!("into PostgreSQL, {name}"),
+                [sink.clone(), (name, base.clone(), run)],
+                rounds,
+            )
+            .await?,
+        );
+    }
+    let source: (&str, Setup, Run) = ("jdbc-source", base.clone(), |setup| Box::pin(sql::source(setup)));
+    let bare: (&str, Setup, Run) = ("bare select", base.clone(), |setup| Box::pin(sql::bare_select(setup)));
+    all.push(compare("out of PostgreSQL", [source, bare], rounds).await?);
     Ok(all)
 }
 

@@ -11,6 +11,7 @@ use super::fault::{Part, Trouble};
 use crate::Result;
 use crate::kit::Kit;
 use crate::oracle::{Arrived, Sent};
+use crate::services::System;
 
 /// Something that takes time.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
@@ -84,4 +85,6 @@ pub struct Subject {
     pub source_settings: fn() -> Value,
     /// Settings of the sink, over the kit's.
     pub sink_settings: fn() -> Value,
+    /// The server that its system is on.
+    pub server: Option<System>,
 }

@@ -6,12 +6,16 @@
 use openconnect_fault::Failpoint;
 use serde_json::{Value, json};
 
+use crate::oracle::{Arrived, hash};
 use crate::prove::fault::{Part, Trouble};
 use crate::prove::subject::Subject;
+use crate::services::System;
 
 mod http;
 mod lines;
+mod rows;
 mod sqlite;
+mod tables;
 
 const HTTP_TROUBLES: &[Trouble] = &[
     Trouble::Down,
@@ -44,7 +48,40 @@ const PIPELINE: Subject = Subject {
     grpc: false,
     source_settings: nothing,
     sink_settings: nothing,
+    server: None,
 };
+
+const TABLES: Subject = Subject {
+    output: tables::postgres,
+    aims: &[Part::Sink, Part::Mesh],
+    failpoints: WRITTEN,
+    troubles: &[Trouble::Down, Trouble::Busy, Trouble::Poison],
+    server: Some(System::Postgres),
+    ..PIPELINE
+};
+
+const ROWS: Subject = Subject {
+    input: rows::postgres,
+    aims: &[Part::Source, Part::Mesh],
+    failpoints: &[Failpoint::Published, Failpoint::BeforeOffset, Failpoint::BeforeCommit],
+    server: Some(System::Postgres),
+    ..PIPELINE
+};
+
+/// A row's key, number and text. By what is in the row, not by its id: a repeat under another id is a repeat.
+fn arrived(row: &[String]) -> Arrived {
+    let [key, number, text] = row else {
+        return Arrived {
+            id: String::new(),
+            hash: hash(&[]),
+        };
+    };
+    let data = json!({ "key": key, "number": number.parse::<u64>().unwrap_or(0), "text": text });
+    Arrived {
+        id: format!("{key}-{number}"),
+        hash: hash(data.to_string().as_bytes()),
+    }
+}
 
 /// All subjects.
 pub const ALL: &[Subject] = &[
@@ -103,6 +140,38 @@ pub const ALL: &[Subject] = &[
         troubles: &[Trouble::Busy, Trouble::Poison],
         network_target: false,
         ..PIPELINE
+    },
+    Subject {
+        name: "jdbc-sink-postgres",
+        ..TABLES
+    },
+    Subject {
+        name: "jdbc-sink-mysql",
+        output: tables::mysql,
+        server: Some(System::MySql),
+        ..TABLES
+    },
+    Subject {
+        name: "jdbc-sink-mariadb",
+        output: tables::mariadb,
+        server: Some(System::MariaDb),
+        ..TABLES
+    },
+    Subject {
+        name: "jdbc-source-postgres",
+        ..ROWS
+    },
+    Subject {
+        name: "jdbc-source-mysql",
+        input: rows::mysql,
+        server: Some(System::MySql),
+        ..ROWS
+    },
+    Subject {
+        name: "jdbc-source-mariadb",
+        input: rows::mariadb,
+        server: Some(System::MariaDb),
+        ..ROWS
     },
     Subject {
         name: "mesh",

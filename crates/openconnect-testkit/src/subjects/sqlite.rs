@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::kit::Kit;
-use crate::oracle::{Arrived, hash};
+use crate::oracle::Arrived;
 use crate::prove::fault::Trouble;
 use crate::prove::subject::{Later, Output};
 use crate::table;
@@ -56,25 +56,10 @@ impl Output for Table {
         })
     }
 
-    /// By what is in the row, not by its id: a repeat under another id is a repeat.
     fn arrived(&self) -> Later<'_, Vec<Arrived>> {
         Box::pin(async {
             let rows = table::query(&self.file, "select k, cast(n as text), t from events order by rowid").await?;
-            let arrived = rows.into_iter().map(|row| match row.as_slice() {
-                [key, number, text] => Arrived {
-                    id: format!("{key}-{number}"),
-                    hash: hash(
-                        json!({ "key": key, "number": number.parse::<u64>().unwrap_or(0), "text": text })
-                            .to_string()
-                            .as_bytes(),
-                    ),
-                },
-                _ => Arrived {
-                    id: String::new(),
-                    hash: hash(&[]),
-                },
-            });
-            Ok(arrived.collect())
+            Ok(rows.iter().map(|row| super::arrived(row)).collect())
         })
     }
 

@@ -1,0 +1,162 @@
+//! The `source:` section of the SQL source.
+
+use std::time::Duration;
+
+use openconnect_core::config::{ConnectorConfig, Problems};
+use openconnect_core::duration::HumanDuration;
+use openconnect_core::secret::Secret;
+use openconnect_sql::{Decimals, Login, SqlTls, Target};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Rows of which tables, and how new ones are found.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JdbcSourceConfig {
+    /// `postgresql://host/database`, `mysql://host/database`, `mariadb://host/database` or `sqlite:///path/file.db`; each also
+    /// after `jdbc:`.
+    pub url: String,
+    /// User; goes before one in the URL.
+    pub user: Option<String>,
+    /// Password; goes before one in the URL.
+    pub password: Option<Secret>,
+    /// TLS to the server. Default: taken when the server offers it, and nothing is verified.
+    pub tls: Option<SqlTls>,
+    /// Tables to read; `*` stands for any characters, so that tables that are made later are read too. In PostgreSQL those of
+    /// another schema than the current one are `schema.table`.
+    #[serde(default)]
+    pub tables: Vec<String>,
+    /// Tables that are not read, though `tables` names them.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// A query to read instead of tables. It is read as a table is, so `mode` and `key` go with it.
+    pub query: Option<String>,
+    /// How rows are found that were not read yet.
+    pub mode: Mode,
+    /// A column that only grows from row to row, for `incrementing` and `timestamp+incrementing`.
+    pub incrementing: Option<String>,
+    /// A column with the time of a row's last change, for `timestamp` and `timestamp+incrementing`. Rows where it is null are not
+    /// read.
+    pub timestamp: Option<String>,
+    /// Columns that identify a row. Default: the table's primary key. A query needs it for `bulk` and `timestamp`.
+    #[serde(default)]
+    pub key: Vec<String>,
+    /// How often new rows are looked for, once all are read; with `bulk` from one beginning to the next. Default 5s.
+    #[serde(default = "five")]
+    pub interval: HumanDuration,
+    /// For how long a transaction may stay open and its rows are still found: so long they are looked for among the rows that
+    /// were read already. Default 60s; 0s looks for none, and loses rows of transactions that commit out of order.
+    #[serde(default = "minute")]
+    pub lag: HumanDuration,
+    /// Rows of one page. Default 1000.
+    #[serde(default = "thousand")]
+    pub page_rows: u32,
+    /// How decimals are written. Default `text`.
+    #[serde(default)]
+    pub decimals: Decimals,
+    /// The events' type. Default `org.apache.eventmesh.sql.row`.
+    #[serde(default = "row")]
+    pub event_type: String,
+    /// Statements run on each new connection.
+    #[serde(default)]
+    pub init_statements: Vec<String>,
+    /// How long one statement may take. Default 60s.
+    #[serde(default = "minute")]
+    pub timeout: HumanDuration,
+}
+
+fn five() -> HumanDuration {
+    HumanDuration(Duration::from_secs(5))
+}
+
+fn minute() -> HumanDuration {
+    HumanDuration(Duration::from_secs(60))
+}
+
+fn thousand() -> u32 {
+    1000
+}
+
+fn row() -> String {
+    "org.apache.eventmesh.sql.row".into()
+}
+
+/// How rows are found that were not read yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// All rows, again and again.
+    #[serde(rename = "bulk")]
+    Bulk,
+    /// New rows, by a column that grows. Changed rows are not seen.
+    #[serde(rename = "incrementing")]
+    Incrementing,
+    /// New and changed rows, by the time of the last change.
+    #[serde(rename = "timestamp")]
+    Timestamp,
+    /// The same, where many rows have the same time, by the time and then the column that grows.
+    #[serde(rename = "timestamp+incrementing")]
+    TimestampIncrementing,
+}
+
+impl JdbcSourceConfig {
+    pub(crate) fn target(&self) -> Result<Target, String> {
+        let login = Login {
+            user: self.user.clone(),
+            password: self.password.clone(),
+            tls: self.tls.clone(),
+        };
+        Target::parse(&self.url, login)
+    }
+
+    /// The columns that order rows, where they don't depend on the table's key; and whether the key comes behind them.
+    pub(crate) fn order(&self) -> (Vec<String>, bool) {
+        let (timestamp, incrementing) = (self.timestamp.iter().cloned(), self.incrementing.iter().cloned());
+        match self.mode {
+            Mode::Bulk => (Vec::new(), true),
+            Mode::Incrementing => (incrementing.collect(), false),
+            Mode::Timestamp => (timestamp.collect(), true),
+            Mode::TimestampIncrementing => (timestamp.chain(incrementing).collect(), false),
+        }
+    }
+
+    fn check_columns(&self, problems: &mut Problems) {
+        let times = matches!(self.mode, Mode::Timestamp | Mode::TimestampIncrementing);
+        let counts = matches!(self.mode, Mode::Incrementing | Mode::TimestampIncrementing);
+        for (name, column, needed) in [("timestamp", &self.timestamp, times), ("incrementing", &self.incrementing, counts)] {
+            match column {
+                None if needed => problems.add(name, "is needed for this mode: the column's name"),
+                Some(_) if !needed => problems.add(name, "does not go with this mode"),
+                _ => {}
+            }
+        }
+        if self.query.is_some() && self.key.is_empty() && self.order().1 {
+            problems.add("key", "is needed for a query in this mode: the columns that identify a row");
+        }
+    }
+}
+
+impl ConnectorConfig for JdbcSourceConfig {
+    fn validate(&self, problems: &mut Problems) {
+        if let Err(reason) = self.target() {
+            problems.add("url", reason);
+        }
+        match (self.tables.is_empty(), &self.query) {
+            (true, None) => problems.add("tables", "names no table; name one, or write a query"),
+            (false, Some(_)) => problems.add("query", "does not go with tables"),
+            _ => {}
+        }
+        self.check_columns(problems);
+        if self.page_rows == 0 || self.page_rows > 100_000 {
+            problems.add("page_rows", "must be 1 to 100000");
+        }
+        if self.interval.0 < Duration::from_millis(10) {
+            problems.add("interval", "must be 10ms or more");
+        }
+        if self.event_type.is_empty() {
+            problems.add("event_type", "must not be empty");
+        }
+        if self.lag.0 > Duration::from_secs(24 * 3600) {
+            problems.add("lag", "must be a day at the most");
+        }
+    }
+}

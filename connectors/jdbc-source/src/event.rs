@@ -1,0 +1,87 @@
+//! A row to an event.
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use openconnect_core::Failure;
+use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
+use openconnect_sql::{Cell, Decimals, Kind, json_text, push_json};
+use ring::digest::{SHA256, digest};
+
+use crate::position::Mark;
+use crate::relation::Relation;
+
+/// A longer identity is hashed.
+const LONGEST_ID: usize = 200;
+
+/// What events have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Events {
+    /// The database, without user and password.
+    pub(crate) source: String,
+    pub(crate) ty: String,
+    pub(crate) decimals: Decimals,
+}
+
+impl Events {
+    /// The event of a row. Its id is made of the key and `version` (what makes this state of the row differ from others), so
+    /// that the same row read again has the same id.
+    pub(crate) fn event(&self, relation: &Relation, cells: &[Cell], version: Option<&str>) -> Result<Event, Failure> {
+        let identity = if relation.key.is_empty() { &relation.order } else { &relation.key };
+        let key: Vec<String> = identity
+            .iter()
+            .map(|at| {
+                cells
+                    .get(*at)
+                    .and_then(Mark::of)
+                    .map_or_else(|| "null".to_owned(), |mark| mark.text())
+            })
+            .collect();
+        let key = short(key.join(","));
+        let mut builder = EventBuilderV10::new()
+            .id(version.map_or_else(|| key.clone(), |version| short(format!("{key}@{version}"))))
+            .source(format!("{}/{}", self.source, relation.name))
+            .ty(self.ty.as_str())
+            .subject(key.as_str())
+            .extension("sqltable", relation.name.as_str())
+            .extension("partitionkey", format!("{}/{key}", relation.name));
+        if let Some(time) = time(relation, cells) {
+            builder = builder.time(time);
+        }
+        let event = builder.data("application/json", self.json(relation, cells)).build();
+        event.map_err(|e| Failure::fatal("SQL_EVENT", format!("a row of `{}` can't be an event: {e}", relation.name)))
+    }
+
+    fn json(&self, relation: &Relation, cells: &[Cell]) -> String {
+        let mut out = String::from("{");
+        for (column, cell) in relation.columns.iter().zip(cells) {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            out.push_str(&json_text(&column.name));
+            out.push(':');
+            push_json(&mut out, column.kind, self.decimals, cell);
+        }
+        out.push('}');
+        out
+    }
+}
+
+fn short(text: String) -> String {
+    if text.len() <= LONGEST_ID && text.chars().all(|c| !c.is_control()) {
+        return text;
+    }
+    let hash = digest(&SHA256, text.as_bytes());
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The row's own time, where it is ordered by one that is an instant.
+fn time(relation: &Relation, cells: &[Cell]) -> Option<DateTime<Utc>> {
+    let at = *relation.order.first()?;
+    if relation.columns.get(at)?.kind != Kind::TimestampTz {
+        return None;
+    }
+    let text = cells.get(at)?.text()?;
+    let text = text.strip_suffix("+00").unwrap_or(text);
+    NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f")
+        .ok()
+        .map(|time| time.and_utc())
+}

@@ -1,0 +1,271 @@
+//! One relation: what comes next.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use openconnect_core::Failure;
+use openconnect_core::record::{Partition, Record};
+use openconnect_sql::{Cell, Connection};
+
+use crate::config::{JdbcSourceConfig, Mode};
+use crate::event::Events;
+use crate::position::{Mark, Marks, Position, Unsettled, identity};
+use crate::relation::Relation;
+use crate::select::Select;
+use crate::window::Window;
+
+/// Bytes of one page.
+const PAGE_BYTES: usize = 8 << 20;
+/// Rows of the window that are looked at with one statement, and rows that are read by their marks with one.
+const LOOK: u32 = 10_000;
+const LATE: usize = 50;
+
+/// Rows of one page with their marks.
+struct Page {
+    rows: Vec<(Marks, Vec<Cell>)>,
+    /// There may be more after them.
+    more: bool,
+}
+
+/// Reads one relation. Whatever it returns it remembers at once, and nothing else: a call may be dropped half-way.
+pub(crate) struct Reader {
+    pub(crate) relation: Relation,
+    partition: Partition,
+    mode: Mode,
+    page_rows: u32,
+    interval: Duration,
+    position: Position,
+    window: Window,
+    /// When the window is looked through again.
+    look: Instant,
+    /// How far into the window the current look has come.
+    looked: Option<Marks>,
+    /// When there may be something new.
+    due: Instant,
+}
+
+impl Reader {
+    pub(crate) fn new(config: &JdbcSourceConfig, relation: Relation, saved: Option<&Position>) -> Self {
+        let now = Instant::now();
+        // A whole reading has no window: the next one sees what came meanwhile.
+        let lag = if config.mode == Mode::Bulk { Duration::ZERO } else { config.lag.0 };
+        let mut window = Window::new(lag);
+        let mut position = saved.cloned().unwrap_or_default();
+        match position.unsettled.take().filter(|_| !lag.is_zero()) {
+            // Which rows of the window were read is not known: it is read again.
+            Some(unsettled) if unsettled.read.is_none() => position.after.clone_from(&unsettled.after),
+            Some(unsettled) => window.restore(&unsettled, now),
+            None => {}
+        }
+        Self {
+            partition: Partition::new(relation.name.as_str()),
+            relation,
+            mode: config.mode,
+            page_rows: config.page_rows,
+            interval: config.interval.0,
+            position,
+            window,
+            look: now,
+            looked: None,
+            due: now,
+        }
+    }
+
+    /// When there may be something to read.
+    pub(crate) fn due(&self) -> Instant {
+        if self.window.period().is_zero() {
+            self.due
+        } else {
+            self.due.min(self.look)
+        }
+    }
+
+    /// What is next; nothing when it is not time, or nothing has come.
+    pub(crate) async fn next(&mut self, connection: &mut Connection, events: &Events) -> Result<Vec<Record<Position>>, Failure> {
+        let now = Instant::now();
+        if self.mode == Mode::Bulk {
+            return self.bulk(connection, events, now).await;
+        }
+        if !self.window.period().is_zero() && self.look <= now {
+            let late = self.late(connection, events, now).await?;
+            if !late.is_empty() {
+                return Ok(late);
+            }
+        }
+        if self.due > now {
+            return Ok(Vec::new());
+        }
+        let select = Select::rows(&self.relation, connection.dialect()).after(self.position.after.as_deref())?;
+        let page = self.page(connection, select).await?;
+        if !page.more {
+            self.due = now + self.interval;
+        }
+        self.window.advance(now, self.position.after.as_ref());
+        // As it is before the page: after a crash in the middle of it, the page comes again at the most.
+        let unsettled = self.window.unsettled();
+        page.rows
+            .into_iter()
+            .map(|(marks, cells)| self.new_row(marks, &cells, events, &unsettled))
+            .collect()
+    }
+
+    fn new_row(
+        &mut self,
+        marks: Marks,
+        cells: &[Cell],
+        events: &Events,
+        unsettled: &Option<Arc<Unsettled>>,
+    ) -> Result<Record<Position>, Failure> {
+        self.window.note(identity(&marks));
+        let version = self.version(&marks);
+        self.position = Position {
+            after: Some(marks),
+            unsettled: unsettled.clone(),
+            ..Position::default()
+        };
+        self.record(cells, events, version.as_deref())
+    }
+
+    /// Rows of the window that were not there before. Empty once it was looked through.
+    async fn late(&mut self, connection: &mut Connection, events: &Events, now: Instant) -> Result<Vec<Record<Position>>, Failure> {
+        let Some(last) = self.position.after.clone() else {
+            self.look = now + self.window.period();
+            return Ok(Vec::new());
+        };
+        loop {
+            let from = match (&self.looked, self.window.after()) {
+                (Some(looked), _) => Some(looked.clone()),
+                (None, Some(after)) => after.cloned(),
+                (None, None) => Some(last.clone()),
+            };
+            let select = Select::marks(&self.relation, connection.dialect())
+                .after(from.as_deref())?
+                .up_to(&last)?;
+            let (rows, cut) = connection.query(&select.page(LOOK), PAGE_BYTES).await?;
+            let more = cut || rows.len() >= LOOK as usize;
+            let all: Vec<Marks> = rows.iter().filter_map(|row| row.iter().map(Mark::of).collect()).collect();
+            let unknown: Vec<Marks> = all
+                .iter()
+                .filter(|marks| !self.window.knows(identity(marks)))
+                .take(LATE)
+                .cloned()
+                .collect();
+            let found = if unknown.is_empty() {
+                Vec::new()
+            } else {
+                self.by_marks(connection, &unknown).await?
+            };
+            if unknown.is_empty() {
+                self.looked = all.last().cloned().filter(|_| more);
+                if !more {
+                    self.look = now + self.window.period();
+                    return Ok(Vec::new());
+                }
+                continue;
+            }
+            // They are known from now on, also those that are gone again: this part of the window is looked at once more.
+            for marks in &unknown {
+                self.window.note(identity(marks));
+            }
+            if !found.is_empty() {
+                return self.late_rows(found, events);
+            }
+        }
+    }
+
+    fn late_rows(&mut self, rows: Vec<(Marks, Vec<Cell>)>, events: &Events) -> Result<Vec<Record<Position>>, Failure> {
+        tracing::debug!(relation = self.relation.name, rows = rows.len(), "rows that were committed late");
+        let mut records = Vec::with_capacity(rows.len());
+        for (marks, cells) in rows {
+            let version = self.version(&marks);
+            records.push(self.record(&cells, events, version.as_deref())?);
+        }
+        // Only with the last of them all are known; a crash before it reads them again.
+        self.position.unsettled = self.window.unsettled();
+        if let Some(last) = records.last_mut() {
+            last.position = Some(self.position.clone());
+        }
+        Ok(records)
+    }
+
+    async fn by_marks(&self, connection: &mut Connection, marks: &[Marks]) -> Result<Vec<(Marks, Vec<Cell>)>, Failure> {
+        let select = Select::rows(&self.relation, connection.dialect()).only(marks)?;
+        let statement = select.page(u32::try_from(marks.len()).unwrap_or(u32::MAX));
+        // More than a page's bytes would leave some behind: each alone is bounded by the database.
+        let (rows, _) = connection.query(&statement, usize::MAX).await?;
+        Ok(rows.into_iter().filter_map(|cells| Some((self.marks(&cells)?, cells))).collect())
+    }
+
+    /// All rows, and again after the interval.
+    async fn bulk(&mut self, connection: &mut Connection, events: &Events, now: Instant) -> Result<Vec<Record<Position>>, Failure> {
+        if self.due > now {
+            return Ok(Vec::new());
+        }
+        let clock = clock_ms();
+        let interval = u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX);
+        if self.position.complete {
+            let next = self.position.began_ms.unwrap_or(0).saturating_add(interval);
+            if next > clock && next - clock <= interval {
+                self.due = now + Duration::from_millis(next - clock);
+                return Ok(Vec::new());
+            }
+        }
+        let begins = self.position.complete || self.position.began_ms.is_none();
+        let (after, began) = if begins {
+            (None, clock)
+        } else {
+            (self.position.after.clone(), self.position.began_ms.unwrap_or(clock))
+        };
+        let select = Select::rows(&self.relation, connection.dialect()).after(after.as_deref())?;
+        let page = self.page(connection, select).await?;
+        self.position = Position {
+            after,
+            began_ms: Some(began),
+            complete: !page.more && page.rows.is_empty(),
+            unsettled: None,
+        };
+        let last = page.rows.len().saturating_sub(1);
+        let version = began.to_string();
+        let mut records = Vec::with_capacity(page.rows.len());
+        for (at, (marks, cells)) in page.rows.into_iter().enumerate() {
+            self.position.after = Some(marks);
+            self.position.complete = at == last && !page.more;
+            records.push(self.record(&cells, events, Some(&version))?);
+        }
+        Ok(records)
+    }
+
+    async fn page(&self, connection: &mut Connection, select: Select<'_>) -> Result<Page, Failure> {
+        let (rows, cut) = connection.query(&select.page(self.page_rows), PAGE_BYTES).await?;
+        let more = cut || rows.len() >= self.page_rows as usize;
+        let rows = rows.into_iter().filter_map(|cells| Some((self.marks(&cells)?, cells))).collect();
+        Ok(Page { rows, more })
+    }
+
+    fn marks(&self, cells: &[Cell]) -> Option<Marks> {
+        self.relation.order.iter().map(|at| cells.get(*at).and_then(Mark::of)).collect()
+    }
+
+    /// What makes this state of a row differ from others: the time of its last change, where there is one.
+    fn version(&self, marks: &[Mark]) -> Option<String> {
+        match self.mode {
+            Mode::Timestamp | Mode::TimestampIncrementing => marks.first().map(Mark::text),
+            Mode::Incrementing | Mode::Bulk => None,
+        }
+    }
+
+    /// The record of a row, with the position as it is now.
+    fn record(&self, cells: &[Cell], events: &Events, version: Option<&str>) -> Result<Record<Position>, Failure> {
+        Ok(Record {
+            event: events.event(&self.relation, cells, version)?,
+            partition: self.partition.clone(),
+            position: Some(self.position.clone()),
+            receipt: None,
+        })
+    }
+}
+
+fn clock_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}

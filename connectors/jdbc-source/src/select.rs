@@ -1,0 +1,213 @@
+//! The statements. Pages are found by the ordering columns' values, never by an offset: a page costs the same wherever it is,
+//! and rows that come or go meanwhile shift nothing.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use openconnect_core::Failure;
+use openconnect_sql::{Dialect, Kind, Statement, Value};
+
+use crate::position::Mark;
+use crate::relation::Relation;
+
+/// Makes the statements for one relation.
+pub(crate) struct Select<'a> {
+    relation: &'a Relation,
+    dialect: Dialect,
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl<'a> Select<'a> {
+    /// Selects all columns.
+    pub(crate) fn rows(relation: &'a Relation, dialect: Dialect) -> Self {
+        let all: Vec<usize> = (0..relation.columns.len()).collect();
+        Self::new(relation, dialect, &all)
+    }
+
+    /// Selects the ordering columns.
+    pub(crate) fn marks(relation: &'a Relation, dialect: Dialect) -> Self {
+        Self::new(relation, dialect, &relation.order)
+    }
+
+    fn new(relation: &'a Relation, dialect: Dialect, columns: &[usize]) -> Self {
+        let columns: Vec<String> = columns
+            .iter()
+            .filter_map(|at| relation.columns.get(*at))
+            .map(|column| column.selected(dialect))
+            .collect();
+        // Where one is null, there is no order.
+        let ordering = relation.order.iter().filter_map(|at| relation.columns.get(*at));
+        let ordered: Vec<String> = ordering
+            .map(|column| format!("{} is not null", reference(dialect, &column.name)))
+            .collect();
+        Self {
+            relation,
+            dialect,
+            sql: format!(
+                "select {} from {} as r where {}",
+                columns.join(", "),
+                relation.from,
+                ordered.join(" and ")
+            ),
+            values: Vec::new(),
+        }
+    }
+
+    /// Only rows after this one.
+    pub(crate) fn after(mut self, marks: Option<&[Mark]>) -> Result<Self, Failure> {
+        if let Some(marks) = marks {
+            self.sql.push_str(" and ");
+            self.compare(marks, 0, '>', false)?;
+        }
+        Ok(self)
+    }
+
+    /// Only rows up to this one, and it.
+    pub(crate) fn up_to(mut self, marks: &[Mark]) -> Result<Self, Failure> {
+        self.sql.push_str(" and ");
+        self.compare(marks, 0, '<', true)?;
+        Ok(self)
+    }
+
+    /// Only these rows.
+    pub(crate) fn only(mut self, rows: &[Vec<Mark>]) -> Result<Self, Failure> {
+        let mut lead = " and (";
+        for marks in rows {
+            self.sql.push_str(lead);
+            self.sql.push('(');
+            for (at, mark) in marks.iter().enumerate() {
+                if at > 0 {
+                    self.sql.push_str(" and ");
+                }
+                self.one(at, "=", mark)?;
+            }
+            self.sql.push(')');
+            lead = " or ";
+        }
+        self.sql.push(')');
+        Ok(self)
+    }
+
+    /// In order, so many at the most.
+    pub(crate) fn page(mut self, rows: u32) -> Statement {
+        let order: Vec<String> = self
+            .relation
+            .order
+            .iter()
+            .filter_map(|at| self.relation.columns.get(*at))
+            .map(|c| reference(self.dialect, &c.name))
+            .collect();
+        self.sql.push_str(&format!(" order by {} limit {rows}", order.join(", ")));
+        Statement::new(self.sql, self.values)
+    }
+
+    /// `a > x or (a = x and b > y)`, with `a >= x` before it: what an index on `a` can use, in every database.
+    fn compare(&mut self, marks: &[Mark], at: usize, sign: char, or_equal: bool) -> Result<(), Failure> {
+        let Some(mark) = marks.get(at) else {
+            self.sql.push_str("1 = 0");
+            return Ok(());
+        };
+        if at + 1 == marks.len() {
+            let sign = format!("{sign}{}", if or_equal { "=" } else { "" });
+            return self.one(at, &sign, mark);
+        }
+        self.sql.push('(');
+        self.one(at, &format!("{sign}="), mark)?;
+        self.sql.push_str(" and (");
+        self.one(at, &sign.to_string(), mark)?;
+        self.sql.push_str(" or ");
+        self.compare(marks, at + 1, sign, or_equal)?;
+        self.sql.push_str("))");
+        Ok(())
+    }
+
+    /// One column against a value, in the column's own type.
+    fn one(&mut self, at: usize, sign: &str, mark: &Mark) -> Result<(), Failure> {
+        let column = self.relation.order.get(at).and_then(|place| self.relation.columns.get(*place));
+        let column = column.ok_or_else(|| unfit("the position has more values than the table has ordering columns"))?;
+        let parameter = self.dialect.parameter(self.values.len() + 1);
+        let (parameter, value) = match (self.dialect, mark) {
+            (Dialect::Sqlite, Mark::Integer(value)) => (parameter, Value::Integer(*value)),
+            (Dialect::Sqlite, Mark::Real(value)) => (parameter, Value::Real(*value)),
+            (_, Mark::Bytes { base64 }) => {
+                let bytes = STANDARD.decode(base64).map_err(|_| unfit("the position holds what is no base64"))?;
+                (parameter, Value::Bytes(bytes))
+            }
+            (Dialect::Postgres, mark) => (format!("{parameter}::{}", column.type_name), Value::Text(mark.text())),
+            // As a text a number would be compared as a double.
+            (Dialect::MySql, mark) if column.kind == Kind::Integer => (parameter, integer(&mark.text())?),
+            (Dialect::MySql, mark) if column.kind == Kind::Decimal => {
+                (format!("cast({parameter} as decimal(65,30))"), Value::Text(mark.text()))
+            }
+            (_, mark) => (parameter, Value::Text(mark.text())),
+        };
+        self.sql
+            .push_str(&format!("{} {sign} {parameter}", reference(self.dialect, &column.name)));
+        self.values.push(value);
+        Ok(())
+    }
+}
+
+/// The relation's column: without the `r` PostgreSQL would order by the text that is selected under the same name.
+fn reference(dialect: Dialect, column: &str) -> String {
+    format!("r.{}", dialect.quote(column))
+}
+
+fn integer(text: &str) -> Result<Value, Failure> {
+    let signed = text.parse().map(Value::Integer);
+    signed
+        .or_else(|_| text.parse().map(Value::Unsigned))
+        .map_err(|_| unfit("the position holds a text where the column is a number"))
+}
+
+fn unfit(why: &str) -> Failure {
+    Failure::fatal(
+        "SQL_POSITION",
+        format!("{why}: the table or the configuration has changed; reset the offset (`offsets reset`), or undo the change"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use openconnect_sql::Column;
+
+    use super::*;
+
+    fn relation() -> Relation {
+        let column = |name: &str, kind, ty: &str| Column {
+            name: name.into(),
+            kind,
+            type_name: ty.into(),
+            generated: false,
+        };
+        Relation {
+            name: "t".into(),
+            from: "\"t\"".into(),
+            columns: vec![column("id", Kind::Integer, "bigint"), column("at", Kind::Timestamp, "timestamp")],
+            order: vec![1, 0],
+            key: vec![0],
+        }
+    }
+
+    #[test]
+    fn rows_with_equal_times_are_told_apart_by_the_key() {
+        let relation = relation();
+        let marks = [Mark::Text("2024-01-31 12:00:00".into()), Mark::Text("7".into())];
+        let page = Select::rows(&relation, Dialect::Postgres).after(Some(&marks)).unwrap().page(10);
+        assert_eq!(
+            page.sql,
+            "select \"id\"::text, \"at\"::text from \"t\" as r where r.\"at\" is not null and r.\"id\" is not null and (r.\"at\" >= $1::timestamp \
+             and (r.\"at\" > $2::timestamp or r.\"id\" > $3::bigint)) order by r.\"at\", r.\"id\" limit 10"
+        );
+        let window = Select::marks(&relation, Dialect::MySql).up_to(&marks).unwrap().page(10);
+        assert!(
+            window
+                .sql
+                .ends_with("(r.`at` <= ? and (r.`at` < ? or r.`id` <= ?)) order by r.`at`, r.`id` limit 10"),
+            "{}",
+            window.sql
+        );
+        assert_eq!(window.values[2], Value::Integer(7));
+    }
+}

@@ -1,0 +1,152 @@
+//! The connector.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use openconnect_core::error::{Error, Result};
+use openconnect_core::failure::Failure;
+use openconnect_core::record::{Partition, Record};
+use openconnect_core::source::{Source, SourceContext};
+use openconnect_sql::{Pool, PoolSettings};
+
+use crate::config::JdbcSourceConfig;
+use crate::event::Events;
+use crate::position::Position;
+use crate::reader::Reader;
+use crate::relation;
+
+/// How often tables are looked for again: new ones, and columns that have changed.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// The SQL source.
+pub struct JdbcSource {
+    config: JdbcSourceConfig,
+    pool: Pool,
+    events: Events,
+    offsets: BTreeMap<Partition, Position>,
+    readers: BTreeMap<String, Reader>,
+    /// The relation that was read last: the next one is the next to be asked.
+    last: Option<String>,
+    looked: Option<Instant>,
+}
+
+impl Source for JdbcSource {
+    const NAME: &'static str = "jdbc-source";
+    type Config = JdbcSourceConfig;
+    type Position = Position;
+
+    async fn open(config: JdbcSourceConfig, cx: SourceContext<Position>) -> Result<Self> {
+        let target = config
+            .target()
+            .map_err(|reason| Error::config("SQL_URL", format!("source.url {reason}")))?;
+        let settings = PoolSettings {
+            connections: 1,
+            acquire: config.timeout.0,
+            create: false,
+            busy: config.timeout.0,
+            init: config.init_statements.clone(),
+        };
+        Ok(Self {
+            pool: Pool::new(&target, &settings),
+            events: Events {
+                source: target.name(),
+                ty: config.event_type.clone(),
+                decimals: config.decimals,
+            },
+            offsets: cx.offsets,
+            readers: BTreeMap::new(),
+            last: None,
+            looked: None,
+            config,
+        })
+    }
+
+    async fn check(&self) -> Result<()> {
+        let looked = async {
+            let mut connection = self.pool.acquire().await?;
+            relation::find(&self.config, &mut connection).await
+        };
+        looked.await.map(drop).map_err(|failure| {
+            Error::unavailable("SQL_CONNECTION", failure.to_string())
+                .hint("Check source.url, user, password, and the right to select from the tables.")
+        })
+    }
+
+    async fn poll(&mut self) -> Result<Vec<Record<Position>>, Failure> {
+        loop {
+            let attempt = tokio::time::timeout(self.config.timeout.0, self.attempt()).await;
+            let records = attempt.unwrap_or_else(|_| {
+                Err(Failure::retryable(
+                    "SQL_TIMEOUT",
+                    format!("the database did not answer within {:?}", self.config.timeout.0),
+                ))
+            });
+            match records {
+                Ok(records) if records.is_empty() => tokio::time::sleep_until(self.due().into()).await,
+                Ok(records) => return Ok(records),
+                Err(failure) => {
+                    // A column may have come or gone.
+                    self.looked = None;
+                    return Err(failure);
+                }
+            }
+        }
+    }
+
+    async fn close(self) -> Result<()> {
+        self.pool.close().await;
+        Ok(())
+    }
+}
+
+impl JdbcSource {
+    /// When there is something to do again.
+    fn due(&self) -> Instant {
+        let look = self.looked.map_or_else(Instant::now, |looked| looked + LOOK_AGAIN);
+        self.readers.values().map(Reader::due).fold(look, Instant::min)
+    }
+
+    /// Asks each relation in turn; the first that has something gives it.
+    async fn attempt(&mut self) -> Result<Vec<Record<Position>>, Failure> {
+        let mut connection = self.pool.acquire().await?;
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN) {
+            let found = relation::find(&self.config, &mut connection).await?;
+            self.use_relations(found);
+        }
+        let names: Vec<String> = self.readers.keys().cloned().collect();
+        let first = self.last.as_ref().map_or(0, |last| names.partition_point(|name| name <= last));
+        for at in 0..names.len() {
+            let Some(name) = names.get((first + at) % names.len()) else {
+                continue;
+            };
+            let Some(reader) = self.readers.get_mut(name) else { continue };
+            let records = reader.next(&mut connection, &self.events).await?;
+            if !records.is_empty() {
+                self.last = Some(name.clone());
+                return Ok(records);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn use_relations(&mut self, found: BTreeMap<String, relation::Relation>) {
+        self.looked = Some(Instant::now());
+        self.readers.retain(|name, _| {
+            let there = found.contains_key(name);
+            if !there {
+                tracing::warn!(relation = name, "is not there any more; it is not read");
+            }
+            there
+        });
+        for (name, relation) in found {
+            if let Some(reader) = self.readers.get_mut(&name) {
+                reader.relation = relation;
+                continue;
+            }
+            let saved = self.offsets.get(&Partition::new(name.as_str()));
+            tracing::info!(relation = name, resumed = saved.is_some(), "reads");
+            let reader = Reader::new(&self.config, relation, saved);
+            self.readers.insert(name, reader);
+        }
+    }
+}

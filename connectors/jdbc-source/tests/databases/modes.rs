@@ -1,0 +1,210 @@
+//! What each mode reads, how it pages, and where it goes on.
+
+use openconnect_core::cloudevents::AttributesReader;
+use openconnect_core::config::{ConnectorConfig, Problems};
+use openconnect_core::source::Source;
+use openconnect_jdbc_source::JdbcSourceConfig;
+use openconnect_sql::Dialect;
+use serde_json::json;
+
+use crate::support::{Fixture, Offsets, all, data, drain, ids, keep, numbers};
+
+async fn rows(fixture: &Fixture, table: &str, ids: std::ops::RangeInclusive<i64>) {
+    let values: Vec<String> = ids.map(|id| format!("({id}, 'n{id}')")).collect();
+    fixture
+        .run(&format!("insert into {table} (id, note) values {}", values.join(", ")))
+        .await;
+}
+
+fn time(fixture: &Fixture) -> &'static str {
+    match fixture.dialect() {
+        Dialect::Postgres => "timestamp(6)",
+        Dialect::MySql => "datetime(6)",
+        Dialect::Sqlite => "text",
+    }
+}
+
+#[tokio::test]
+async fn incrementing_reads_each_row_once_and_goes_on_after_a_restart() {
+    for fixture in all().await {
+        fixture.run("create table orders (id bigint primary key, note varchar(40))").await;
+        rows(&fixture, "orders", 1..=25).await;
+        let settings = json!({ "tables": ["orders"], "mode": "incrementing", "incrementing": "id", "page_rows": 10 });
+        let mut offsets = Offsets::new();
+        let mut source = fixture.source(settings.clone(), &offsets).await;
+        let events = drain(&mut source, &mut offsets).await;
+        assert_eq!(numbers(&events), (1..=25).collect::<Vec<_>>(), "{}", fixture.name);
+        assert_eq!(data(&events[0]), json!({ "id": 1, "note": "n1" }));
+        assert_eq!(events[0].subject(), Some("1"));
+        rows(&fixture, "orders", 26..=30).await;
+        assert_eq!(
+            numbers(&drain(&mut source, &mut offsets).await),
+            [26, 27, 28, 29, 30],
+            "{}",
+            fixture.name
+        );
+        source.close().await.unwrap();
+        // Nothing comes twice once all is stored but the last page, and that with the same ids.
+        let mut again = fixture.source(settings, &offsets).await;
+        let repeated = drain(&mut again, &mut offsets).await;
+        assert!(
+            numbers(&repeated).iter().all(|id| *id > 25),
+            "{}: {:?}",
+            fixture.name,
+            numbers(&repeated)
+        );
+        rows(&fixture, "orders", 31..=31).await;
+        assert_eq!(numbers(&drain(&mut again, &mut offsets).await), [31], "{}", fixture.name);
+    }
+}
+
+#[tokio::test]
+async fn equal_times_at_the_border_of_a_page_lose_nothing() {
+    for fixture in all().await {
+        let time = time(&fixture);
+        fixture
+            .run(&format!(
+                "create table orders (id bigint primary key, note varchar(40), changed {time})"
+            ))
+            .await;
+        let values: Vec<String> = (1..=50).map(|id| format!("({id}, 'x', '2024-01-31 12:00:0{}')", id / 20)).collect();
+        fixture.run(&format!("insert into orders values {}", values.join(", "))).await;
+        fixture.run("insert into orders values (99, 'never changed', null)").await;
+        for mode in [
+            json!({ "mode": "timestamp", "timestamp": "changed" }),
+            json!({ "mode": "timestamp+incrementing", "timestamp": "changed", "incrementing": "id" }),
+        ] {
+            let mut settings = json!({ "tables": ["ord*"], "page_rows": 7 });
+            settings.as_object_mut().unwrap().extend(mode.as_object().unwrap().clone());
+            let mut offsets = Offsets::new();
+            let mut source = fixture.source(settings.clone(), &offsets).await;
+            // Restarted after each page.
+            let mut found = Vec::new();
+            while let Ok(polled) = tokio::time::timeout(std::time::Duration::from_millis(300), source.poll()).await {
+                found.extend(polled.unwrap().into_iter().map(|record| keep(record, &mut offsets)));
+                if found.len() > 200 {
+                    break;
+                }
+            }
+            assert_eq!(numbers(&found), (1..=50).collect::<Vec<_>>(), "{}", fixture.name);
+            // A change comes as an event of its own.
+            fixture
+                .run("update orders set changed = '2024-02-01 00:00:00', note = 'y' where id = 3")
+                .await;
+            let changed = drain(&mut source, &mut offsets).await;
+            assert_eq!(numbers(&changed), [3], "{}", fixture.name);
+            assert_ne!(ids(&changed)[0], ids(&found)[2]);
+            fixture
+                .run("update orders set changed = '2024-01-31 12:00:00', note = 'x' where id = 3")
+                .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn bulk_reads_all_rows_again_and_resumes_in_the_middle() {
+    for fixture in all().await {
+        fixture
+            .run("create table orders (id bigint, part varchar(5), note varchar(40), primary key (part, id))")
+            .await;
+        let values: Vec<String> = (1..=20).map(|id| format!("({id}, 'p{}', 'x')", id % 3)).collect();
+        fixture.run(&format!("insert into orders values {}", values.join(", "))).await;
+        let settings = json!({ "tables": ["orders"], "mode": "bulk", "page_rows": 6, "interval": "700ms" });
+        let mut offsets = Offsets::new();
+        let mut source = fixture.source(settings.clone(), &offsets).await;
+        let first: Vec<_> = source
+            .poll()
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|record| keep(record, &mut offsets))
+            .collect();
+        assert_eq!(first.len(), 6);
+        source.close().await.unwrap();
+        let mut source = fixture.source(settings, &offsets).await;
+        let mut rest = Vec::new();
+        while rest.len() < 14 {
+            rest.extend(source.poll().await.unwrap().into_iter().map(|record| keep(record, &mut offsets)));
+        }
+        let mut all: Vec<i64> = numbers(&first).into_iter().chain(numbers(&rest)).collect();
+        all.sort_unstable();
+        assert_eq!(all, (1..=20).collect::<Vec<_>>(), "{}", fixture.name);
+        let again: Vec<_> = source
+            .poll()
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|record| keep(record, &mut offsets))
+            .collect();
+        assert_eq!(numbers(&again), numbers(&first), "{}", fixture.name);
+        assert!(
+            ids(&again).iter().all(|id| !ids(&first).contains(id)),
+            "another reading has other ids"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_query_is_read_as_a_table_is() {
+    for fixture in all().await {
+        fixture.run("create table orders (id bigint primary key, note varchar(40))").await;
+        rows(&fixture, "orders", 1..=9).await;
+        let settings = json!({
+            "query": "select id, upper(note) as big from orders where id % 2 = 1;", "mode": "incrementing", "incrementing": "id", "page_rows": 2,
+        });
+        let mut offsets = Offsets::new();
+        let mut source = fixture.source(settings, &offsets).await;
+        let events = drain(&mut source, &mut offsets).await;
+        assert_eq!(numbers(&events), [1, 3, 5, 7, 9], "{}", fixture.name);
+        assert_eq!(data(&events[4]), json!({ "id": 9, "big": "N9" }), "{}", fixture.name);
+    }
+}
+
+#[tokio::test]
+async fn tables_are_found_by_pattern_and_one_without_a_key_is_named() {
+    for fixture in all().await {
+        for table in ["log_a", "log_b", "log_x", "other"] {
+            fixture
+                .run(&format!("create table {table} (id bigint primary key, note varchar(40))"))
+                .await;
+            rows(&fixture, table, 1..=3).await;
+        }
+        fixture.run("create table log_keyless (note varchar(40))").await;
+        let settings = json!({ "tables": ["log_*"], "exclude": ["*_x"], "mode": "bulk", "interval": "1h" });
+        let mut offsets = Offsets::new();
+        let mut source = fixture.source(settings, &offsets).await;
+        let events = drain(&mut source, &mut offsets).await;
+        assert_eq!(events.len(), 6, "{}", fixture.name);
+        assert_eq!(offsets.len(), 2, "{}: a partition a table", fixture.name);
+        for (tables, said) in [("log_keyless", "source.key"), ("nowhere", "no table")] {
+            let mut source = fixture.source(json!({ "tables": [tables], "mode": "bulk" }), &Offsets::new()).await;
+            let failure = source.poll().await.unwrap_err();
+            assert!(
+                failure.is_retryable() && failure.message.contains(said),
+                "{}: {failure}",
+                fixture.name
+            );
+        }
+    }
+}
+
+#[test]
+fn what_cannot_work_is_refused_before_it_starts() {
+    for (settings, at) in [
+        (json!({ "mode": "bulk" }), "tables"),
+        (json!({ "tables": ["a"], "query": "select 1", "mode": "bulk" }), "query"),
+        (json!({ "query": "select 1", "mode": "bulk" }), "key"),
+        (json!({ "tables": ["a"], "mode": "incrementing" }), "incrementing"),
+        (json!({ "tables": ["a"], "mode": "bulk", "timestamp": "t" }), "timestamp"),
+        (json!({ "tables": ["a"], "mode": "bulk", "page_rows": 0 }), "page_rows"),
+        (json!({ "tables": ["a"], "mode": "bulk", "url": "h2://u:secret@h/d" }), "url"),
+    ] {
+        let mut config = json!({ "url": "postgresql://h/d" });
+        config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        let config: JdbcSourceConfig = serde_json::from_value(config).unwrap();
+        let mut problems = Problems::default();
+        config.validate(&mut problems);
+        let said = format!("{problems:?}");
+        assert!(said.contains(at) && !said.contains("secret"), "{settings}: {said}");
+    }
+}

@@ -1,0 +1,116 @@
+//! One database of each kind, sources on it, and what they give.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use openconnect_core::cloudevents::{AttributesReader, Event};
+use openconnect_core::record::{Partition, Record};
+use openconnect_core::source::{Intake, Source, SourceContext};
+use openconnect_jdbc_source::{JdbcSource, JdbcSourceConfig, Position};
+use openconnect_sql::{Dialect, Login, Pool, PoolSettings, Target};
+use openconnect_testkit::services::{Database, System, database};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct Fixture {
+    pub(crate) name: &'static str,
+    pub(crate) url: String,
+    pub(crate) pool: Pool,
+    _keep: Keep,
+}
+
+enum Keep {
+    Folder(#[allow(dead_code)] tempfile::TempDir),
+    Database(#[allow(dead_code)] Database),
+}
+
+/// All that can be had.
+pub(crate) async fn all() -> Vec<Fixture> {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", dir.path().join("t.db").display());
+    let mut all = vec![Fixture::new("sqlite", url, Keep::Folder(dir))];
+    for system in System::ALL {
+        if let Some(database) = database(system).await.unwrap() {
+            let url = database.url.clone();
+            all.push(Fixture::new(system.name(), url, Keep::Database(database)));
+        }
+    }
+    all
+}
+
+impl Fixture {
+    fn new(name: &'static str, url: String, keep: Keep) -> Self {
+        let settings = PoolSettings {
+            connections: 3,
+            acquire: Duration::from_secs(10),
+            create: true,
+            busy: Duration::from_secs(5),
+            init: Vec::new(),
+        };
+        Self {
+            name,
+            pool: Pool::new(&Target::parse(&url, Login::default()).unwrap(), &settings),
+            url,
+            _keep: keep,
+        }
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.pool.dialect()
+    }
+
+    pub(crate) async fn run(&self, sql: &str) {
+        let done = self.pool.acquire().await.unwrap().run(sql).await;
+        done.unwrap_or_else(|failure| panic!("{}: {sql}: {failure}", self.name));
+    }
+
+    pub(crate) async fn source(&self, settings: Value, offsets: &Offsets) -> JdbcSource {
+        let mut config = json!({ "url": self.url, "interval": "20ms", "lag": "10s" });
+        config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        let config: JdbcSourceConfig = serde_json::from_value(config).unwrap();
+        // As they are stored.
+        let stored = |(partition, position): (&Partition, &Position)| {
+            let json = serde_json::to_string(position).unwrap();
+            (partition.clone(), serde_json::from_str(&json).unwrap())
+        };
+        let (_, intake) = watch::channel(Intake::Open);
+        let context = SourceContext {
+            name: "t".into(),
+            offsets: offsets.iter().map(stored).collect(),
+            intake,
+            max_event_bytes: 1 << 20,
+            shutdown: CancellationToken::new(),
+        };
+        JdbcSource::open(config, context).await.unwrap()
+    }
+}
+
+pub(crate) type Offsets = BTreeMap<Partition, Position>;
+
+/// Polls until nothing has come for a while, a fifth of a second; offsets are those of the last event of each partition.
+pub(crate) async fn drain(source: &mut JdbcSource, offsets: &mut Offsets) -> Vec<Event> {
+    let mut events = Vec::new();
+    while let Ok(polled) = tokio::time::timeout(Duration::from_millis(200), source.poll()).await {
+        events.extend(polled.unwrap().into_iter().map(|record| keep(record, offsets)));
+    }
+    events
+}
+
+pub(crate) fn keep(record: Record<Position>, offsets: &mut Offsets) -> Event {
+    offsets.insert(record.partition, record.position.unwrap());
+    record.event
+}
+
+pub(crate) fn data(event: &Event) -> Value {
+    serde_json::from_str(&openconnect_protocol::payload::json(event).unwrap()).unwrap()
+}
+
+/// The values of `id`.
+pub(crate) fn numbers(events: &[Event]) -> Vec<i64> {
+    events.iter().map(|event| data(event)["id"].as_i64().unwrap()).collect()
+}
+
+pub(crate) fn ids(events: &[Event]) -> Vec<String> {
+    events.iter().map(|event| event.id().to_owned()).collect()
+}

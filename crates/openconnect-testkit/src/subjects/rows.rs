@@ -1,0 +1,186 @@
+//! A table that the JDBC source reads. Rows get their numbers before their transactions commit, and several transactions are
+//! open at once, so that rows appear among those that were read already; and the server is killed once in the middle.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::{SeedableRng, rng};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::tables::until_back;
+use crate::kit::Kit;
+use crate::oracle::{Sent, hash};
+use crate::prove::PADDING;
+use crate::prove::subject::{Input, Later, Produced};
+use crate::services::{Database, Server, Session, System};
+use crate::{Error, Result};
+
+/// Transactions that are open at the same time.
+const WRITERS: u64 = 4;
+/// The longest transaction, in ms; the source is told to look for late rows for longer.
+const LONGEST: u64 = 300;
+const LAG: &str = "5s";
+
+struct Rows {
+    server: &'static Server,
+    database: Arc<Database>,
+    seed: u64,
+    next: Arc<AtomicU64>,
+    written: Arc<Mutex<Produced>>,
+    stop: CancellationToken,
+    writers: JoinSet<()>,
+}
+
+pub(super) fn postgres(kit: &Kit) -> Later<'_, Box<dyn Input>> {
+    Box::pin(make(System::Postgres, kit.seed()))
+}
+
+pub(super) fn mysql(kit: &Kit) -> Later<'_, Box<dyn Input>> {
+    Box::pin(make(System::MySql, kit.seed()))
+}
+
+pub(super) fn mariadb(kit: &Kit) -> Later<'_, Box<dyn Input>> {
+    Box::pin(make(System::MariaDb, kit.seed()))
+}
+
+async fn make(system: System, seed: u64) -> Result<Box<dyn Input>> {
+    let server = Server::of_process(system)
+        .await?
+        .ok_or_else(|| Error::from("the server can't be had"))?;
+    let database = until_back(|| server.database()).await?;
+    let table =
+        "create table rows_in (id bigint primary key, name varchar(40) not null, number bigint not null, text varchar(200) not null)";
+    until_back(async || match database.execute(table).await {
+        Err(error) if error.to_string().contains("already exists") => Ok(()),
+        other => other,
+    })
+    .await?;
+    Ok(Box::new(Rows {
+        server,
+        database: Arc::new(database),
+        seed,
+        next: Arc::new(AtomicU64::new(1)),
+        written: Arc::default(),
+        stop: CancellationToken::new(),
+        writers: JoinSet::new(),
+    }))
+}
+
+impl Rows {
+    fn written(&self) -> std::sync::MutexGuard<'_, Produced> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Input for Rows {
+    fn binary(&self) -> &'static str {
+        "openconnect-jdbc-source"
+    }
+
+    fn section(&self) -> Value {
+        json!({
+            "url": self.database.url, "tables": ["rows_in"], "mode": "incrementing", "incrementing": "id", "key": ["name"],
+            "interval": "20ms", "lag": LAG, "page_rows": 50, "timeout": "5s",
+        })
+    }
+
+    fn start(&mut self) -> Later<'_, ()> {
+        Box::pin(async {
+            let mut random = StdRng::seed_from_u64(self.seed);
+            let (server, crash) = (self.server, Duration::from_millis(random.random_range(100..1500)));
+            for _ in 0..WRITERS {
+                let writer = write(
+                    Arc::clone(&self.database),
+                    Arc::clone(&self.next),
+                    Arc::clone(&self.written),
+                    self.stop.clone(),
+                );
+                self.writers.spawn(writer);
+            }
+            self.writers.spawn(async move {
+                tokio::time::sleep(crash).await;
+                // A server that does not come back fails the run: its rows don't arrive.
+                let _ = tokio::task::spawn_blocking(|| server.kill().and_then(|()| server.restart())).await;
+            });
+            Ok(())
+        })
+    }
+
+    fn confirmed(&self) -> usize {
+        self.written().confirmed.len()
+    }
+
+    fn stop(&mut self) -> Later<'_, Produced> {
+        Box::pin(async {
+            self.stop.cancel();
+            while self.writers.join_next().await.is_some() {}
+            Ok(std::mem::take(&mut *self.written()))
+        })
+    }
+
+    /// What lies before the part in which rows may still appear.
+    fn before(&self, offsets: &Value) -> Vec<String> {
+        let settled = |position: &Value| position["unsettled"]["after"][0].as_str()?.parse::<u64>().ok();
+        let saved = offsets["offsets"].as_object().and_then(|all| all.values().next()).and_then(settled);
+        let all = if offsets["offsets"][""].is_u64() { Some(u64::MAX) } else { saved };
+        let written = self.written();
+        let before = written.confirmed.iter().filter(|sent| sent.number <= all.unwrap_or(0));
+        before.map(|sent| sent.id.clone()).collect()
+    }
+}
+
+/// Transactions of one to three rows, one after the other, some of them slow.
+async fn write(database: Arc<Database>, next: Arc<AtomicU64>, written: Arc<Mutex<Produced>>, stop: CancellationToken) {
+    let mut session = None;
+    while !stop.is_cancelled() {
+        let ids: Vec<u64> = (0..rng().random_range(1..=3)).map(|_| next.fetch_add(1, Relaxed)).collect();
+        let open_for = if rng().random_bool(0.1) {
+            rng().random_range(0..LONGEST)
+        } else {
+            rng().random_range(0..10)
+        };
+        let done = transaction(&database, &mut session, &ids, Duration::from_millis(open_for)).await;
+        let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = ids.iter().map(|id| sent(*id));
+        match done {
+            Ok(()) => written.confirmed.extend(sent),
+            Err(_) => {
+                session = None;
+                written.open.extend(sent);
+            }
+        }
+    }
+}
+
+async fn transaction(database: &Database, session: &mut Option<Session>, ids: &[u64], open_for: Duration) -> Result<()> {
+    let session = match session {
+        Some(session) => session,
+        None => session.insert(until_back(|| database.session()).await?),
+    };
+    session.run("begin").await?;
+    for id in ids {
+        let text = "x".repeat(PADDING);
+        session
+            .run(&format!("insert into rows_in values ({id}, 'row-{id}', {id}, '{text}')"))
+            .await?;
+    }
+    tokio::time::sleep(open_for).await;
+    session.run("commit").await
+}
+
+fn sent(id: u64) -> Sent {
+    let text = "x".repeat(PADDING);
+    // As the source writes a row: in the table's order.
+    let data = format!("{{\"id\":{id},\"name\":\"row-{id}\",\"number\":{id},\"text\":\"{text}\"}}");
+    Sent {
+        id: format!("row-{id}"),
+        hash: hash(data.as_bytes()),
+        key: format!("row-{id}"),
+        number: id,
+    }
+}
