@@ -104,8 +104,13 @@ oc_wait() { # oc_wait PROCESS WHAT COMMAND...: until COMMAND succeeds; dies when
   done
 }
 oc_port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-oc_port_free() { # oc_port_free PORT VARIABLE
-  if oc_port_open "$1"; then die "port $1 is in use by another program; choose another with $2"; fi
+oc_port_free() { # oc_port_free PORT VARIABLE: a killed server may keep its port for a moment
+  local n
+  for ((n = 0; n < 100; n++)); do
+    oc_port_open "$1" || return 0
+    sleep 0.1
+  done
+  die "port $1 is in use by another program; choose another with $2"
 }
 oc_signal() { # oc_signal SIGNAL: to all that we started, the last one first, each waited for
   local signal=$1 name pid at n

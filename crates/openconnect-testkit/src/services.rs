@@ -6,18 +6,21 @@
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection, Row};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
 
 use crate::Result;
 use crate::kit::free_address;
 
 /// How long dropping a database may take.
 const DROP: Duration = Duration::from_secs(10);
+/// What all who share a server have to go on in before it is killed again.
+const BETWEEN_KILLS: Duration = Duration::from_secs(4);
 
 /// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +171,7 @@ impl Script {
 pub struct Server {
     script: Script,
     url: String,
+    killing: Arc<Mutex<()>>,
     _in_use: File,
 }
 
@@ -201,6 +205,7 @@ impl Server {
         Ok(Self {
             url: script.url()?,
             script,
+            killing: Arc::default(),
             _in_use: in_use,
         })
     }
@@ -208,6 +213,12 @@ impl Server {
     /// A fresh, empty database.
     pub async fn database(&self) -> Result<Database> {
         Database::create(self.script.system, &self.url).await
+    }
+
+    /// The right to kill a server that others use too; none while another has it. They need time to go on between two kills:
+    /// it is given back some seconds after it was dropped.
+    pub fn may_kill(&self) -> Option<MayKill> {
+        Arc::clone(&self.killing).try_lock_owned().ok().map(|guard| MayKill(Some(guard)))
     }
 
     /// Kills the server at once (SIGKILL).
@@ -218,6 +229,20 @@ impl Server {
     /// Starts it again, with what it had committed; it answers when this returns.
     pub fn restart(&self) -> Result<()> {
         self.script.run(&["start", "--keep"]).map(drop)
+    }
+}
+
+/// See [`Server::may_kill`].
+#[derive(Debug)]
+pub struct MayKill(Option<OwnedMutexGuard<()>>);
+
+impl Drop for MayKill {
+    fn drop(&mut self) {
+        let guard = self.0.take();
+        std::thread::spawn(move || {
+            std::thread::sleep(BETWEEN_KILLS);
+            drop(guard);
+        });
     }
 }
 

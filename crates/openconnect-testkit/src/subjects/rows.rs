@@ -104,8 +104,14 @@ impl Input for Rows {
             }
             self.writers.spawn(async move {
                 tokio::time::sleep(crash).await;
-                // A server that does not come back fails the run: its rows don't arrive.
-                let _ = tokio::task::spawn_blocking(|| server.kill().and_then(|()| server.restart())).await;
+                let Some(_turn) = server.may_kill() else { return };
+                // A server that does not come back fails the run, and is said here.
+                let crash = tokio::task::spawn_blocking(|| server.kill().and_then(|()| server.restart()));
+                match crash.await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => println!("the server did not come back: {error}"),
+                    Err(error) => println!("the server may not have come back: {error}"),
+                }
             });
             Ok(())
         })

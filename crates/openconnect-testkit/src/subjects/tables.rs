@@ -15,7 +15,7 @@ use crate::kit::Kit;
 use crate::oracle::Arrived;
 use crate::prove::fault::Trouble;
 use crate::prove::subject::{Later, Output};
-use crate::services::{Database, Server, Session, System};
+use crate::services::{Database, MayKill, Server, Session, System};
 use crate::{Error, Result};
 
 /// How long a server may take to come back, with all runs beside it.
@@ -47,7 +47,7 @@ struct Tables {
     /// Held while the table shall be busy.
     lock: Mutex<Option<Session>>,
     /// What was there when this run killed the server; none while it runs.
-    before: Mutex<Option<Vec<Arrived>>>,
+    before: Mutex<Option<(Vec<Arrived>, MayKill)>>,
 }
 
 pub(super) fn postgres(_: &Kit) -> Later<'_, Box<dyn Output>> {
@@ -121,7 +121,7 @@ impl Output for Tables {
 
     fn arrived(&self) -> Later<'_, Vec<Arrived>> {
         Box::pin(async {
-            if let Some(before) = &*self.before.lock().await {
+            if let Some((before, _)) = &*self.before.lock().await {
                 // Nobody but this run ends it.
                 return Ok(before.clone());
             }
@@ -146,8 +146,10 @@ impl Output for Tables {
             }
             match trouble {
                 Some(Trouble::Down) => {
+                    // Another run may be at it: then it is down for this one too.
+                    let Some(turn) = server.may_kill() else { return Ok(()) };
                     let before = self.arrived().await?;
-                    *self.before.lock().await = Some(before);
+                    *self.before.lock().await = Some((before, turn));
                     tokio::task::spawn_blocking(|| server.kill()).await?
                 }
                 Some(Trouble::Poison) => until_back(|| self.database.execute("insert into poison values (1)")).await,
