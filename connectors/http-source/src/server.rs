@@ -203,7 +203,7 @@ impl Server {
         for event in events {
             let (receipt, outcome) = Receipt::new();
             batch.push(Record {
-                event,
+                event: Some(event),
                 partition: self.partition.clone(),
                 position: None,
                 receipt: Some(receipt),

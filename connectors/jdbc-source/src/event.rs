@@ -3,10 +3,9 @@
 use chrono::{DateTime, NaiveDateTime, Utc};
 use openconnect_core::Failure;
 use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
-use openconnect_sql::{Cell, Decimals, Kind, json_text, push_json};
+use openconnect_sql::{Cell, Decimals, Kind, Mark, row_json};
 use ring::digest::{SHA256, digest};
 
-use crate::position::Mark;
 use crate::relation::Relation;
 
 /// A longer identity is hashed.
@@ -25,7 +24,11 @@ impl Events {
     /// The event of a row. Its id is made of the key and `version` (what makes this state of the row differ from others), so
     /// that the same row read again has the same id.
     pub(crate) fn event(&self, relation: &Relation, cells: &[Cell], version: Option<&str>) -> Result<Event, Failure> {
-        let identity = if relation.key.is_empty() { &relation.order } else { &relation.key };
+        let identity = if relation.key.is_empty() {
+            &relation.rows.order
+        } else {
+            &relation.key
+        };
         let key: Vec<String> = identity
             .iter()
             .map(|at| {
@@ -46,22 +49,10 @@ impl Events {
         if let Some(time) = time(relation, cells) {
             builder = builder.time(time);
         }
-        let event = builder.data("application/json", self.json(relation, cells)).build();
+        let event = builder
+            .data("application/json", row_json(&relation.rows.columns, cells, self.decimals))
+            .build();
         event.map_err(|e| Failure::fatal("SQL_EVENT", format!("a row of `{}` can't be an event: {e}", relation.name)))
-    }
-
-    fn json(&self, relation: &Relation, cells: &[Cell]) -> String {
-        let mut out = String::from("{");
-        for (column, cell) in relation.columns.iter().zip(cells) {
-            if out.len() > 1 {
-                out.push(',');
-            }
-            out.push_str(&json_text(&column.name));
-            out.push(':');
-            push_json(&mut out, column.kind, self.decimals, cell);
-        }
-        out.push('}');
-        out
     }
 }
 
@@ -75,8 +66,8 @@ fn short(text: String) -> String {
 
 /// The row's own time, where it is ordered by one that is an instant.
 fn time(relation: &Relation, cells: &[Cell]) -> Option<DateTime<Utc>> {
-    let at = *relation.order.first()?;
-    if relation.columns.get(at)?.kind != Kind::TimestampTz {
+    let at = *relation.rows.order.first()?;
+    if relation.rows.columns.get(at)?.kind != Kind::TimestampTz {
         return None;
     }
     let text = cells.get(at)?.text()?;

@@ -6,7 +6,6 @@
 //! | `relation.rs` | what is read: a table or a query, its columns, and those that order it |
 //! | `position.rs` | how far it was read, as it is stored |
 //! | `window.rs` | the last rows that were read: among them rows appear whose transactions commit late |
-//! | `select.rs` | the statements: pages by key, never by offset |
 //! | `reader.rs` | one relation: what comes next |
 //! | `event.rs` | a row to an event |
 //! | `source.rs` | the connector |
@@ -16,10 +15,9 @@ mod event;
 mod position;
 mod reader;
 mod relation;
-mod select;
 mod source;
 mod window;
 
 pub use config::{JdbcSourceConfig, Mode};
-pub use position::{Mark, Position};
+pub use position::Position;
 pub use source::JdbcSource;

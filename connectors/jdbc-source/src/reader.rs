@@ -5,13 +5,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use openconnect_core::Failure;
 use openconnect_core::record::{Partition, Record};
-use openconnect_sql::{Cell, Connection};
+use openconnect_sql::{Cell, Connection, Mark, Select};
 
 use crate::config::{JdbcSourceConfig, Mode};
 use crate::event::Events;
-use crate::position::{Mark, Marks, Position, Unsettled, identity};
+use crate::position::{Marks, Position, Unsettled, identity};
 use crate::relation::Relation;
-use crate::select::Select;
 use crate::window::Window;
 
 /// Bytes of one page.
@@ -95,7 +94,7 @@ impl Reader {
         if self.due > now {
             return Ok(Vec::new());
         }
-        let select = Select::rows(&self.relation, connection.dialect()).after(self.position.after.as_deref())?;
+        let select = Select::rows(&self.relation.rows, connection.dialect()).after(self.position.after.as_deref())?;
         let page = self.page(connection, select).await?;
         if !page.more {
             self.due = now + self.interval;
@@ -138,7 +137,7 @@ impl Reader {
                 (None, Some(after)) => after.cloned(),
                 (None, None) => Some(last.clone()),
             };
-            let select = Select::marks(&self.relation, connection.dialect())
+            let select = Select::marks(&self.relation.rows, connection.dialect())
                 .after(from.as_deref())?
                 .up_to(&last)?;
             let (rows, cut) = connection.query(&select.page(LOOK), PAGE_BYTES).await?;
@@ -189,7 +188,7 @@ impl Reader {
     }
 
     async fn by_marks(&self, connection: &mut Connection, marks: &[Marks]) -> Result<Vec<(Marks, Vec<Cell>)>, Failure> {
-        let select = Select::rows(&self.relation, connection.dialect()).only(marks)?;
+        let select = Select::rows(&self.relation.rows, connection.dialect()).only(marks)?;
         let statement = select.page(u32::try_from(marks.len()).unwrap_or(u32::MAX));
         // More than a page's bytes would leave some behind: each alone is bounded by the database.
         let (rows, _) = connection.query(&statement, usize::MAX).await?;
@@ -216,7 +215,7 @@ impl Reader {
         } else {
             (self.position.after.clone(), self.position.began_ms.unwrap_or(clock))
         };
-        let select = Select::rows(&self.relation, connection.dialect()).after(after.as_deref())?;
+        let select = Select::rows(&self.relation.rows, connection.dialect()).after(after.as_deref())?;
         let page = self.page(connection, select).await?;
         self.position = Position {
             after,
@@ -243,7 +242,12 @@ impl Reader {
     }
 
     fn marks(&self, cells: &[Cell]) -> Option<Marks> {
-        self.relation.order.iter().map(|at| cells.get(*at).and_then(Mark::of)).collect()
+        self.relation
+            .rows
+            .order
+            .iter()
+            .map(|at| cells.get(*at).and_then(Mark::of))
+            .collect()
     }
 
     /// What makes this state of a row differ from others: the time of its last change, where there is one.
@@ -257,7 +261,7 @@ impl Reader {
     /// The record of a row, with the position as it is now.
     fn record(&self, cells: &[Cell], events: &Events, version: Option<&str>) -> Result<Record<Position>, Failure> {
         Ok(Record {
-            event: events.event(&self.relation, cells, version)?,
+            event: Some(events.event(&self.relation, cells, version)?),
             partition: self.partition.clone(),
             position: Some(self.position.clone()),
             receipt: None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use openconnect_core::Failure;
-use openconnect_sql::{Column, Connection, Dialect, Kind, NamePattern, Table, TableName, missing};
+use openconnect_sql::{Column, Connection, Dialect, Keyset, Kind, NamePattern, Table, TableName, missing};
 
 use crate::config::JdbcSourceConfig;
 
@@ -14,11 +14,7 @@ const QUERY: &str = "query";
 #[derive(Debug, Clone)]
 pub(crate) struct Relation {
     pub(crate) name: String,
-    /// What stands behind `from`.
-    pub(crate) from: String,
-    pub(crate) columns: Vec<Column>,
-    /// Places of the columns that order rows; of them the first may be null, then the row is not read.
-    pub(crate) order: Vec<usize>,
+    pub(crate) rows: Keyset,
     /// Places of the columns that identify a row; where there are none, the ordering ones do.
     pub(crate) key: Vec<usize>,
 }
@@ -111,9 +107,7 @@ impl Relation {
         }
         Ok(Self {
             name: name.to_owned(),
-            from,
-            columns,
-            order,
+            rows: Keyset { from, columns, order },
             key,
         })
     }

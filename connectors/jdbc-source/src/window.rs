@@ -131,8 +131,9 @@ impl Window {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use openconnect_sql::Mark;
+
     use super::*;
-    use crate::position::Mark;
 
     #[test]
     fn rows_are_known_for_the_lag_and_then_settled() {

@@ -98,7 +98,7 @@ impl LinesSource {
             .map_err(|e| Failure::fatal("LINES_EVENT", e.to_string()))?;
         self.next += line.len() as u64;
         Ok(Record {
-            event,
+            event: Some(event),
             partition: self.partition.clone(),
             position: Some(self.next),
             receipt: None,

@@ -88,11 +88,13 @@ impl Drop for Receipt {
     }
 }
 
-/// One event from a source.
+/// One event from a source, or how far it has come without one.
 #[derive(Debug)]
 pub struct Record<P> {
-    /// The event. Its `id` must be derived from the source position where there is one.
-    pub event: Event,
+    /// The event. Its `id` must be derived from the source position where there is one. None: the source has come to this
+    /// position and found nothing to tell, as where a log goes on without changes of the tables that are read; the offset
+    /// moves there once everything before it is resolved.
+    pub event: Option<Event>,
     /// The partition it belongs to.
     pub partition: Partition,
     /// Where the source resumes after this event; `None` when the source has no position (a webhook).

@@ -44,6 +44,9 @@ impl ConnectorConfig for NoConfig {
     fn validate(&self, _: &mut Problems) {}
 }
 
+/// The position of a record without an event.
+const SILENT: u64 = 77;
+
 struct Scripted(Script);
 
 impl Source for Scripted {
@@ -60,7 +63,7 @@ impl Source for Scripted {
         let Some(next) = next else { return std::future::pending().await };
         let number = next?;
         Ok(vec![Record {
-            event: EventBuilderV10::new().id(number.to_string()).source("/s").ty("t").build().unwrap(),
+            event: (number != SILENT).then(|| EventBuilderV10::new().id(number.to_string()).source("/s").ty("t").build().unwrap()),
             partition: Partition::new("p"),
             position: Some(number),
             receipt: None,
@@ -166,4 +169,17 @@ async fn what_was_confirmed_before_a_fatal_failure_is_stored() {
     assert!(error.code == "OC0421" && error.message.contains("no rights any more"), "{error}");
     assert_eq!(running.saved().await, 2);
     assert_eq!(script.told.lock().unwrap().last(), Some(&2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_without_an_event_moves_the_offset_and_counts_as_nothing() {
+    let script = Script::default().polls([Ok(1), Ok(SILENT)]);
+    let mut running = run(&script, Duration::from_millis(1)).await;
+    until("told", || script.told.lock().unwrap().last() == Some(&SILENT)).await;
+    let counts = running.status.counts();
+    let counts = [&counts.received, &counts.delivered, &counts.filtered].map(|count| count.load(std::sync::atomic::Ordering::Relaxed));
+    assert_eq!(counts, [1, 1, 0]);
+    running.shutdown.cancel();
+    assert_eq!((&mut running.task).await.unwrap().unwrap(), Exit::Clean);
+    assert_eq!(running.saved().await, SILENT);
 }

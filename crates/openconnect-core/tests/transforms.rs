@@ -49,7 +49,7 @@ impl Source for Given {
             return std::future::pending().await;
         }
         let records = events.into_iter().zip(0..).map(|(event, at)| Record {
-            event,
+            event: Some(event),
             partition: Partition::new("p"),
             position: Some(at),
             receipt: None,

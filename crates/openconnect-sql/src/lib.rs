@@ -8,6 +8,7 @@
 //! | `table.rs` | a table's columns, primary key and unique indexes |
 //! | `kind.rs` | kinds of columns: how a value is written as JSON |
 //! | `to_json.rs`, `from_json.rs` | values from a database to JSON and back, without loss |
+//! | `keyset.rs`, `mark.rs` | rows page by page in the order of some columns; the values by which they are ordered |
 //! | `pattern.rs` | names with `*` |
 //! | `time.rs` | times as databases and as CloudEvents write them |
 //! | `failure.rs` | what a database's error means; texts name columns, never values |
@@ -18,7 +19,9 @@
 mod dialect;
 mod failure;
 mod from_json;
+mod keyset;
 mod kind;
+mod mark;
 mod pattern;
 mod pool;
 mod table;
@@ -29,9 +32,11 @@ mod to_json;
 pub use dialect::Dialect;
 pub use failure::{failure, missing};
 pub use from_json::{Input, Unfit};
+pub use keyset::{Keyset, Select};
 pub use kind::{Decimals, Kind};
+pub use mark::Mark;
 pub use pattern::NamePattern;
 pub use pool::{Cell, Connection, Pool, PoolSettings, Statement, Transaction, Value};
 pub use table::{Column, Table, TableName};
 pub use target::{Login, SqlTls, Target, TlsMode};
-pub use to_json::{json_text, push_json};
+pub use to_json::{json_text, push_json, row_json};

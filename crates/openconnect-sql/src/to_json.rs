@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::kind::{Decimals, Kind};
 use crate::pool::Cell;
+use crate::table::Column;
 use crate::time::to_rfc3339;
 
 /// Appends a value as JSON.
@@ -25,6 +26,21 @@ pub fn push_json(out: &mut String, kind: Kind, decimals: Decimals, cell: &Cell) 
         }
         Cell::Text(text) => push_by_kind(out, kind, decimals, text),
     }
+}
+
+/// A row as a JSON object.
+pub fn row_json(columns: &[Column], cells: &[Cell], decimals: Decimals) -> String {
+    let mut out = String::from("{");
+    for (column, cell) in columns.iter().zip(cells) {
+        if out.len() > 1 {
+            out.push(',');
+        }
+        push_text(&mut out, &column.name);
+        out.push(':');
+        push_json(&mut out, column.kind, decimals, cell);
+    }
+    out.push('}');
+    out
 }
 
 /// A text as JSON.

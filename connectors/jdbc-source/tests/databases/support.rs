@@ -99,7 +99,7 @@ pub(crate) async fn drain(source: &mut JdbcSource, offsets: &mut Offsets) -> Vec
 
 pub(crate) fn keep(record: Record<Position>, offsets: &mut Offsets) -> Event {
     offsets.insert(record.partition, record.position.unwrap());
-    record.event
+    record.event.unwrap()
 }
 
 pub(crate) fn data(event: &Event) -> Value {

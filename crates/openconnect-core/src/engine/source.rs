@@ -70,6 +70,8 @@ struct Pending<P> {
 enum Ending {
     Published(crate::mesh::Published, Arc<Event>),
     Filtered,
+    /// There was no event.
+    Nothing,
     Rejected(Failure, Arc<Event>),
 }
 
@@ -227,7 +229,10 @@ impl<S: Source> SourceWorker<S> {
                 Turn::Save => self.save(beside).await?,
                 Turn::Polled(Ok(records)) => {
                     (failures, not_before, beside.failing) = (0, None, None);
-                    self.status.counts().received.fetch_add(records.len() as u64, Relaxed);
+                    self.status
+                        .counts()
+                        .received
+                        .fetch_add(records.iter().filter(|record| record.event.is_some()).count() as u64, Relaxed);
                     if let Some(failure) = self.publish(records, pending, beside).await {
                         return Err(stopped(&failure));
                     }
@@ -255,7 +260,7 @@ impl<S: Source> SourceWorker<S> {
         let all = async {
             let mut ready = Vec::with_capacity(records.len().min(TOGETHER));
             for record in records {
-                let bytes = payload::bytes(&record.event).map_or(0, |data| data.len());
+                let bytes = record.event.as_ref().and_then(payload::bytes).map_or(0, |data| data.len());
                 let permit = match self.budget.try_acquire(bytes) {
                     Some(permit) => permit,
                     // What has its permit already goes first: else this would wait for itself.
@@ -295,9 +300,10 @@ impl<S: Source> SourceWorker<S> {
                 position,
                 receipt,
             } = record;
-            events.push(match self.too_large(bytes) {
-                Some(failure) => Err(Ending::Rejected(failure, Arc::new(event))),
-                None => Ok(event),
+            events.push(match (event, self.too_large(bytes)) {
+                (None, _) => Err(Ending::Nothing),
+                (Some(event), Some(failure)) => Err(Ending::Rejected(failure, Arc::new(event))),
+                (Some(event), None) => Ok(event),
             });
             rest.push((partition, position, receipt, permit));
         }
@@ -433,6 +439,8 @@ struct Settled<P> {
     position: Option<P>,
     receipt: Option<Receipt>,
     event: Option<Arc<Event>>,
+    /// It had an event.
+    counts: bool,
     /// The failure whose dead letter is being written.
     dead: Option<Failure>,
     _permit: Permit,
@@ -478,6 +486,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
             position,
             receipt,
             event: None,
+            counts: !matches!(ending, Ending::Nothing),
             dead: None,
             _permit: permit,
         };
@@ -499,7 +508,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
                     (settled, result)
                 })
             }
-            Ending::Filtered => Box::pin(async move { (settled, Ok(())) }),
+            Ending::Filtered | Ending::Nothing => Box::pin(async move { (settled, Ok(())) }),
             Ending::Rejected(failure, event) => {
                 settled.event = Some(event);
                 Box::pin(async move { (settled, Err(failure)) })
@@ -517,7 +526,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
                 Outcome::DeadLettered(failure)
             }
             (Ok(()), None, None) => {
-                counts.filtered.fetch_add(1, Relaxed);
+                counts.filtered.fetch_add(u64::from(settled.counts), Relaxed);
                 Outcome::Filtered
             }
             (Ok(()), None, Some(_)) => {

@@ -1,17 +1,31 @@
-//! The statements. Pages are found by the ordering columns' values, never by an offset: a page costs the same wherever it is,
+//! Rows page by page. Pages are found by the ordering columns' values, never by an offset: a page costs the same wherever it is,
 //! and rows that come or go meanwhile shift nothing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use openconnect_core::Failure;
-use openconnect_sql::{Dialect, Kind, Statement, Value};
 
-use crate::position::Mark;
-use crate::relation::Relation;
+use crate::dialect::Dialect;
+use crate::kind::Kind;
+use crate::mark::Mark;
+use crate::pool::{Statement, Value};
+use crate::table::Column;
 
-/// Makes the statements for one relation.
-pub(crate) struct Select<'a> {
-    relation: &'a Relation,
+/// Rows in the order of some of their columns.
+#[derive(Debug, Clone)]
+pub struct Keyset {
+    /// What stands behind `from`: a quoted name, or a query in parentheses.
+    pub from: String,
+    /// The columns that are selected.
+    pub columns: Vec<Column>,
+    /// Places of the columns that order rows; together they tell every row from the others. Rows in which one is null are
+    /// not selected.
+    pub order: Vec<usize>,
+}
+
+/// Makes the statement that selects some of them.
+pub struct Select<'a> {
+    relation: &'a Keyset,
     dialect: Dialect,
     sql: String,
     values: Vec<Value>,
@@ -19,17 +33,17 @@ pub(crate) struct Select<'a> {
 
 impl<'a> Select<'a> {
     /// Selects all columns.
-    pub(crate) fn rows(relation: &'a Relation, dialect: Dialect) -> Self {
+    pub fn rows(relation: &'a Keyset, dialect: Dialect) -> Self {
         let all: Vec<usize> = (0..relation.columns.len()).collect();
         Self::new(relation, dialect, &all)
     }
 
     /// Selects the ordering columns.
-    pub(crate) fn marks(relation: &'a Relation, dialect: Dialect) -> Self {
+    pub fn marks(relation: &'a Keyset, dialect: Dialect) -> Self {
         Self::new(relation, dialect, &relation.order)
     }
 
-    fn new(relation: &'a Relation, dialect: Dialect, columns: &[usize]) -> Self {
+    fn new(relation: &'a Keyset, dialect: Dialect, columns: &[usize]) -> Self {
         let columns: Vec<String> = columns
             .iter()
             .filter_map(|at| relation.columns.get(*at))
@@ -54,7 +68,7 @@ impl<'a> Select<'a> {
     }
 
     /// Only rows after this one.
-    pub(crate) fn after(mut self, marks: Option<&[Mark]>) -> Result<Self, Failure> {
+    pub fn after(mut self, marks: Option<&[Mark]>) -> Result<Self, Failure> {
         if let Some(marks) = marks {
             self.sql.push_str(" and ");
             self.compare(marks, 0, '>', false)?;
@@ -63,14 +77,14 @@ impl<'a> Select<'a> {
     }
 
     /// Only rows up to this one, and it.
-    pub(crate) fn up_to(mut self, marks: &[Mark]) -> Result<Self, Failure> {
+    pub fn up_to(mut self, marks: &[Mark]) -> Result<Self, Failure> {
         self.sql.push_str(" and ");
         self.compare(marks, 0, '<', true)?;
         Ok(self)
     }
 
     /// Only these rows.
-    pub(crate) fn only(mut self, rows: &[Vec<Mark>]) -> Result<Self, Failure> {
+    pub fn only(mut self, rows: &[Vec<Mark>]) -> Result<Self, Failure> {
         let mut lead = " and (";
         for marks in rows {
             self.sql.push_str(lead);
@@ -89,7 +103,7 @@ impl<'a> Select<'a> {
     }
 
     /// In order, so many at the most.
-    pub(crate) fn page(mut self, rows: u32) -> Statement {
+    pub fn page(mut self, rows: u32) -> Statement {
         let order: Vec<String> = self
             .relation
             .order
@@ -170,23 +184,19 @@ fn unfit(why: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use openconnect_sql::Column;
-
     use super::*;
 
-    fn relation() -> Relation {
+    fn relation() -> Keyset {
         let column = |name: &str, kind, ty: &str| Column {
             name: name.into(),
             kind,
             type_name: ty.into(),
             generated: false,
         };
-        Relation {
-            name: "t".into(),
+        Keyset {
             from: "\"t\"".into(),
             columns: vec![column("id", Kind::Integer, "bigint"), column("at", Kind::Timestamp, "timestamp")],
             order: vec![1, 0],
-            key: vec![0],
         }
     }
 
