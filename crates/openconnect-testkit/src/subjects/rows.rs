@@ -24,7 +24,7 @@ use crate::{Error, Result};
 const WRITERS: u64 = 4;
 /// The longest transaction, in ms; the source is told to look for late rows for longer.
 const LONGEST: u64 = 300;
-const LAG: &str = "5s";
+const LAG: &str = "10s";
 
 struct Rows {
     server: &'static Server,
@@ -144,13 +144,21 @@ impl Input for Rows {
 async fn write(database: Arc<Database>, next: Arc<AtomicU64>, written: Arc<Mutex<Produced>>, stop: CancellationToken) {
     let mut session = None;
     while !stop.is_cancelled() {
+        // Numbers are taken when there is a connection: a transaction must not be longer than the source looks for late rows.
+        let open = match &mut session {
+            Some(open) => open,
+            None => match until_back(|| database.session()).await {
+                Ok(open) => session.insert(open),
+                Err(_) => return,
+            },
+        };
         let ids: Vec<u64> = (0..rng().random_range(1..=3)).map(|_| next.fetch_add(1, Relaxed)).collect();
         let open_for = if rng().random_bool(0.1) {
             rng().random_range(0..LONGEST)
         } else {
             rng().random_range(0..10)
         };
-        let done = transaction(&database, &mut session, &ids, Duration::from_millis(open_for)).await;
+        let done = transaction(open, &ids, Duration::from_millis(open_for)).await;
         let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = ids.iter().map(|id| sent(*id));
         match done {
@@ -163,11 +171,7 @@ async fn write(database: Arc<Database>, next: Arc<AtomicU64>, written: Arc<Mutex
     }
 }
 
-async fn transaction(database: &Database, session: &mut Option<Session>, ids: &[u64], open_for: Duration) -> Result<()> {
-    let session = match session {
-        Some(session) => session,
-        None => session.insert(until_back(|| database.session()).await?),
-    };
+async fn transaction(session: &mut Session, ids: &[u64], open_for: Duration) -> Result<()> {
     session.run("begin").await?;
     for id in ids {
         let text = "x".repeat(PADDING);
