@@ -38,5 +38,5 @@ pub use mark::Mark;
 pub use pattern::NamePattern;
 pub use pool::{Cell, Connection, Pool, PoolSettings, Statement, Transaction, Value};
 pub use table::{Column, Table, TableName};
-pub use target::{Login, SqlTls, Target, TlsMode};
+pub use target::{Login, Server, SqlTls, Target, TlsMode};
 pub use to_json::{json_text, push_json, row_json};

@@ -56,6 +56,19 @@ pub struct Target {
     pub(crate) login: Login,
 }
 
+/// A database on a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Server<'a> {
+    /// Name or address.
+    pub host: &'a str,
+    /// Its port.
+    pub port: u16,
+    /// The database there.
+    pub database: &'a str,
+    /// Who logs in.
+    pub login: &'a Login,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     File(PathBuf),
@@ -77,7 +90,7 @@ impl Target {
             return Err("is no connection string; write for instance postgresql://host/database or sqlite:///path/file.db".into());
         };
         let (dialect, port) = match scheme {
-            "sqlite" => return Self::file(rest, login),
+            "sqlite" => return Self::in_file(rest, login),
             "postgresql" | "postgres" => (Dialect::Postgres, 5432),
             "mysql" | "mariadb" => (Dialect::MySql, 3306),
             _ => {
@@ -86,10 +99,10 @@ impl Target {
                 return Err(format!("{name} is not supported; postgresql, mysql, mariadb and sqlite are"));
             }
         };
-        Self::server(dialect, port, native, login)
+        Self::on_server(dialect, port, native, login)
     }
 
-    fn file(rest: &str, login: Login) -> Result<Self, String> {
+    fn in_file(rest: &str, login: Login) -> Result<Self, String> {
         let path = rest.strip_prefix("//").unwrap_or(rest);
         if path.contains('?') {
             return Err("has parameters; use the settings of this section instead".into());
@@ -106,7 +119,7 @@ impl Target {
         })
     }
 
-    fn server(dialect: Dialect, port: u16, native: &str, mut login: Login) -> Result<Self, String> {
+    fn on_server(dialect: Dialect, port: u16, native: &str, mut login: Login) -> Result<Self, String> {
         let url = Url::parse(native).map_err(|e| format!("is no connection string: {e}"))?;
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or("names no host")?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -155,6 +168,19 @@ impl Target {
         match &self.place {
             Place::File(_) => Dialect::Sqlite,
             Place::Server { dialect, .. } => *dialect,
+        }
+    }
+
+    /// The server, for who connects to it in another way; none for a file.
+    pub fn server(&self) -> Option<Server<'_>> {
+        match &self.place {
+            Place::File(_) => None,
+            Place::Server { host, port, database, .. } => Some(Server {
+                host,
+                port: *port,
+                database,
+                login: &self.login,
+            }),
         }
     }
 

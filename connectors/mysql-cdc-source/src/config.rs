@@ -1,0 +1,146 @@
+//! The `source:` section of the MySQL CDC source.
+
+use std::time::Duration;
+
+use openconnect_core::config::{ConnectorConfig, Problems};
+use openconnect_core::duration::HumanDuration;
+use openconnect_core::secret::Secret;
+use openconnect_sql::{Decimals, Dialect, Login, NamePattern, SqlTls, Target};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Which tables of which server, and from where on.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MySqlCdcConfig {
+    /// `mysql://host/database` or `mariadb://host/database`; each also after `jdbc:`. Snapshots are made of this database.
+    pub url: String,
+    /// User; goes before one in the URL.
+    pub user: Option<String>,
+    /// Password; goes before one in the URL.
+    pub password: Option<Secret>,
+    /// TLS to the server. Default: none.
+    pub tls: Option<SqlTls>,
+    /// Tables of the database; `*` stands for any characters, so that tables that are made later are read too.
+    pub tables: Vec<String>,
+    /// Tables that are not read, though `tables` names them.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// What is read of the rows that are there at the first start. Default `initial`.
+    #[serde(default)]
+    pub snapshot: SnapshotMode,
+    /// What to do when the server no longer has the log from where it is to be read on. Default `fail`.
+    #[serde(default)]
+    pub on_lost_position: LostPosition,
+    /// The number by which the server knows this reader; no replica and no other reader may have the same. Default: a random
+    /// one at each start.
+    pub server_id: Option<u32>,
+    /// Rows of one page of a snapshot. Default 1000.
+    #[serde(default = "thousand")]
+    pub page_rows: u32,
+    /// How decimals are written. Default `text`.
+    #[serde(default)]
+    pub decimals: Decimals,
+    /// The events' type. Default `org.apache.eventmesh.cdc.change`.
+    #[serde(default = "change")]
+    pub event_type: String,
+    /// How long the server may be silent; it is asked to say something three times as often. Default 30s.
+    #[serde(default = "thirty")]
+    pub timeout: HumanDuration,
+}
+
+fn thousand() -> u32 {
+    1000
+}
+
+fn change() -> String {
+    "org.apache.eventmesh.cdc.change".into()
+}
+
+fn thirty() -> HumanDuration {
+    HumanDuration(Duration::from_secs(30))
+}
+
+/// What is read of the rows that are there at the first start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotMode {
+    /// All of them, then the log.
+    #[default]
+    Initial,
+    /// All of them, and no log.
+    InitialOnly,
+    /// None: the log from now on.
+    NoData,
+    /// All of them, and again when the position is lost.
+    WhenNeeded,
+    /// None: the log from the stored position on; without one the source does not start.
+    Recovery,
+}
+
+/// What to do when the position is lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LostPosition {
+    /// Stop: somebody must decide.
+    #[default]
+    Fail,
+    /// Read all rows again, then the log from then on. Deletes that were lost stay unknown.
+    Snapshot,
+    /// Go on with the oldest log that there is. Changes that were lost stay unknown.
+    Earliest,
+}
+
+impl MySqlCdcConfig {
+    pub(crate) fn target(&self) -> Result<Target, String> {
+        let login = Login {
+            user: self.user.clone(),
+            password: self.password.clone(),
+            tls: self.tls.clone(),
+        };
+        let target = Target::parse(&self.url, login)?;
+        if target.dialect() == Dialect::MySql {
+            Ok(target)
+        } else {
+            Err("is not one of MySQL or MariaDB".into())
+        }
+    }
+
+    /// Is a table of the database to be read?
+    pub(crate) fn wants(&self, table: &str) -> bool {
+        let named = |names: &[String]| names.iter().any(|name| NamePattern::new(name).matches(table));
+        named(&self.tables) && !named(&self.exclude)
+    }
+
+    /// What a lost position means here.
+    pub(crate) fn when_lost(&self) -> LostPosition {
+        if self.snapshot == SnapshotMode::WhenNeeded {
+            LostPosition::Snapshot
+        } else {
+            self.on_lost_position
+        }
+    }
+}
+
+impl ConnectorConfig for MySqlCdcConfig {
+    fn validate(&self, problems: &mut Problems) {
+        if let Err(reason) = self.target() {
+            problems.add("url", reason);
+        }
+        if self.tables.is_empty() {
+            problems.add("tables", "names no table; `*` means all");
+        }
+        if self.server_id == Some(0) {
+            problems.add("server_id", "must not be 0");
+        }
+        if self.page_rows == 0 || self.page_rows > 100_000 {
+            problems.add("page_rows", "must be 1 to 100000");
+        }
+        if self.timeout.0 < Duration::from_secs(3) {
+            problems.add("timeout", "must be 3s or more");
+        }
+        if self.event_type.is_empty() {
+            problems.add("event_type", "must not be empty");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Where the log was read to, as it is stored.
+
+use std::sync::Arc;
+
+use openconnect_sql::Mark;
+use serde::{Deserialize, Serialize};
+
+/// A place in the binary log, between two rows: always told from the beginning of a transaction, for only there a server can go
+/// on, and with what of it was read.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// MySQL with GTIDs: all transactions before this one. It goes before file and place, and holds on any server of the
+    /// topology.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gtids: Option<Arc<str>>,
+    /// The log's file.
+    pub file: Arc<str>,
+    /// Where in it the transaction begins.
+    pub begin: u64,
+    /// How many of the transaction's row events were read as a whole.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub events: u64,
+    /// How many rows of the one after them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows: u64,
+    /// The snapshot that is being made; the log is read from here on once it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotPosition>,
+}
+
+/// How far a snapshot has come.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotPosition {
+    /// Tables up to this one, in the order of their names, are done, but for what is after `after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// The last row of it, by its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Vec<Mark>>,
+    /// All tables are done (`initial_only` stays here).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub done: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn positions_are_stored_as_they_always_were() {
+        let position = Position {
+            gtids: Some("a:1-3".into()),
+            file: "binlog.000001".into(),
+            begin: 157,
+            rows: 2,
+            snapshot: Some(SnapshotPosition {
+                table: Some("orders".into()),
+                after: Some(vec![Mark::Text("7".into())]),
+                done: false,
+            }),
+            ..Position::default()
+        };
+        let json = r#"{"gtids":"a:1-3","file":"binlog.000001","begin":157,"rows":2,"snapshot":{"table":"orders","after":["7"]}}"#;
+        assert_eq!(serde_json::to_string(&position).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Position>(json).unwrap(), position);
+    }
+}

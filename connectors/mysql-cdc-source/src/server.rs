@@ -1,0 +1,234 @@
+//! Connections for the log, what the server is and how it must be set up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{BinlogStream, BinlogStreamRequest, ClientIdentity, Conn, Opts, OptsBuilder, Row, Sid, SslOpts};
+use openconnect_core::Failure;
+use openconnect_sql::{Server, TlsMode};
+
+use crate::charset::Charsets;
+use crate::gtid::GtidSet;
+use crate::position::Position;
+
+/// The largest packet that a server sends.
+const PACKET: usize = 1 << 30;
+/// The server's answer when it does not have the log from there on any more.
+const NO_SUCH_LOG: u16 = 1236;
+/// The code of a failure that says so.
+pub(crate) const LOST: &str = "CDC_POSITION_LOST";
+
+/// What the server is.
+#[derive(Debug, Clone)]
+pub(crate) struct About {
+    pub(crate) mariadb: bool,
+    /// Does it number its transactions so that another server knows them?
+    pub(crate) gtids: bool,
+    pub(crate) charsets: Charsets,
+}
+
+/// How to connect.
+pub(crate) fn options(server: Server<'_>) -> Opts {
+    let login = server.login;
+    let tls = login.tls.as_ref().filter(|tls| tls.mode != TlsMode::Disable);
+    let tls = tls.map(|tls| {
+        let mut options = SslOpts::default();
+        if let Some(file) = &tls.ca_file {
+            options = options.with_root_certs(vec![file.clone().into()]).with_disable_built_in_roots(true);
+        }
+        if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
+            options = options.with_client_identity(Some(ClientIdentity::new(cert.clone().into(), key.clone().into())));
+        }
+        options
+            .with_danger_accept_invalid_certs(tls.mode == TlsMode::Require)
+            .with_danger_skip_domain_validation(tls.mode != TlsMode::VerifyFull)
+    });
+    OptsBuilder::default()
+        .ip_or_hostname(server.host)
+        .tcp_port(server.port)
+        .user(login.user.clone())
+        .pass(login.password.as_ref().map(|password| password.expose().to_owned()))
+        .prefer_socket(false)
+        .max_allowed_packet(Some(PACKET))
+        .ssl_opts(tls)
+        .into()
+}
+
+/// What an error of the driver means. Texts of the server name users and files, never rows.
+pub(crate) fn failure(error: &mysql_async::Error) -> Failure {
+    match error {
+        mysql_async::Error::Server(error) if error.code == NO_SUCH_LOG => Failure::fatal(
+            LOST,
+            format!("the server can't go on from the stored position: {} (error 1236)", error.message),
+        ),
+        mysql_async::Error::Server(error) => {
+            let code = match error.code {
+                1045 | 1698 => "SQL_LOGIN",
+                1044 | 1142 | 1227 => "SQL_DENIED",
+                _ => "SQL_ERROR",
+            };
+            Failure::retryable(code, format!("{} (error {})", error.message, error.code))
+        }
+        _ => Failure::retryable("SQL_CONNECTION", format!("the server can't be used: {error}")),
+    }
+}
+
+pub(crate) async fn connect(options: &Opts, within: Duration) -> Result<Conn, Failure> {
+    match tokio::time::timeout(within, Conn::new(options.clone())).await {
+        Ok(connection) => connection.map_err(|e| failure(&e)),
+        Err(_) => Err(Failure::retryable(
+            "SQL_CONNECTION",
+            format!("the server did not answer within {within:?}"),
+        )),
+    }
+}
+
+/// Looks at the server; one that is not set up for this is said, and waited for.
+pub(crate) async fn about(connection: &mut Conn) -> Result<About, Failure> {
+    let sql = "SHOW GLOBAL VARIABLES WHERE variable_name IN \
+               ('version', 'log_bin', 'binlog_format', 'binlog_row_image', 'binlog_row_metadata', 'gtid_mode', 'binlog_row_value_options')";
+    let variables: Vec<(String, String)> = connection.query(sql).await.map_err(|e| failure(&e))?;
+    let variables: HashMap<String, String> = variables
+        .into_iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .collect();
+    let is = |name: &str, wanted: &str| variables.get(name).is_none_or(|value| value.eq_ignore_ascii_case(wanted));
+    for (name, wanted) in [
+        ("log_bin", "ON"),
+        ("binlog_format", "ROW"),
+        ("binlog_row_image", "FULL"),
+        ("binlog_row_metadata", "FULL"),
+        ("binlog_row_value_options", ""),
+    ] {
+        if !is(name, wanted) {
+            return Err(Failure::retryable(
+                "CDC_SETUP",
+                format!("the server must have {name}='{wanted}'; the connector waits until it has"),
+            ));
+        }
+    }
+    let collations: Vec<(u16, String)> = connection
+        .query("SELECT id, character_set_name FROM information_schema.collations WHERE id IS NOT NULL AND id < 65536")
+        .await
+        .map_err(|e| failure(&e))?;
+    Ok(About {
+        mariadb: variables.get("version").is_some_and(|version| version.contains("MariaDB")),
+        gtids: variables.get("gtid_mode").is_some_and(|mode| mode.eq_ignore_ascii_case("ON")),
+        charsets: Charsets::new(collations),
+    })
+}
+
+/// A place in the log that every row that can be seen lies before, or in whose transactions it is. What is read of the tables from
+/// now on, and the log from there on, miss nothing together.
+pub(crate) async fn now(connection: &mut Conn, about: &About) -> Result<Position, Failure> {
+    if about.mariadb {
+        return mariadb_now(connection).await;
+    }
+    if !about.gtids {
+        return Err(Failure::retryable(
+            "CDC_SETUP",
+            "the server must have gtid_mode=ON: without it there is no place that fits to what can be seen; the connector waits until it has",
+        ));
+    }
+    // A transaction is in the set once its rows can be seen; in the log it is earlier.
+    let gtids: Option<String> = connection
+        .query_first("SELECT @@global.gtid_executed")
+        .await
+        .map_err(|e| failure(&e))?;
+    let row: Option<Row> = match connection.query_first("SHOW BINARY LOG STATUS").await {
+        Ok(row) => row,
+        // Before MySQL 8.2.
+        Err(_) => connection.query_first("SHOW MASTER STATUS").await.map_err(|e| failure(&e))?,
+    };
+    let place = row.and_then(|row| Some((row.get::<String, _>(0)?, row.get::<u64, _>(1)?)));
+    let (file, begin) = place.ok_or_else(|| Failure::retryable("CDC_SETUP", "the server says no place in its log"))?;
+    let gtids = GtidSet::parse(&gtids.unwrap_or_default()).ok_or_else(|| Failure::retryable("SQL_ERROR", "gtid_executed can't be read"))?;
+    Ok(Position {
+        gtids: Some(gtids.to_string().into()),
+        file: file.into(),
+        begin,
+        ..Position::default()
+    })
+}
+
+/// MariaDB says which place fits to a snapshot, and takes no lock for it.
+async fn mariadb_now(connection: &mut Conn) -> Result<Position, Failure> {
+    let failed = |e: mysql_async::Error| failure(&e);
+    connection
+        .query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        .await
+        .map_err(failed)?;
+    let status: Vec<(String, String)> = connection.query("SHOW STATUS LIKE 'binlog_snapshot_%'").await.map_err(failed)?;
+    connection.query_drop("COMMIT").await.map_err(failed)?;
+    let value = |wanted: &str| {
+        status
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+            .map(|(_, value)| value.clone())
+    };
+    let place = value("binlog_snapshot_file").filter(|file| !file.is_empty());
+    let begin = value("binlog_snapshot_position").and_then(|position| position.parse().ok());
+    match (place, begin) {
+        (Some(file), Some(begin)) => Ok(Position {
+            file: file.into(),
+            begin,
+            ..Position::default()
+        }),
+        _ => Err(Failure::retryable("CDC_SETUP", "the server says no place in its log")),
+    }
+}
+
+/// The oldest place that there is.
+pub(crate) async fn oldest(connection: &mut Conn, about: &About) -> Result<Position, Failure> {
+    let row: Option<Row> = connection.query_first("SHOW BINARY LOGS").await.map_err(|e| failure(&e))?;
+    let file = row.and_then(|row| row.get::<String, _>(0));
+    let file = file.ok_or_else(|| Failure::retryable("CDC_SETUP", "the server has no log"))?;
+    let purged: Option<String> = if about.mariadb {
+        None
+    } else {
+        connection
+            .query_first("SELECT @@global.gtid_purged")
+            .await
+            .map_err(|e| failure(&e))?
+    };
+    let gtids = purged.filter(|_| about.gtids).and_then(|set| GtidSet::parse(&set));
+    Ok(Position {
+        gtids: gtids.map(|set| Arc::from(set.to_string())),
+        file: file.into(),
+        begin: 4,
+        ..Position::default()
+    })
+}
+
+/// The log from a position on. The server says something three times in `silence`, so that a dead connection is noticed.
+pub(crate) async fn log(
+    mut connection: Conn,
+    about: &About,
+    position: &Position,
+    server_id: u32,
+    silence: Duration,
+) -> Result<BinlogStream, Failure> {
+    let heartbeat = silence.as_nanos() / 3;
+    let setup = format!("SET @master_heartbeat_period = {heartbeat}, @source_heartbeat_period = {heartbeat}");
+    connection.query_drop(setup).await.map_err(|e| failure(&e))?;
+    if about.mariadb {
+        // Transactions as they are: to older readers they are disguised.
+        connection
+            .query_drop("SET @mariadb_slave_capability = 4")
+            .await
+            .map_err(|e| failure(&e))?;
+    }
+    let request = BinlogStreamRequest::new(server_id);
+    let request = match &position.gtids {
+        Some(gtids) => {
+            let unreadable = || Failure::fatal(LOST, "the stored position holds no set of GTIDs");
+            let set = GtidSet::parse(gtids).ok_or_else(unreadable)?;
+            let sids: Result<Vec<Sid<'static>>, _> = set.entries().map(|entry| entry.parse()).collect();
+            request.with_gtid().with_gtid_set(sids.map_err(|_| unreadable())?)
+        }
+        None => request.with_filename(position.file.as_bytes()).with_pos(position.begin),
+    };
+    connection.get_binlog_stream(request).await.map_err(|e| failure(&e))
+}
