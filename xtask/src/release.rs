@@ -11,6 +11,7 @@ pub(crate) const BINARIES: &[&str] = &[
     "openconnect-http-sink",
     "openconnect-jdbc-source",
     "openconnect-jdbc-sink",
+    "openconnect-mysql-cdc-source",
 ];
 
 /// Builds them and says where they are.

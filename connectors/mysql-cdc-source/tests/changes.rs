@@ -361,6 +361,24 @@ async fn a_server_that_was_killed_is_read_on_and_a_lost_position_is_told() {
     }
 }
 
+#[tokio::test]
+async fn the_log_and_the_snapshot_go_over_tls() {
+    // The scripts give a certificate to MySQL only.
+    let Some(database) = database(System::MySql).await.unwrap() else {
+        return;
+    };
+    database.execute(TABLE).await.unwrap();
+    database.execute("insert into orders values (1, 'a')").await.unwrap();
+    let mut offsets = Offsets::new();
+    let mut reads = source(&database, json!({ "tls": { "mode": "require" } }), &offsets).await;
+    assert_eq!(said(&take(&mut reads, &mut offsets, 1).await), ["r - 1:a"]);
+    database.execute("insert into orders values (2, 'b')").await.unwrap();
+    assert_eq!(said(&take(&mut reads, &mut offsets, 1).await), ["c - 2:b"]);
+    // A certificate that nobody knows is not taken unless it is said so.
+    let mut careful = source(&database, json!({ "tls": {} }), &Offsets::new()).await;
+    assert!(careful.poll().await.unwrap_err().is_retryable());
+}
+
 #[test]
 fn what_cannot_work_is_refused_before_it_starts() {
     for (settings, at) in [

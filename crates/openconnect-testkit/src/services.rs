@@ -240,7 +240,7 @@ impl Drop for MayKill {
     fn drop(&mut self) {
         let guard = self.0.take();
         std::thread::spawn(move || {
-            std::thread::sleep(BETWEEN_KILLS);
+            std::thread::park_timeout(BETWEEN_KILLS);
             drop(guard);
         });
     }

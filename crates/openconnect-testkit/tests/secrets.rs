@@ -8,7 +8,7 @@ use openconnect_testkit::http::{self, Client};
 use openconnect_testkit::kit::{Kit, free_address};
 use openconnect_testkit::mesh::Mesh;
 use openconnect_testkit::receiver::{Fault, Receiver};
-use openconnect_testkit::services::{System, database};
+use openconnect_testkit::services::{self, System};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -120,7 +120,7 @@ async fn no_secret_shows() {
     sql.run().await.unwrap();
     let mut all = vec![hook, out, sql];
     // A wrong password, so that the server's refusal is told too.
-    let database = database(System::Postgres).await.unwrap();
+    let database = services::database(System::Postgres).await.unwrap();
     if let Some(database) = &database {
         let mut url = Url::parse(&database.url).unwrap();
         url.set_password(Some(CANARY)).unwrap();
@@ -137,6 +137,16 @@ async fn no_secret_shows() {
             connector.wait_status("an answer", Duration::from_secs(20), |_| true).await.unwrap();
             all.push(connector);
         }
+    }
+    let mysql = services::database(System::MySql).await.unwrap();
+    if let Some(database) = &mysql {
+        let mut url = Url::parse(&database.url).unwrap();
+        url.set_password(Some(CANARY)).unwrap();
+        let settings = json!({ "mesh": to_mesh(mesh.url()), "source": { "url": url.as_str(), "tables": ["orders"] } });
+        let mut connector = prepare(&kit, "openconnect-mysql-cdc-source", "cdc", settings);
+        connector.launch().unwrap();
+        connector.wait_status("an answer", Duration::from_secs(20), |_| true).await.unwrap();
+        all.push(connector);
     }
     for connector in &mut all {
         look(connector).await;
