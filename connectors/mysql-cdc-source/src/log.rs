@@ -48,6 +48,8 @@ struct Transaction {
     begin: u64,
     /// Row events of it.
     events: u64,
+    /// Where a statement ended that most often is a transaction of its own. `CREATE TABLE … SELECT` goes on with rows.
+    ended: Option<u64>,
 }
 
 /// The log from a position on.
@@ -149,6 +151,7 @@ impl Log {
         }
         match event.read_data().map_err(unreadable)? {
             Some(EventData::RotateEvent(rotate)) => {
+                self.end();
                 self.file = file_name(&rotate.name(), &self.file);
                 self.tables.clear();
                 if self.transaction.is_none() && self.skip == (0, 0) {
@@ -169,15 +172,21 @@ impl Log {
                 b"BEGIN" => {}
                 b"COMMIT" => self.commit(end),
                 statement
-                    if statement.starts_with(b"SAVEPOINT") || statement.starts_with(b"ROLLBACK TO") || statement.starts_with(b"XA ") => {}
-                // Whatever it is, it is a transaction of its own.
+                    if statement.starts_with(b"SAVEPOINT")
+                        || statement.starts_with(b"ROLLBACK TO")
+                        || statement.starts_with(b"XA START")
+                        || statement.starts_with(b"XA END") => {}
                 _ => {
                     self.tables.clear();
                     self.changed = context.about.mariadb;
-                    self.commit(end);
+                    match &mut self.transaction {
+                        Some(transaction) => transaction.ended = Some(end),
+                        None => self.commit(end),
+                    }
                 }
             },
-            Some(EventData::XidEvent(_)) => self.commit(end),
+            // What is prepared can't be told apart from what is committed, but by a statement much later.
+            Some(EventData::XidEvent(_) | EventData::XaPrepareLogEvent(_)) => self.commit(end),
             Some(EventData::RowsEvent(rows)) => self.rows(context, event, &rows, records)?,
             Some(EventData::IncidentEvent(_)) => {
                 return Err(Failure::fatal(
@@ -191,7 +200,20 @@ impl Log {
     }
 
     fn begin(&mut self, gtid: Option<(String, u64)>, begin: u64) {
-        self.transaction = Some(Transaction { gtid, begin, events: 0 });
+        self.end();
+        self.transaction = Some(Transaction {
+            gtid,
+            begin,
+            events: 0,
+            ended: None,
+        });
+    }
+
+    /// Ends a transaction that consists of a statement, now that it is known to have no rows.
+    fn end(&mut self) {
+        if let Some(end) = self.transaction.as_ref().and_then(|transaction| transaction.ended) {
+            self.commit(end);
+        }
     }
 
     fn commit(&mut self, end: u64) {

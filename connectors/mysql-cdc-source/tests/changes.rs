@@ -110,6 +110,17 @@ async fn rows_that_are_there_come_first_and_then_every_change() {
         let expected = ["c - 4:d", "c - 5:e", "u 1:a 1:aa", "d 2:b -", "d 3:null -", "c - 30:null"];
         assert_eq!(said(&changes)[..6], expected, "{name}");
         assert_eq!(data(&changes[6])["after"], json!({ "id": 6, "words": "f", "extra": 8 }), "{name}");
+        // Rows that come with their table.
+        for sql in [
+            "create table copied (primary key (id)) select id, extra from orders where id < 6",
+            "xa start 'x'; insert into orders values (7, 'g', 9); xa end 'x'; xa prepare 'x'; xa commit 'x'",
+            "insert into orders values (8, 'h', 9)",
+        ] {
+            database.execute(sql).await.unwrap();
+        }
+        let copied = take(&mut reads, &mut offsets, 5).await;
+        let ids: Vec<Value> = copied.iter().map(|event| data(event)["after"]["id"].clone()).collect();
+        assert_eq!(ids, [1, 4, 5, 7, 8], "{name}");
         assert_eq!(changes[0].subject(), Some("4"), "{name}");
         let source = data(&changes[0])["source"].clone();
         assert_eq!(
