@@ -11,7 +11,8 @@ public final class Main {
     private Main() {
     }
 
-    public static void main(String[] args) throws InterruptedException {
+    public static void main(String[] args) throws Exception {
+        initialise();
         Checks checks = new Checks();
         Restart restart = new Restart();
         TcpPort<CloudEvent> tcpEvents = tcpEvents(args[0]);
@@ -39,6 +40,23 @@ public final class Main {
         boolean passed = checks.run();
         // The SDK's threads would keep the process alive.
         System.exit(passed ? 0 : 1);
+    }
+
+    /**
+     * Java locks a class while its static part runs. Checks run side by side, and those of the two transports could each
+     * wait for what the other has begun: logging, the network's native library, the clients.
+     */
+    private static void initialise() throws Exception {
+        java.net.InetAddress.getLocalHost();
+        for (String name : new String[] {
+            "org.apache.eventmesh.client.tcp.common.TcpClient",
+            "org.apache.eventmesh.client.tcp.impl.cloudevent.CloudEventTCPPubClient",
+            "org.apache.eventmesh.client.tcp.impl.cloudevent.CloudEventTCPSubClient",
+            "org.apache.eventmesh.client.grpc.producer.EventMeshGrpcProducer",
+            "org.apache.eventmesh.client.grpc.consumer.EventMeshGrpcConsumer",
+        }) {
+            Class.forName(name);
+        }
     }
 
     private static <M> void register(Port<M> port, Checks checks) {
