@@ -3,13 +3,9 @@
 use chrono::{DateTime, NaiveDateTime, Utc};
 use openconnect_core::Failure;
 use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
-use openconnect_sql::{Cell, Decimals, Kind, Mark, row_json};
-use ring::digest::{SHA256, digest};
+use openconnect_sql::{Cell, Decimals, Kind, attribute_text, key_text, row_json};
 
 use crate::relation::Relation;
-
-/// A longer identity is hashed.
-const LONGEST_ID: usize = 200;
 
 /// What events have in common.
 #[derive(Debug, Clone)]
@@ -29,18 +25,9 @@ impl Events {
         } else {
             &relation.key
         };
-        let key: Vec<String> = identity
-            .iter()
-            .map(|at| {
-                cells
-                    .get(*at)
-                    .and_then(Mark::of)
-                    .map_or_else(|| "null".to_owned(), |mark| mark.text())
-            })
-            .collect();
-        let key = short(key.join(","));
+        let key = key_text(identity, cells);
         let mut builder = EventBuilderV10::new()
-            .id(version.map_or_else(|| key.clone(), |version| short(format!("{key}@{version}"))))
+            .id(version.map_or_else(|| key.clone(), |version| attribute_text(format!("{key}@{version}"))))
             .source(format!("{}/{}", self.source, relation.name))
             .ty(self.ty.as_str())
             .subject(key.as_str())
@@ -54,14 +41,6 @@ impl Events {
             .build();
         event.map_err(|e| Failure::fatal("SQL_EVENT", format!("a row of `{}` can't be an event: {e}", relation.name)))
     }
-}
-
-fn short(text: String) -> String {
-    if text.len() <= LONGEST_ID && text.chars().all(|c| !c.is_control()) {
-        return text;
-    }
-    let hash = digest(&SHA256, text.as_bytes());
-    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The row's own time, where it is ordered by one that is an instant.

@@ -3,7 +3,7 @@
 use chrono::DateTime;
 use openconnect_core::Failure;
 use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
-use openconnect_sql::{Cell, Column, Decimals, json_text, row_json};
+use openconnect_sql::{Cell, Column, Decimals, json_text, key_text, row_json};
 
 /// What events have in common.
 #[derive(Debug, Clone)]
@@ -79,18 +79,4 @@ impl Events {
             origin.seconds.is_none(),
         )
     }
-}
-
-/// The values of the key, for people and for order; none without a key.
-pub(crate) fn key_text(key: &[usize], row: &[Cell]) -> String {
-    let texts = key.iter().map(|at| match row.get(*at) {
-        Some(Cell::Text(text)) => text.clone(),
-        Some(Cell::Bytes(bytes)) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-        Some(Cell::Integer(number)) => number.to_string(),
-        Some(Cell::Real(number)) => number.to_string(),
-        Some(Cell::Null) | None => "null".to_owned(),
-    });
-    // An attribute has no control characters, and a bounded length.
-    let text: String = texts.collect::<Vec<_>>().join(",");
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
 }

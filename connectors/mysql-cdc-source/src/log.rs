@@ -14,7 +14,7 @@ use openconnect_core::record::{Partition, Record};
 use openconnect_sql::Cell;
 
 use crate::config::MySqlCdcConfig;
-use crate::event::{Change, Events, Origin, key_text};
+use crate::event::{Change, Events, Origin};
 use crate::gtid::GtidSet;
 use crate::position::Position;
 use crate::server::{About, failure};
@@ -327,7 +327,7 @@ impl Log {
 fn changes<'r>(table: &LogTable, before: Option<&'r [Cell]>, after: Option<&'r [Cell]>, row: u64) -> Vec<(&'static str, Change<'r>, u64)> {
     let change = |op, before, after| Change { op, before, after };
     match (before, after) {
-        (Some(old), Some(new)) if key_text(&table.key, old) != key_text(&table.key, new) => vec![
+        (Some(old), Some(new)) if table.key.iter().any(|at| old.get(*at) != new.get(*at)) => vec![
             ("/d", change("d", Some(old), None), row),
             ("/c", change("c", None, Some(new)), row + 1),
         ],

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use openconnect_core::Failure;
 use openconnect_core::record::{Partition, Record};
-use openconnect_sql::{Cell, Dialect, Keyset, Mark, Pool, Select, Table, missing};
+use openconnect_sql::{Cell, Dialect, Keyset, Mark, Pool, Select, Table, key_text, missing};
 
 use crate::config::MySqlCdcConfig;
-use crate::event::{Change, Events, Origin, key_text};
+use crate::event::{Change, Events, Origin};
 use crate::position::{Position, SnapshotPosition};
 
 /// Bytes of one page.

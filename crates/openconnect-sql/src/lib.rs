@@ -9,6 +9,7 @@
 //! | `kind.rs` | kinds of columns: how a value is written as JSON |
 //! | `to_json.rs`, `from_json.rs` | values from a database to JSON and back, without loss |
 //! | `keyset.rs`, `mark.rs` | rows page by page in the order of some columns; the values by which they are ordered |
+//! | `key.rs` | a row's key as text |
 //! | `pattern.rs` | names with `*` |
 //! | `time.rs` | times as databases and as CloudEvents write them |
 //! | `failure.rs` | what a database's error means; texts name columns, never values |
@@ -19,6 +20,7 @@
 mod dialect;
 mod failure;
 mod from_json;
+mod key;
 mod keyset;
 mod kind;
 mod mark;
@@ -32,6 +34,7 @@ mod to_json;
 pub use dialect::Dialect;
 pub use failure::{failure, missing};
 pub use from_json::{Input, Unfit};
+pub use key::{attribute_text, key_text};
 pub use keyset::{Keyset, Select};
 pub use kind::{Decimals, Kind};
 pub use mark::Mark;

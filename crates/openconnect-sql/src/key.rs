@@ -1,0 +1,58 @@
+//! A row's key as text, for ids, subjects and partition keys.
+
+use ring::digest::{SHA256, digest};
+
+use crate::mark::Mark;
+use crate::pool::Cell;
+
+/// A longer text is hashed.
+const LONGEST: usize = 200;
+
+/// The values of the columns at `places`, with commas between. Different keys have different texts: commas in values are
+/// escaped, and what is long or no attribute may hold is replaced by a hash. Empty without columns.
+pub fn key_text(places: &[usize], cells: &[Cell]) -> String {
+    let value = |at: &usize| {
+        cells
+            .get(*at)
+            .and_then(Mark::of)
+            .map_or_else(|| "null".to_owned(), |mark| mark.text())
+    };
+    let text = match places {
+        [at] => value(at),
+        places => {
+            let escaped = places.iter().map(|at| value(at).replace('\\', "\\\\").replace(',', "\\,"));
+            escaped.collect::<Vec<_>>().join(",")
+        }
+    };
+    attribute_text(text)
+}
+
+/// The text, or its hash when it is too long for an attribute, or has characters that none may have.
+pub fn attribute_text(text: String) -> String {
+    if text.len() <= LONGEST && text.chars().all(|c| !c.is_control()) {
+        return text;
+    }
+    let hash = digest(&SHA256, text.as_bytes());
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn different_keys_have_different_texts() {
+        let text = |texts: &[&str]| {
+            let cells: Vec<Cell> = texts.iter().map(|text| Cell::Text((*text).to_owned())).collect();
+            key_text(&(0..cells.len()).collect::<Vec<_>>(), &cells)
+        };
+        assert_eq!(text(&["a,b"]), "a,b");
+        assert_eq!(text(&["a", "b"]), "a,b");
+        assert_ne!(text(&["a,b", "c"]), text(&["a", "b,c"]));
+        assert_ne!(text(&["a\\", "b"]), text(&["a", "\\b"]));
+        let long = "x".repeat(300);
+        assert_ne!(text(&[&format!("{long}1")]), text(&[&format!("{long}2")]));
+        assert_ne!(text(&["a\n"]), text(&["a\t"]));
+        assert_eq!(text(&[]), "");
+    }
+}
