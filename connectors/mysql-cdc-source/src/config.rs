@@ -9,6 +9,8 @@ use openconnect_sql::{Decimals, Dialect, Login, NamePattern, SqlTls, Target};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::columns::ColumnSettings;
+
 /// Which tables of which server, and from where on.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +28,9 @@ pub struct MySqlCdcConfig {
     /// Tables that are not read, though `tables` names them.
     #[serde(default)]
     pub exclude: Vec<String>,
+    /// Which of the tables' columns are told, and how. Default: all, as they are.
+    #[serde(default)]
+    pub columns: ColumnSettings,
     /// What is read of the rows that are there at the first start. Default `initial`.
     #[serde(default)]
     pub snapshot: SnapshotMode,
@@ -35,9 +40,21 @@ pub struct MySqlCdcConfig {
     /// The number by which the server knows this reader; no replica and no other reader may have the same. Default: a random
     /// one at each start.
     pub server_id: Option<u32>,
-    /// Rows of one page of a snapshot. Default 1000.
+    /// Rows of one chunk of a snapshot. Default 1000.
     #[serde(default = "thousand")]
-    pub page_rows: u32,
+    pub chunk_rows: u32,
+    /// Chunks of a snapshot that are read at the same time, each over a connection of its own; 1 to 16. Default 2.
+    #[serde(default = "two")]
+    pub parallel_chunks: u32,
+    /// How events look. Default `native`.
+    #[serde(default)]
+    pub format: Format,
+    /// Tells where transactions begin and end, with the number of their changes. Default false.
+    #[serde(default)]
+    pub transactions: bool,
+    /// Tells statements that make, change, rename or drop one of the tables. `TRUNCATE` is told in any case. Default false.
+    #[serde(default)]
+    pub schema_changes: bool,
     /// How decimals are written. Default `text`.
     #[serde(default)]
     pub decimals: Decimals,
@@ -53,12 +70,27 @@ fn thousand() -> u32 {
     1000
 }
 
+fn two() -> u32 {
+    2
+}
+
 fn change() -> String {
     "org.apache.eventmesh.cdc.change".into()
 }
 
 fn thirty() -> HumanDuration {
     HumanDuration(Duration::from_secs(30))
+}
+
+/// How events look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Values as SQL and JSON write them, the same in every SQL connector.
+    #[default]
+    Native,
+    /// Byte for byte what Debezium's consumers know: its envelope, and its numbers for decimals and times.
+    Debezium,
 }
 
 /// What is read of the rows that are there at the first start.
@@ -133,9 +165,13 @@ impl ConnectorConfig for MySqlCdcConfig {
         if self.server_id == Some(0) {
             problems.add("server_id", "must not be 0");
         }
-        if self.page_rows == 0 || self.page_rows > 100_000 {
-            problems.add("page_rows", "must be 1 to 100000");
+        if self.chunk_rows == 0 || self.chunk_rows > 100_000 {
+            problems.add("chunk_rows", "must be 1 to 100000");
         }
+        if self.parallel_chunks == 0 || self.parallel_chunks > 16 {
+            problems.add("parallel_chunks", "must be 1 to 16");
+        }
+        self.columns.validate(problems);
         if self.timeout.0 < Duration::from_secs(3) {
             problems.add("timeout", "must be 3s or more");
         }

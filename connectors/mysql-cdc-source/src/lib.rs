@@ -6,25 +6,35 @@
 //! | `config.rs` | the `source:` section |
 //! | `position.rs`, `gtid.rs` | where the log was read to, as it is stored; sets of transactions |
 //! | `server.rs` | connections for the log, what the server is and how it must be set up |
-//! | `snapshot.rs` | the rows that are there, table by table, page by page |
-//! | `log.rs` | the binary log: transactions, tables, rows |
+//! | `snapshot.rs` | the rows that are there, in chunks, while the log is read |
+//! | `log.rs`, `rows.rs` | the binary log: transactions and statements; rows |
+//! | `statement.rs` | which statements concern tables |
 //! | `table.rs` | a table as the log describes it |
-//! | `value.rs`, `charset.rs` | values of the log as the database would write them |
-//! | `event.rs` | a change to events |
+//! | `columns.rs` | which columns are told, and what is hidden of them |
+//! | `value.rs`, `json_diff.rs`, `charset.rs` | values of the log as the database would write them |
+//! | `event.rs`, `debezium.rs` | a change to events: our format, and Debezium's |
+//! | `headroom.rs` | how long the log that is not read yet will be there |
 //! | `source.rs` | the connector |
 
 mod charset;
+mod columns;
 mod config;
+mod debezium;
 mod event;
 mod gtid;
+mod headroom;
+mod json_diff;
 mod log;
 mod position;
+mod rows;
 mod server;
 mod snapshot;
 mod source;
+mod statement;
 mod table;
 mod value;
 
-pub use config::{LostPosition, MySqlCdcConfig, SnapshotMode};
+pub use columns::{ColumnSettings, HashMask, Mask};
+pub use config::{Format, LostPosition, MySqlCdcConfig, SnapshotMode};
 pub use position::{Position, SnapshotPosition};
 pub use source::MySqlCdcSource;

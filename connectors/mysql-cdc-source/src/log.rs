@@ -1,25 +1,26 @@
-//! The binary log: transactions, tables, rows.
+//! The binary log: files, transactions, statements. Rows are in `rows.rs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use mysql_async::BinlogStream;
 use mysql_async::binlog::EventType;
-use mysql_async::binlog::events::{Event, EventData, RowsEventData, TransactionPayloadEvent};
-use mysql_async::binlog::row::BinlogRow;
+use mysql_async::binlog::events::{Event, EventData, QueryEvent, TransactionPayloadEvent};
 use openconnect_core::Failure;
+use openconnect_core::cloudevents;
 use openconnect_core::record::{Partition, Record};
-use openconnect_sql::Cell;
 
 use crate::config::MySqlCdcConfig;
-use crate::event::{Change, Events, Origin};
+use crate::event::{Boundary, Events, Origin};
 use crate::gtid::GtidSet;
-use crate::position::Position;
+use crate::headroom::Seen;
+use crate::position::{Place, Position};
+use crate::rows::Touched;
 use crate::server::{About, failure};
+use crate::statement::{TableStatement, Verb};
 use crate::table::LogTable;
-use crate::value::cell;
 
 /// Records that are given together, at the most, but for those of one row event.
 const TOGETHER: usize = 500;
@@ -38,34 +39,55 @@ pub(crate) struct Context<'a> {
     pub(crate) partition: &'a Partition,
     /// MariaDB's columns of JSON, by table.
     pub(crate) json: &'a HashMap<String, Vec<String>>,
+    pub(crate) seen: &'a Seen,
 }
 
 /// The transaction that is being read.
 #[derive(Debug)]
-struct Transaction {
+pub(crate) struct Transaction {
     /// Its origin and number there.
-    gtid: Option<(String, u64)>,
-    begin: u64,
+    pub(crate) gtid: Option<(String, u64)>,
+    pub(crate) begin: u64,
     /// Row events of it.
-    events: u64,
+    pub(crate) events: u64,
+    /// Changes of it that are told, by table.
+    pub(crate) told: BTreeMap<String, u64>,
     /// Where a statement ended that most often is a transaction of its own. `CREATE TABLE … SELECT` goes on with rows.
     ended: Option<u64>,
 }
 
+impl Transaction {
+    /// Its GTID as text.
+    pub(crate) fn gtid(&self) -> Option<String> {
+        self.gtid.as_ref().map(|(origin, number)| format!("{origin}:{number}"))
+    }
+
+    /// What names it: the GTID, or file and place.
+    pub(crate) fn id(&self, file: &str) -> String {
+        self.gtid().unwrap_or_else(|| format!("{file}:{}", self.begin))
+    }
+}
+
 /// The log from a position on.
 pub(crate) struct Log {
-    stream: BinlogStream,
-    file: Arc<str>,
+    pub(crate) stream: BinlogStream,
+    pub(crate) file: Arc<str>,
     /// All transactions before the current one.
     gtids: Option<GtidSet>,
-    gtids_text: Option<Arc<str>>,
-    transaction: Option<Transaction>,
+    pub(crate) gtids_text: Option<Arc<str>>,
+    pub(crate) transaction: Option<Transaction>,
     /// What of the first transaction was read before.
-    skip: (u64, u64),
+    pub(crate) skip: (u64, u64),
     /// Where to go on when the connection is lost.
     pub(crate) at: Position,
-    tables: HashMap<u64, Option<Arc<LogTable>>>,
+    /// How far the log is read; none before the server said where it begins, which need not be where it was asked to.
+    place: Option<Place>,
+    pub(crate) tables: HashMap<u64, Option<Arc<LogTable>>>,
     noted: Instant,
+    /// When the server wrote the last event: seconds since 1970.
+    seconds: u32,
+    /// The connection that made the transaction.
+    pub(crate) thread: u32,
     /// Why it can't go on, once what was read is told.
     failed: Option<Failure>,
     /// A table was changed: MariaDB's JSON columns must be asked for again.
@@ -82,15 +104,20 @@ impl Log {
             transaction: None,
             skip: (position.events, position.rows),
             at: position,
+            place: None,
             tables: HashMap::new(),
             noted: Instant::now(),
+            seconds: 0,
+            thread: 0,
             failed: None,
             changed: false,
         }
     }
 
     /// Waits for the next changes. May be dropped while it waits: it waits only when it holds nothing.
-    pub(crate) async fn read(&mut self, context: &Context<'_>) -> Result<Vec<Record<Position>>, Failure> {
+    ///
+    /// `touched` gets the keys of the rows that change; it is read as far as [`Touched::until`] at the most.
+    pub(crate) async fn read(&mut self, context: &Context<'_>, touched: &mut Touched<'_>) -> Result<Vec<Record<Position>>, Failure> {
         if let Some(failure) = self.failed.take() {
             return Err(failure);
         }
@@ -101,7 +128,7 @@ impl Log {
             .map_err(|_| Failure::retryable("SQL_CONNECTION", format!("the server was silent for {silence:?}")))?;
         loop {
             let handled = match next {
-                Some(Ok(event)) => self.handle(context, &event, &mut records),
+                Some(Ok(event)) => self.handle(context, &event, touched, &mut records),
                 Some(Err(error)) => Err(failure(&error)),
                 None => Err(Failure::retryable("SQL_CONNECTION", "the server ended the log")),
             };
@@ -112,10 +139,16 @@ impl Log {
                     self.failed = Some(failure);
                     break;
                 }
-                Ok(()) if records.len() >= TOGETHER || self.changed => break,
+                Ok(()) if records.len() >= TOGETHER || self.changed || touched.until().is_some_and(|until| self.reached(until)) => {
+                    context.seen.set(&self.file, self.seconds);
+                    break;
+                }
                 Ok(()) => match self.stream.next().now_or_never() {
                     Some(ready) => next = ready,
-                    None => break,
+                    None => {
+                        context.seen.set_newest(&self.file);
+                        break;
+                    }
                 },
             }
         }
@@ -123,23 +156,42 @@ impl Log {
         Ok(records)
     }
 
+    /// Is everything before that place read, and no transaction open?
+    pub(crate) fn reached(&self, place: &Place) -> bool {
+        let between = self.transaction.as_ref().is_none_or(|transaction| transaction.ended.is_some());
+        between && self.place.as_ref().is_some_and(|read| read >= place)
+    }
+
+    /// Ends what is known to have ended, so that [`at`](Self::at) is behind it.
+    pub(crate) fn settle(&mut self) -> &Position {
+        self.end();
+        &self.at
+    }
+
     /// Where nothing is told the position moves all the same, now and then.
     fn note(&mut self, context: &Context<'_>, records: &mut Vec<Record<Position>>) {
         let told = records.last().and_then(|record| record.position.as_ref()) == Some(&self.at);
         if self.transaction.is_none() && !told && self.noted.elapsed() >= NOTE_EVERY {
             self.noted = Instant::now();
-            records.push(Record {
-                event: None,
-                partition: context.partition.clone(),
-                position: Some(self.at.clone()),
-                receipt: None,
-            });
+            records.push(context.record(None, self.at.clone()));
         }
     }
 
-    fn handle(&mut self, context: &Context<'_>, event: &Event, records: &mut Vec<Record<Position>>) -> Result<(), Failure> {
+    fn handle(
+        &mut self,
+        context: &Context<'_>,
+        event: &Event,
+        touched: &mut Touched<'_>,
+        records: &mut Vec<Record<Position>>,
+    ) -> Result<(), Failure> {
         let header = event.header();
         let end = u64::from(header.log_pos());
+        if end > 0 {
+            self.place = Some(Place::new(&self.file, end));
+        }
+        if header.timestamp() > 0 {
+            self.seconds = header.timestamp();
+        }
         let begin = end.saturating_sub(u64::from(header.event_size()));
         if header.event_type_raw() == EventType::TRANSACTION_PAYLOAD_EVENT as u8 {
             // Its events come next; one that can't be read would be left out without a word.
@@ -153,6 +205,7 @@ impl Log {
             Some(EventData::RotateEvent(rotate)) => {
                 self.end();
                 self.file = file_name(&rotate.name(), &self.file);
+                self.place = Some(Place::new(&self.file, rotate.position()));
                 self.tables.clear();
                 if self.transaction.is_none() && self.skip == (0, 0) {
                     self.at.file = Arc::clone(&self.file);
@@ -168,26 +221,23 @@ impl Log {
             }
             Some(EventData::AnonymousGtidEvent(_)) => self.begin(None, begin),
             Some(EventData::QueryEvent(query)) => match query.query_raw() {
-                b"BEGIN" if self.transaction.is_none() => self.begin(None, begin),
-                b"BEGIN" => {}
-                b"COMMIT" => self.commit(end),
+                b"BEGIN" => {
+                    self.thread = query.thread_id();
+                    if self.transaction.is_none() {
+                        self.begin(None, begin);
+                    }
+                }
+                b"COMMIT" => self.commit(context, end, records)?,
                 statement
                     if statement.starts_with(b"SAVEPOINT")
                         || statement.starts_with(b"ROLLBACK TO")
                         || statement.starts_with(b"XA START")
                         || statement.starts_with(b"XA END") => {}
-                _ => {
-                    self.tables.clear();
-                    self.changed = context.about.mariadb;
-                    match &mut self.transaction {
-                        Some(transaction) => transaction.ended = Some(end),
-                        None => self.commit(end),
-                    }
-                }
+                _ => self.statement(context, event, &query, touched, records)?,
             },
             // What is prepared can't be told apart from what is committed, but by a statement much later.
-            Some(EventData::XidEvent(_) | EventData::XaPrepareLogEvent(_)) => self.commit(end),
-            Some(EventData::RowsEvent(rows)) => self.rows(context, event, &rows, records)?,
+            Some(EventData::XidEvent(_) | EventData::XaPrepareLogEvent(_)) => self.commit(context, end, records)?,
+            Some(EventData::RowsEvent(rows)) => self.rows(context, event, &rows, touched, records)?,
             Some(EventData::IncidentEvent(_)) => {
                 return Err(Failure::fatal(
                     "CDC_INCIDENT",
@@ -205,6 +255,7 @@ impl Log {
             gtid,
             begin,
             events: 0,
+            told: BTreeMap::new(),
             ended: None,
         });
     }
@@ -212,16 +263,33 @@ impl Log {
     /// Ends a transaction that consists of a statement, now that it is known to have no rows.
     fn end(&mut self) {
         if let Some(end) = self.transaction.as_ref().and_then(|transaction| transaction.ended) {
-            self.commit(end);
+            self.move_behind(end);
         }
     }
 
-    fn commit(&mut self, end: u64) {
+    fn commit(&mut self, context: &Context<'_>, end: u64, records: &mut Vec<Record<Position>>) -> Result<(), Failure> {
+        let done = self.transaction.as_ref().filter(|transaction| !transaction.told.is_empty());
+        let told = done.filter(|_| context.config.transactions).map(|transaction| Boundary {
+            id: transaction.id(&self.file),
+            changes: Some(transaction.told.clone()),
+            seconds: self.seconds,
+        });
+        self.move_behind(end);
+        if let Some(boundary) = told {
+            records.push(context.record(Some(context.events.boundary(&boundary)?), self.at.clone()));
+        }
+        Ok(())
+    }
+
+    fn move_behind(&mut self, end: u64) {
         if let (Some(set), Some((origin, number))) = (&mut self.gtids, self.transaction.take().and_then(|done| done.gtid)) {
             set.add(&origin, number);
             self.gtids_text = Some(set.to_string().into());
         }
+        self.transaction = None;
         self.skip = (0, 0);
+        // Within a compressed transaction an event does not say where it ends.
+        let end = if end > 0 { end } else { self.place.as_ref().map_or(0, Place::at) };
         self.at = Position {
             gtids: self.gtids_text.clone(),
             file: Arc::clone(&self.file),
@@ -230,130 +298,83 @@ impl Log {
         };
     }
 
-    fn rows(
+    /// A statement that is no row: most often of a table.
+    fn statement(
         &mut self,
         context: &Context<'_>,
         event: &Event,
-        rows: &RowsEventData<'_>,
+        query: &QueryEvent<'_>,
+        touched: &mut Touched<'_>,
         records: &mut Vec<Record<Position>>,
     ) -> Result<(), Failure> {
-        let header = event.header();
-        let Some(transaction) = &mut self.transaction else {
-            return Err(Failure::fatal(
-                "CDC_LOG",
-                "the log has rows outside of a transaction; this is a bug",
-            ));
-        };
-        let number = transaction.events;
-        transaction.events += 1;
-        let (begin, gtid) = (
-            transaction.begin,
-            transaction.gtid.as_ref().map(|(origin, number)| format!("{origin}:{number}")),
-        );
-        let id = rows.table_id();
-        if !self.tables.contains_key(&id) {
-            let table = self.describe(context, id)?;
-            self.tables.insert(id, table);
+        self.tables.clear();
+        self.changed = context.about.mariadb;
+        let text = query.query();
+        let statement = TableStatement::read(&text);
+        let schema = query.schema();
+        let wanted = statement.as_ref().and_then(|statement| {
+            statement
+                .tables
+                .iter()
+                .find(|(database, table)| database.as_deref().unwrap_or(&schema) == context.database && context.config.wants(table))
+        });
+        if wanted.is_some() {
+            touched.all();
         }
-        let table = self.tables.get(&id).cloned().flatten();
-        let skip = match number.cmp(&self.skip.0) {
-            std::cmp::Ordering::Less => return Ok(()),
-            std::cmp::Ordering::Equal => self.skip.1,
-            std::cmp::Ordering::Greater => 0,
+        let end = u64::from(event.header().log_pos());
+        let (Some(statement), Some((_, table))) = (&statement, wanted) else {
+            self.ends(end);
+            return Ok(());
         };
-        let Some(table) = table else { return Ok(()) };
-        let map = self
-            .stream
-            .get_tme(id)
-            .ok_or_else(|| Failure::fatal("CDC_LOG", "the log has rows of a table that it does not describe"))?;
-        for (row, images) in (0_u64..).zip(rows.rows(map)) {
-            let (before, after) = images.map_err(unreadable)?;
-            if row < skip {
-                continue;
-            }
-            let read = |image: Option<BinlogRow>| image.map(|image| cells(context, &table, image)).transpose();
-            let (before, after) = (read(before)?, read(after)?);
-            let position = |rows| Position {
-                gtids: self.gtids_text.clone(),
-                file: Arc::clone(&self.file),
-                begin,
-                events: number,
-                rows,
-                snapshot: None,
-            };
-            let place = gtid.clone().unwrap_or_else(|| format!("{}:{begin}", self.file));
-            let origin = |part: &str| Origin {
-                id: format!("{place}/{number}/{row}{part}"),
-                database: &table.database,
-                table: &table.name,
-                gtid: gtid.as_deref(),
-                file: &self.file,
-                begin,
-                row,
-                server_id: header.server_id(),
-                seconds: Some(header.timestamp()),
-            };
-            for (part, change, rows) in changes(&table, before.as_deref(), after.as_deref(), row) {
-                let event = context.events.event(&table.columns, &table.key, &change, &origin(part))?;
-                records.push(Record {
-                    event: Some(event),
-                    partition: context.partition.clone(),
-                    position: Some(position(rows)),
-                    receipt: None,
-                });
-            }
-            self.at = position(row + 1);
+        let place = self.transaction.as_ref().map(|transaction| (transaction.id(&self.file), transaction.gtid()));
+        let (id, gtid) = place.unwrap_or_else(|| (format!("{}:{end}", self.file), None));
+        let origin = Origin {
+            id: format!("{id}/{}", if statement.verb == Verb::Truncate { "truncate" } else { "ddl" }),
+            database: context.database,
+            table,
+            gtid: gtid.as_deref(),
+            file: &self.file.clone(),
+            begin: self.transaction.as_ref().map_or(end, |transaction| transaction.begin),
+            pos: end.saturating_sub(u64::from(event.header().event_size())),
+            thread: query.thread_id(),
+            server_id: event.header().server_id(),
+            seconds: Some(event.header().timestamp()),
+            ..Origin::default()
+        };
+        let mut told = Vec::new();
+        if statement.verb == Verb::Truncate {
+            told.push(context.events.truncate(&origin)?);
         }
+        if context.config.schema_changes {
+            told.push(context.events.schema_change(&text, &origin)?);
+        }
+        if statement.verb == Verb::Create {
+            self.ends(end);
+        } else {
+            self.move_behind(end);
+        }
+        // Told again if it is not stored: the position of a statement that may go on with rows is still before it.
+        records.extend(told.into_iter().map(|event| context.record(Some(event), self.at.clone())));
         Ok(())
     }
 
-    /// The table, when it is one that is read.
-    fn describe(&self, context: &Context<'_>, id: u64) -> Result<Option<Arc<LogTable>>, Failure> {
-        let map = self
-            .stream
-            .get_tme(id)
-            .ok_or_else(|| Failure::fatal("CDC_LOG", "the log has rows of a table that it does not describe"))?;
-        let name = map.table_name();
-        if map.database_name() != context.database || !context.config.wants(&name) {
-            return Ok(None);
+    fn ends(&mut self, end: u64) {
+        match &mut self.transaction {
+            Some(transaction) => transaction.ended = Some(end),
+            None => self.move_behind(end),
         }
-        let json = context.json.get(&*name).map_or(&[][..], Vec::as_slice);
-        LogTable::read(map, json).map(|table| Some(Arc::new(table))).map_err(unreadable)
     }
 }
 
-/// The changes of a row, each with the rows that are read once it is told. Where the key changes, one row goes and another comes:
-/// each in the order of its own key.
-fn changes<'r>(table: &LogTable, before: Option<&'r [Cell]>, after: Option<&'r [Cell]>, row: u64) -> Vec<(&'static str, Change<'r>, u64)> {
-    let change = |op, before, after| Change { op, before, after };
-    match (before, after) {
-        (Some(old), Some(new)) if table.key.iter().any(|at| old.get(*at) != new.get(*at)) => vec![
-            ("/d", change("d", Some(old), None), row),
-            ("/c", change("c", None, Some(new)), row + 1),
-        ],
-        (Some(_), Some(_)) => vec![("", change("u", before, after), row + 1)],
-        (None, _) => vec![("", change("c", None, after), row + 1)],
-        (_, None) => vec![("", change("d", before, None), row + 1)],
+impl Context<'_> {
+    pub(crate) fn record(&self, event: Option<cloudevents::Event>, position: Position) -> Record<Position> {
+        Record {
+            event,
+            partition: self.partition.clone(),
+            position: Some(position),
+            receipt: None,
+        }
     }
-}
-
-fn cells(context: &Context<'_>, table: &LogTable, image: BinlogRow) -> Result<Vec<Cell>, Failure> {
-    if image.len() != table.columns.len() {
-        return Err(Failure::fatal(
-            "CDC_SETUP",
-            format!(
-                "a change of `{}` has not all columns: the server must have binlog_row_image=FULL",
-                table.name
-            ),
-        ));
-    }
-    let values = image.unwrap().into_iter().zip(&table.log_columns).zip(&table.columns);
-    values
-        .map(|((value, log), column)| {
-            cell(log, &context.about.charsets, value)
-                .map_err(|why| Failure::fatal("CDC_VALUE", format!("the column `{}` of `{}`: {why}", column.name, table.name)))
-        })
-        .collect()
 }
 
 /// The name of a log file. The event that a server makes up at the beginning has its checksum behind the name, and nothing says
@@ -370,7 +391,7 @@ fn file_name(name: &str, before: &str) -> Arc<str> {
     }
 }
 
-fn unreadable(error: std::io::Error) -> Failure {
+pub(crate) fn unreadable(error: std::io::Error) -> Failure {
     Failure::fatal("CDC_LOG", format!("the log can't be read: {error}"))
 }
 

@@ -24,7 +24,7 @@ pub struct Position {
     /// How many rows of the one after them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rows: u64,
-    /// The snapshot that is being made; the log is read from here on once it is done.
+    /// The snapshot that is being made, while the log is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotPosition>,
 }
@@ -39,9 +39,34 @@ pub struct SnapshotPosition {
     /// The last row of it, by its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Vec<Mark>>,
+    /// Where the log ended when it was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Arc<str>>,
     /// All tables are done (`initial_only` stays here).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub done: bool,
+}
+
+/// A place in one server's log. Files are numbered in order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    file: u64,
+    at: u64,
+}
+
+impl Place {
+    pub(crate) fn new(file: &str, at: u64) -> Self {
+        let number = file.rsplit_once('.').and_then(|(_, number)| number.parse().ok());
+        Self {
+            file: number.unwrap_or(0),
+            at,
+        }
+    }
+
+    /// Where in its file.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]
@@ -64,11 +89,12 @@ mod tests {
             snapshot: Some(SnapshotPosition {
                 table: Some("orders".into()),
                 after: Some(vec![Mark::Text("7".into())]),
+                started: Some("binlog.000001:4".into()),
                 done: false,
             }),
             ..Position::default()
         };
-        let json = r#"{"gtids":"a:1-3","file":"binlog.000001","begin":157,"rows":2,"snapshot":{"table":"orders","after":["7"]}}"#;
+        let json = r#"{"gtids":"a:1-3","file":"binlog.000001","begin":157,"rows":2,"snapshot":{"table":"orders","after":["7"],"started":"binlog.000001:4"}}"#;
         assert_eq!(serde_json::to_string(&position).unwrap(), json);
         assert_eq!(serde_json::from_str::<Position>(json).unwrap(), position);
     }

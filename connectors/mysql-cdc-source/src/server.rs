@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{BinlogStream, BinlogStreamRequest, ClientIdentity, Conn, Opts, OptsBuilder, Row, Sid, SslOpts};
@@ -11,7 +11,7 @@ use openconnect_sql::{Server, TlsMode};
 
 use crate::charset::Charsets;
 use crate::gtid::GtidSet;
-use crate::position::Position;
+use crate::position::{Place, Position};
 
 /// The largest packet that a server sends.
 const PACKET: usize = 1 << 30;
@@ -88,7 +88,7 @@ pub(crate) async fn connect(options: &Opts, within: Duration) -> Result<Conn, Fa
 /// Looks at the server; one that is not set up for this is said, and waited for.
 pub(crate) async fn about(connection: &mut Conn) -> Result<About, Failure> {
     let sql = "SHOW GLOBAL VARIABLES WHERE variable_name IN \
-               ('version', 'log_bin', 'binlog_format', 'binlog_row_image', 'binlog_row_metadata', 'gtid_mode', 'binlog_row_value_options')";
+               ('version', 'log_bin', 'binlog_format', 'binlog_row_image', 'binlog_row_metadata', 'gtid_mode')";
     let variables: Vec<(String, String)> = connection.query(sql).await.map_err(|e| failure(&e))?;
     let variables: HashMap<String, String> = variables
         .into_iter()
@@ -100,7 +100,6 @@ pub(crate) async fn about(connection: &mut Conn) -> Result<About, Failure> {
         ("binlog_format", "ROW"),
         ("binlog_row_image", "FULL"),
         ("binlog_row_metadata", "FULL"),
-        ("binlog_row_value_options", ""),
     ] {
         if !is(name, wanted) {
             return Err(Failure::retryable(
@@ -137,13 +136,7 @@ pub(crate) async fn now(connection: &mut Conn, about: &About) -> Result<Position
         .query_first("SELECT @@global.gtid_executed")
         .await
         .map_err(|e| failure(&e))?;
-    let row: Option<Row> = match connection.query_first("SHOW BINARY LOG STATUS").await {
-        Ok(row) => row,
-        // Before MySQL 8.2.
-        Err(_) => connection.query_first("SHOW MASTER STATUS").await.map_err(|e| failure(&e))?,
-    };
-    let place = row.and_then(|row| Some((row.get::<String, _>(0)?, row.get::<u64, _>(1)?)));
-    let (file, begin) = place.ok_or_else(|| Failure::retryable("CDC_SETUP", "the server says no place in its log"))?;
+    let (file, begin) = end(connection).await?;
     let gtids = GtidSet::parse(&gtids.unwrap_or_default()).ok_or_else(|| Failure::retryable("SQL_ERROR", "gtid_executed can't be read"))?;
     Ok(Position {
         gtids: Some(gtids.to_string().into()),
@@ -151,6 +144,46 @@ pub(crate) async fn now(connection: &mut Conn, about: &About) -> Result<Position
         begin,
         ..Position::default()
     })
+}
+
+/// Where the log ends. What can be seen in the tables is before it: the log is written first.
+pub(crate) async fn end(connection: &mut Conn) -> Result<(String, u64), Failure> {
+    let row: Option<Row> = match connection.query_first("SHOW MASTER STATUS").await {
+        Ok(row) => row,
+        // Since MySQL 8.4.
+        Err(mysql_async::Error::Server(_)) => connection.query_first("SHOW BINARY LOG STATUS").await.map_err(|e| failure(&e))?,
+        Err(error) => return Err(failure(&error)),
+    };
+    let place = row.and_then(|row| Some((row.get::<String, _>(0)?, row.get::<u64, _>(1)?)));
+    place.ok_or_else(|| Failure::retryable("CDC_SETUP", "the server says no place in its log"))
+}
+
+/// Waits until everything before a position can be seen in the tables: a transaction is in the log a moment earlier.
+pub(crate) async fn visible(connection: &mut Conn, about: &About, position: &Position, within: Duration) -> Result<(), Failure> {
+    if let Some(gtids) = position.gtids.as_deref().filter(|_| !about.mariadb) {
+        let waited: Option<u8> = connection
+            .exec_first("SELECT WAIT_FOR_EXECUTED_GTID_SET(?, ?)", (gtids, within.as_secs()))
+            .await
+            .map_err(|e| failure(&e))?;
+        return match waited {
+            Some(0) => Ok(()),
+            _ => Err(never_visible(within)),
+        };
+    }
+    let until = Place::new(&position.file, position.begin);
+    let end = Instant::now() + within;
+    while Instant::now() < end {
+        let seen = mariadb_now(connection).await?;
+        if Place::new(&seen.file, seen.begin) >= until {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Err(never_visible(within))
+}
+
+fn never_visible(within: Duration) -> Failure {
+    Failure::retryable("CDC_SNAPSHOT", format!("what the log told was not in the tables within {within:?}"))
 }
 
 /// MariaDB says which place fits to a snapshot, and takes no lock for it.

@@ -1,41 +1,106 @@
-//! The rows that are there, table by table, page by page. It can be gone on with in the middle of a table.
+//! The rows that are there, in chunks, while the log is read. It can be gone on with in the middle of a table.
 //!
-//! The place in the log is taken before the first row is read: what changes meanwhile is in the log behind it, so that the rows
-//! and then the log end in what the tables are.
+//! No lock is taken. A round reads some chunks that follow each other, at the same time, and then asks where the log ends. What
+//! can be seen of them is in the log before that place, so the log is read up to there first; a row whose key the log tells on
+//! the way is dropped from its chunk, for the log has told it as it is now. The rest is told, and stands between the changes
+//! before it and those after it as if it had been read at that place.
+//!
+//! A round begins once everything that the log told can be seen: what it reads is never older than what was told.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::try_join_all;
+use mysql_async::Conn;
 use openconnect_core::Failure;
-use openconnect_core::record::{Partition, Record};
-use openconnect_sql::{Cell, Dialect, Keyset, Mark, Pool, Select, Table, key_text, missing};
+use openconnect_core::record::Record;
+use openconnect_sql::{Cell, Decimals, Dialect, Keyset, Mark, Pool, Select, Table, key_text, missing, push_json};
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::columns::View;
 use crate::config::MySqlCdcConfig;
 use crate::event::{Change, Events, Origin};
-use crate::position::{Position, SnapshotPosition};
+use crate::log::Context;
+use crate::position::{Place, Position, SnapshotPosition};
+use crate::server::{self, About};
+use crate::table::LogTable;
 
-/// Bytes of one page.
-const PAGE_BYTES: usize = 8 << 20;
+/// Bytes of one chunk.
+const CHUNK_BYTES: usize = 8 << 20;
 
 /// A snapshot that is being made.
 pub(crate) struct Snapshot {
-    database: String,
     /// What is left, by name; the first one may be begun.
-    tables: BTreeMap<String, Keyset>,
-    pub(crate) position: Position,
+    tables: VecDeque<Arc<SnapshotTable>>,
+    /// The last row that was told of the first of them.
+    after: Option<Vec<Mark>>,
+    /// How far it has come, as it is stored.
+    pub(crate) progress: SnapshotPosition,
+    /// Where the log ended when it was begun: tells one snapshot's events from another's.
+    started: Arc<str>,
+    rows: u32,
+    parallel: usize,
+    within: Duration,
+    pool: Pool,
+    round: Round,
+}
+
+/// A table of which rows are read.
+pub(crate) struct SnapshotTable {
+    name: String,
+    keyset: Keyset,
+    view: View,
+}
+
+/// What is being done.
+enum Round {
+    /// Nothing; the connection for the next one.
+    Idle(Box<Conn>),
+    Reading(AbortOnDropHandle<Result<(Box<Conn>, Held), Failure>>),
+    /// Read, and waiting for the log.
+    Waiting(Box<Conn>, Held),
+    /// After a failure.
+    Broken,
+}
+
+/// Chunks that are read, and wait until the log is read as far.
+pub(crate) struct Held {
+    chunks: VecDeque<Chunk>,
+    pub(crate) until: Place,
+    /// A table was changed meanwhile: it must be read again.
+    pub(crate) stale: bool,
+}
+
+struct Chunk {
+    table: Arc<SnapshotTable>,
+    rows: Vec<Option<Vec<Cell>>>,
+    /// Places of rows by key; made when the log tells a row of the table.
+    by_key: Option<HashMap<String, usize>>,
+    /// Where the table goes on; none when this was the last of it.
+    next: Option<Vec<Mark>>,
+}
+
+/// What a chunk is to be.
+struct Plan {
+    table: Arc<SnapshotTable>,
+    after: Option<Vec<Mark>>,
+    until: Option<Vec<Mark>>,
 }
 
 impl Snapshot {
-    /// Looks at the tables. `position` is where the log goes on, and how far the snapshot has come.
-    pub(crate) async fn begin(config: &MySqlCdcConfig, pool: &Pool, database: &str, position: Position) -> Result<Self, Failure> {
-        let done = position.snapshot.clone().unwrap_or_default();
+    /// Looks at the tables. `position` says how far the snapshot has come.
+    pub(crate) async fn begin(config: &MySqlCdcConfig, pool: &Pool, log: Conn, position: &Position) -> Result<Self, Failure> {
+        let progress = position.snapshot.clone().unwrap_or_default();
         let mut connection = pool.acquire().await?;
-        let mut tables = BTreeMap::new();
+        let mut tables = VecDeque::new();
         for name in Table::names(&mut connection).await? {
             let text = name.to_string();
-            let is_done = done
+            let is_done = progress
                 .table
                 .as_ref()
-                .is_some_and(|last| text < *last || (text == *last && done.after.is_none()));
+                .is_some_and(|last| text < *last || (text == *last && progress.after.is_none()));
             if !config.wants(&text) || is_done {
                 continue;
             }
@@ -44,100 +109,268 @@ impl Snapshot {
             };
             if table.key.is_empty() {
                 return Err(missing(format!(
-                    "`{text}` has no primary key, so its rows can't be read page by page; exclude it or give it one"
+                    "`{text}` has no primary key, so its rows can't be read in chunks; exclude it or give it one"
                 )));
             }
-            let order = table
-                .key
-                .iter()
-                .filter_map(|key| table.columns.iter().position(|column| column.name == *key))
-                .collect();
-            let from = name.quoted(Dialect::MySql);
-            let columns = table.columns;
-            tables.insert(text, Keyset { from, columns, order });
+            let place = |key: &String| table.columns.iter().position(|column| column.name == *key);
+            let order: Vec<usize> = table.key.iter().filter_map(place).collect();
+            let view = View::new(&config.columns, &text, &table.columns, &order)?;
+            let keyset = Keyset {
+                from: name.quoted(Dialect::MySql),
+                columns: table.columns,
+                order,
+            };
+            tables.push_back(Arc::new(SnapshotTable { name: text, keyset, view }));
         }
+        let begun = tables.front().filter(|table| progress.table.as_ref() == Some(&table.name));
+        let after = begun.and_then(|_| progress.after.clone());
+        let started = progress.started.clone();
+        let started = started.unwrap_or_else(|| format!("{}:{}", position.file, position.begin).into());
         Ok(Self {
-            database: database.to_owned(),
             tables,
-            position,
+            after,
+            progress: SnapshotPosition {
+                started: Some(Arc::clone(&started)),
+                ..progress
+            },
+            started,
+            rows: config.chunk_rows,
+            parallel: config.parallel_chunks as usize,
+            within: config.timeout.0,
+            pool: pool.clone(),
+            round: Round::Idle(Box::new(log)),
         })
     }
 
-    /// The next page; nothing once all tables are done.
-    pub(crate) async fn next(
-        &mut self,
-        pool: &Pool,
-        events: &Events,
-        partition: &Partition,
-        rows: u32,
-    ) -> Result<Option<Vec<Record<Position>>>, Failure> {
-        let Some((name, keyset)) = self.tables.first_key_value() else {
-            return Ok(None);
-        };
-        let progress = self.position.snapshot.clone().unwrap_or_default();
-        let after = progress.after.filter(|_| progress.table.as_ref() == Some(name));
-        let select = Select::rows(keyset, Dialect::MySql).after(after.as_deref())?;
-        let (page, cut) = pool.acquire().await?.query(&select.page(rows), PAGE_BYTES).await?;
-        let more = cut || page.len() >= rows as usize;
-        let mut records = Vec::with_capacity(page.len() + 1);
-        let mut last = after;
-        for cells in page {
-            last = keyset.order.iter().map(|at| cells.get(*at).and_then(Mark::of)).collect();
-            let position = self.at(name, last.clone());
-            let event = self.event(name, keyset, &cells, events)?;
-            records.push(Record {
-                event: Some(event),
-                partition: partition.clone(),
-                position: Some(position),
-                receipt: None,
-            });
-        }
-        let name = name.clone();
-        self.position = self.at(&name, last.filter(|_| more));
-        if !more {
-            self.tables.remove(&name);
-            records.push(Record {
-                event: None,
-                partition: partition.clone(),
-                position: Some(self.position.clone()),
-                receipt: None,
-            });
-        }
-        Ok(Some(records))
+    /// Are all rows told?
+    pub(crate) fn is_done(&self) -> bool {
+        self.tables.is_empty()
     }
 
-    fn at(&self, table: &str, after: Option<Vec<Mark>>) -> Position {
-        Position {
-            snapshot: Some(SnapshotPosition {
-                table: Some(table.to_owned()),
-                after,
+    /// Reads the next chunks meanwhile, once what the log told up to `position` can be seen.
+    pub(crate) fn start(&mut self, about: &About, position: &Position) {
+        if self.is_done() {
+            return;
+        }
+        self.round = match std::mem::replace(&mut self.round, Round::Broken) {
+            Round::Idle(connection) => {
+                let reader = Reader {
+                    pool: self.pool.clone(),
+                    tables: self.tables.clone(),
+                    after: self.after.clone(),
+                    rows: self.rows,
+                    parallel: self.parallel,
+                    within: self.within,
+                };
+                let (about, position) = (about.clone(), position.clone());
+                Round::Reading(AbortOnDropHandle::new(tokio::spawn(async move {
+                    reader.read(connection, &about, &position).await
+                })))
+            }
+            round => round,
+        };
+    }
+
+    /// What waits for the log; comes once the chunks are read. May be dropped while it waits.
+    pub(crate) async fn held(&mut self) -> Result<&mut Held, Failure> {
+        if let Round::Reading(task) = &mut self.round {
+            let read = task.await;
+            self.round = Round::Broken;
+            let read = read.map_err(|e| Failure::retryable("CDC_SNAPSHOT", format!("the reader of the rows ended: {e}")))?;
+            let (connection, held) = read?;
+            self.round = Round::Waiting(connection, held);
+        }
+        match &mut self.round {
+            Round::Waiting(_, held) => Ok(held),
+            _ => Err(Failure::retryable("CDC_SNAPSHOT", "the reader of the rows was stopped; it begins again")),
+        }
+    }
+
+    /// Tells the next of the chunks, the log being read up to `at`; after the last of them the next ones may be read.
+    pub(crate) fn release(&mut self, context: &Context<'_>, at: &Position) -> Result<Vec<Record<Position>>, Failure> {
+        let Round::Waiting(_, held) = &mut self.round else {
+            return Ok(Vec::new());
+        };
+        let chunk = held.chunks.pop_front();
+        if held.chunks.is_empty()
+            && let Round::Waiting(connection, _) = std::mem::replace(&mut self.round, Round::Broken)
+        {
+            self.round = Round::Idle(connection);
+        }
+        let Some(chunk) = chunk else { return Ok(Vec::new()) };
+        let mut records = Vec::with_capacity(chunk.rows.len() + 1);
+        for cells in chunk.rows.into_iter().flatten() {
+            let table = &chunk.table;
+            self.progress = SnapshotPosition {
+                table: Some(table.name.clone()),
+                after: table.keyset.order.iter().map(|at| cells.get(*at).and_then(Mark::of)).collect(),
+                started: Some(Arc::clone(&self.started)),
                 done: false,
-            }),
-            ..self.position.clone()
+            };
+            let event = row_event(context.events, context.database, table, cells, &self.started, at)?;
+            records.push(context.record(Some(event), self.stamped(at)));
         }
+        if chunk.next.is_none() {
+            self.tables.pop_front();
+        }
+        self.progress = SnapshotPosition {
+            table: Some(chunk.table.name.clone()),
+            after: chunk.next.clone(),
+            started: Some(Arc::clone(&self.started)),
+            done: false,
+        };
+        self.after = chunk.next;
+        // Also where the log has told all the rows of the chunk.
+        records.push(context.record(None, self.stamped(at)));
+        Ok(records)
     }
 
-    fn event(
-        &self,
-        table: &str,
-        keyset: &Keyset,
-        cells: &[Cell],
-        events: &Events,
-    ) -> Result<openconnect_core::cloudevents::Event, Failure> {
-        let key = key_text(&keyset.order, cells);
-        let origin = Origin {
-            id: format!("snapshot/{}:{}/{table}/{key}", self.position.file, self.position.begin),
-            database: &self.database,
-            table,
-            file: &self.position.file,
-            begin: self.position.begin,
-            ..Origin::default()
-        };
-        let change = Change {
-            op: "r",
-            before: None,
-            after: Some(cells),
-        };
-        events.event(&keyset.columns, &keyset.order, &change, &origin)
+    /// A position with the progress of the snapshot.
+    pub(crate) fn stamped(&self, at: &Position) -> Position {
+        Position {
+            snapshot: Some(self.progress.clone()),
+            ..at.clone()
+        }
     }
+}
+
+struct Reader {
+    pool: Pool,
+    tables: VecDeque<Arc<SnapshotTable>>,
+    after: Option<Vec<Mark>>,
+    rows: u32,
+    parallel: usize,
+    within: Duration,
+}
+
+impl Reader {
+    async fn read(mut self, mut connection: Box<Conn>, about: &About, position: &Position) -> Result<(Box<Conn>, Held), Failure> {
+        server::visible(&mut connection, about, position, self.within).await?;
+        let plans = self.plan().await?;
+        let chunks = try_join_all(plans.into_iter().map(|plan| self.chunk(plan))).await?;
+        let (file, at) = server::end(&mut connection).await?;
+        let mut held = Held {
+            chunks: VecDeque::new(),
+            until: Place::new(&file, at),
+            stale: false,
+        };
+        for (chunk, cut) in chunks {
+            held.chunks.push_back(chunk);
+            // What follows a chunk that was too large does not follow what was read of it.
+            if cut {
+                break;
+            }
+        }
+        Ok((connection, held))
+    }
+
+    /// Chunks that follow each other, as many as are read at the same time.
+    async fn plan(&mut self) -> Result<Vec<Plan>, Failure> {
+        let mut plans = Vec::with_capacity(self.parallel);
+        let mut after = self.after.take();
+        while plans.len() < self.parallel {
+            let Some(table) = self.tables.front().cloned() else { break };
+            // The last one needs no end.
+            let until = if plans.len() + 1 == self.parallel {
+                None
+            } else {
+                let select = Select::marks(&table.keyset, Dialect::MySql).after(after.as_deref())?;
+                let (found, _) = self.pool.acquire().await?.query(&select.nth(self.rows), CHUNK_BYTES).await?;
+                found.into_iter().next().and_then(|cells| cells.iter().map(Mark::of).collect())
+            };
+            if until.is_none() {
+                self.tables.pop_front();
+            }
+            plans.push(Plan {
+                table,
+                after: after.take(),
+                until: until.clone(),
+            });
+            after = until;
+        }
+        Ok(plans)
+    }
+
+    /// Reads one; whether it was too large, so that it ends before its end.
+    async fn chunk(&self, plan: Plan) -> Result<(Chunk, bool), Failure> {
+        let keyset = &plan.table.keyset;
+        let mut select = Select::rows(keyset, Dialect::MySql).after(plan.after.as_deref())?;
+        if let Some(until) = &plan.until {
+            select = select.up_to(until)?;
+        }
+        // One row more says whether there are more.
+        let limit = if plan.until.is_none() { self.rows.saturating_add(1) } else { u32::MAX };
+        let (mut rows, cut) = self.pool.acquire().await?.query(&select.page(limit), CHUNK_BYTES).await?;
+        let over = plan.until.is_none() && rows.len() > self.rows as usize;
+        if over {
+            rows.pop();
+        }
+        let last = || -> Option<Vec<Mark>> {
+            let cells = rows.last()?;
+            keyset.order.iter().map(|at| cells.get(*at).and_then(Mark::of)).collect()
+        };
+        let next = if cut || over { last() } else { plan.until };
+        let chunk = Chunk {
+            next,
+            rows: rows.into_iter().map(Some).collect(),
+            by_key: None,
+            table: plan.table,
+        };
+        Ok((chunk, cut))
+    }
+}
+
+impl Held {
+    /// The log has told this row.
+    pub(crate) fn drop_row(&mut self, table: &LogTable, cells: &[Cell]) {
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.table.name == table.name) {
+            let keyset = &chunk.table.keyset;
+            let key = |cells: &[Cell], columns: &[openconnect_sql::Column], places: &[usize]| {
+                let mut text = String::new();
+                for place in places {
+                    if let (Some(column), Some(cell)) = (columns.get(*place), cells.get(*place)) {
+                        push_json(&mut text, column.kind, Decimals::Text, cell);
+                    }
+                    text.push(',');
+                }
+                text
+            };
+            let rows = &chunk.rows;
+            let by_key = chunk.by_key.get_or_insert_with(|| {
+                let rows = rows.iter().enumerate();
+                rows.filter_map(|(at, row)| Some((key(row.as_ref()?, &keyset.columns, &keyset.order), at)))
+                    .collect()
+            });
+            let told = key(cells, &table.columns, &table.key);
+            if let Some(row) = by_key.get(&told).and_then(|at| chunk.rows.get_mut(*at)) {
+                *row = None;
+            }
+        }
+    }
+}
+
+fn row_event(
+    events: &Events,
+    database: &str,
+    table: &SnapshotTable,
+    cells: Vec<Cell>,
+    started: &str,
+    at: &Position,
+) -> Result<openconnect_core::cloudevents::Event, Failure> {
+    let cells = table.view.row(cells);
+    let origin = Origin {
+        id: format!("snapshot/{started}/{}/{}", table.name, key_text(&table.view.key, &cells)),
+        database,
+        table: &table.name,
+        file: &at.file,
+        begin: at.begin,
+        pos: at.begin,
+        ..Origin::default()
+    };
+    let change = Change {
+        op: "r",
+        before: None,
+        after: Some(&cells),
+    };
+    events.change(&table.view, &change, &origin)
 }

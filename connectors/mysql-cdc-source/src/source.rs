@@ -10,11 +10,14 @@ use openconnect_core::failure::Failure;
 use openconnect_core::record::{Partition, Record};
 use openconnect_core::source::{Source, SourceContext};
 use openconnect_sql::{Pool, PoolSettings};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{LostPosition, MySqlCdcConfig, SnapshotMode};
 use crate::event::Events;
+use crate::headroom::{self, Seen};
 use crate::log::{Context, Log};
 use crate::position::{Position, SnapshotPosition};
+use crate::rows::Touched;
 use crate::server::{self, About, LOST};
 use crate::snapshot::Snapshot;
 
@@ -33,21 +36,27 @@ pub struct MySqlCdcSource {
     /// Where to go on; none before anything was read.
     position: Option<Position>,
     stage: Stage,
+    /// How far the log is read, for who watches how long it will be there.
+    seen: Seen,
+    watching: Option<AbortOnDropHandle<()>>,
 }
 
 enum Stage {
     /// Nothing is open.
     Closed,
-    Snapshot(Box<Snapshot>),
-    Log(Box<Reading>),
+    Reading(Box<Reading>),
     /// `initial_only`: there is nothing more to read.
     Done,
 }
 
 struct Reading {
-    log: Log,
     about: About,
+    /// None where the rows alone are read.
+    log: Option<Log>,
+    /// MariaDB's columns of JSON, by table.
     json: HashMap<String, Vec<String>>,
+    /// None once all rows are told.
+    snapshot: Option<Snapshot>,
 }
 
 impl Source for MySqlCdcSource {
@@ -60,7 +69,7 @@ impl Source for MySqlCdcSource {
         let target = config.target().map_err(wrong)?;
         let server = target.server().ok_or_else(|| wrong("names no server".into()))?;
         let settings = PoolSettings {
-            connections: 1,
+            connections: config.parallel_chunks,
             acquire: config.timeout.0,
             create: false,
             busy: config.timeout.0,
@@ -79,15 +88,13 @@ impl Source for MySqlCdcSource {
             options: server::options(server),
             database: server.database.to_owned(),
             server_id: config.server_id.unwrap_or_else(|| rand::random_range(1 << 30..u32::MAX)),
-            events: Events {
-                source: format!("mysql://{}:{}", server.host, server.port),
-                ty: config.event_type.clone(),
-                decimals: config.decimals,
-            },
+            events: Events::new(&config, format!("mysql://{}:{}", server.host, server.port), cx.name.to_string()),
             pool: Pool::new(&target, &settings),
             partition,
             position,
             stage: Stage::Closed,
+            seen: Seen::default(),
+            watching: None,
             config,
         })
     }
@@ -108,8 +115,7 @@ impl Source for MySqlCdcSource {
         loop {
             let polled = match &mut self.stage {
                 Stage::Closed => self.begin().await.map(|()| Vec::new()),
-                Stage::Snapshot(_) => self.snapshot().await,
-                Stage::Log(_) => self.log().await,
+                Stage::Reading(_) => self.read().await,
                 Stage::Done => std::future::pending().await,
             };
             match polled {
@@ -136,7 +142,8 @@ impl Source for MySqlCdcSource {
 impl MySqlCdcSource {
     /// Connects, and decides what is to be read.
     async fn begin(&mut self) -> Result<(), Failure> {
-        let mut connection = server::connect(&self.options, self.config.timeout.0).await?;
+        let within = self.config.timeout.0;
+        let mut connection = server::connect(&self.options, within).await?;
         let about = server::about(&mut connection).await?;
         let position = match &self.position {
             Some(position) => position.clone(),
@@ -149,92 +156,124 @@ impl MySqlCdcSource {
             }
         };
         self.position = Some(position.clone());
-        if position.snapshot.as_ref().is_some_and(|snapshot| !snapshot.done) {
-            let snapshot = Snapshot::begin(&self.config, &self.pool, &self.database, position).await?;
-            tracing::info!(
-                file = &*snapshot.position.file,
-                position = snapshot.position.begin,
-                "makes a snapshot"
-            );
-            self.stage = Stage::Snapshot(Box::new(snapshot));
-            return Ok(());
-        }
-        if self.config.snapshot == SnapshotMode::InitialOnly {
+        let only_rows = self.config.snapshot == SnapshotMode::InitialOnly;
+        let is_done = position.snapshot.as_ref().is_none_or(|snapshot| snapshot.done);
+        if only_rows && is_done {
             tracing::info!("the snapshot is done; the log is not read (snapshot: initial_only)");
             self.stage = Stage::Done;
             return Ok(());
         }
+        let json = json_columns(&mut connection, &about, &self.database).await?;
         let from = Position {
             snapshot: None,
-            ..position
+            ..position.clone()
         };
-        let json = if about.mariadb {
-            json_columns(&mut connection, &self.database).await?
+        let log = if only_rows {
+            None
         } else {
-            HashMap::new()
+            let stream = server::log(connection, &about, &from, self.server_id, within).await?;
+            Some(Log::new(stream, from.clone()))
         };
-        let stream = server::log(connection, &about, &from, self.server_id, self.config.timeout.0).await?;
+        let snapshot = if is_done {
+            None
+        } else {
+            let connection = server::connect(&self.options, within).await?;
+            let mut snapshot = Snapshot::begin(&self.config, &self.pool, connection, &position).await?;
+            snapshot.start(&about, &from);
+            Some(snapshot)
+        };
         tracing::info!(
             file = &*from.file,
             position = from.begin,
             gtids = from.gtids.as_deref(),
+            snapshot = snapshot.is_some(),
             "reads the log"
         );
-        let log = Log::new(stream, from);
-        self.stage = Stage::Log(Box::new(Reading { log, about, json }));
+        if log.is_some() && self.watching.is_none() {
+            self.watching = Some(headroom::watch(self.options.clone(), within, self.seen.clone()));
+        }
+        self.stage = Stage::Reading(Box::new(Reading {
+            about,
+            log,
+            json,
+            snapshot,
+        }));
         Ok(())
     }
 
-    async fn snapshot(&mut self) -> Result<Vec<Record<Position>>, Failure> {
-        let Stage::Snapshot(snapshot) = &mut self.stage else {
+    /// The next changes, or the next rows of the snapshot.
+    async fn read(&mut self) -> Result<Vec<Record<Position>>, Failure> {
+        let Stage::Reading(reading) = &mut self.stage else {
             return Ok(Vec::new());
         };
-        let page = snapshot
-            .next(&self.pool, &self.events, &self.partition, self.config.page_rows)
-            .await?;
-        if let Some(records) = page {
-            self.position = Some(snapshot.position.clone());
-            return Ok(records);
-        }
-        let only = self.config.snapshot == SnapshotMode::InitialOnly;
-        let done = Position {
-            snapshot: only.then(|| SnapshotPosition {
-                done: true,
-                ..SnapshotPosition::default()
-            }),
-            ..snapshot.position.clone()
-        };
-        self.position = Some(done.clone());
-        self.stage = Stage::Closed;
-        Ok(vec![Record {
-            event: None,
-            partition: self.partition.clone(),
-            position: Some(done),
-            receipt: None,
-        }])
-    }
-
-    async fn log(&mut self) -> Result<Vec<Record<Position>>, Failure> {
-        let Stage::Log(reading) = &mut self.stage else {
-            return Ok(Vec::new());
-        };
-        if reading.log.changed {
+        let Reading {
+            about,
+            log,
+            json,
+            snapshot,
+        } = &mut **reading;
+        if let Some(log) = log.as_mut().filter(|log| log.changed) {
             let mut connection = server::connect(&self.options, self.config.timeout.0).await?;
-            reading.json = json_columns(&mut connection, &self.database).await?;
-            reading.log.changed = false;
+            *json = json_columns(&mut connection, about, &self.database).await?;
+            log.changed = false;
         }
         let context = Context {
             config: &self.config,
             database: &self.database,
-            about: &reading.about,
+            about,
             events: &self.events,
             partition: &self.partition,
-            json: &reading.json,
+            json,
+            seen: &self.seen,
         };
-        let read = reading.log.read(&context).await;
-        // Also after a failure: what was read before it was told.
-        self.position = Some(reading.log.at.clone());
-        read
+        match (log, snapshot) {
+            (Some(log), None) => {
+                let read = log.read(&context, &mut Touched::Nobody).await;
+                // Also after a failure: what was read before it was told.
+                self.position = Some(log.at.clone());
+                read
+            }
+            (log, Some(snapshot)) if !snapshot.is_done() => {
+                let held = snapshot.held().await?;
+                let at = match log {
+                    None => self.position.clone().unwrap_or_default(),
+                    Some(log) if log.reached(&held.until) => log.settle().clone(),
+                    Some(log) => {
+                        let read = log.read(&context, &mut Touched::Held(held)).await;
+                        let position = snapshot.stamped(&log.at);
+                        self.position = Some(position);
+                        return read.map(|records| stamped(records, snapshot));
+                    }
+                };
+                if held.stale {
+                    tracing::info!("a table was changed while its rows were read; they are read again");
+                    self.stage = Stage::Closed;
+                    return Ok(Vec::new());
+                }
+                let records = snapshot.release(&context, &at)?;
+                self.position = Some(snapshot.stamped(&at));
+                snapshot.start(about, &at);
+                Ok(records)
+            }
+            (log, snapshot) => {
+                tracing::info!("the snapshot is done");
+                *snapshot = None;
+                let at = log.as_ref().map_or_else(|| self.position.clone().unwrap_or_default(), |log| log.at.clone());
+                let done = Position {
+                    snapshot: log.is_none().then(|| SnapshotPosition {
+                        done: true,
+                        ..SnapshotPosition::default()
+                    }),
+                    ..at
+                };
+                let record = context.record(None, done.clone());
+                self.position = Some(done);
+                if log.is_none() {
+                    self.stage = Stage::Closed;
+                }
+                Ok(vec![record])
+            }
+        }
     }
 
     /// Another position in place of one that the server does not know any more.
@@ -255,8 +294,20 @@ impl MySqlCdcSource {
     }
 }
 
-/// MariaDB's columns of JSON, by table: text with a check.
-async fn json_columns(connection: &mut mysql_async::Conn, database: &str) -> Result<HashMap<String, Vec<String>>, Failure> {
+/// Changes that are told while a snapshot is made.
+fn stamped(records: Vec<Record<Position>>, snapshot: &Snapshot) -> Vec<Record<Position>> {
+    let stamp = |record: Record<Position>| Record {
+        position: record.position.map(|position| snapshot.stamped(&position)),
+        ..record
+    };
+    records.into_iter().map(stamp).collect()
+}
+
+/// MariaDB's columns of JSON, by table: text with a check. MySQL says in the log itself what is JSON.
+async fn json_columns(connection: &mut mysql_async::Conn, about: &About, database: &str) -> Result<HashMap<String, Vec<String>>, Failure> {
+    if !about.mariadb {
+        return Ok(HashMap::new());
+    }
     let sql = "SELECT table_name, check_clause FROM information_schema.check_constraints \
                WHERE constraint_schema = ? AND check_clause LIKE 'json_valid(`%`)'";
     let found: Vec<(String, String)> = connection.exec(sql, (database,)).await.map_err(|e| server::failure(&e))?;

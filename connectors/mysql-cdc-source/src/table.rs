@@ -3,11 +3,14 @@
 
 use std::io;
 
+use openconnect_core::Failure;
 use mysql_async::binlog::events::{OptionalMetaExtractor, OptionalMetadataField, TableMapEvent};
 use mysql_async::consts::ColumnType;
 use openconnect_sql::{Column, Kind};
 
 use crate::charset::BINARY;
+use crate::columns::{ColumnSettings, View};
+use crate::log::unreadable;
 
 /// A column in the log.
 #[derive(Debug, Clone)]
@@ -31,11 +34,29 @@ pub(crate) struct LogTable {
     pub(crate) log_columns: Vec<LogColumn>,
     /// Places of the primary key's columns.
     pub(crate) key: Vec<usize>,
+    /// What is told of its rows.
+    pub(crate) view: View,
 }
 
 impl LogTable {
     /// Reads the description. `json` names the columns that hold JSON though their type is text (MariaDB).
-    pub(crate) fn read(event: &TableMapEvent<'_>, json: &[String]) -> io::Result<Self> {
+    pub(crate) fn read(event: &TableMapEvent<'_>, json: &[String], settings: &ColumnSettings) -> Result<Self, Failure> {
+        let (columns, log_columns, key) = description(event, json).map_err(unreadable)?;
+        let name = event.table_name().into_owned();
+        Ok(Self {
+            view: View::new(settings, &name, &columns, &key)?,
+            database: event.database_name().into_owned(),
+            name,
+            columns,
+            log_columns,
+            key,
+        })
+    }
+}
+
+type Description = (Vec<Column>, Vec<LogColumn>, Vec<usize>);
+
+fn description(event: &TableMapEvent<'_>, json: &[String]) -> io::Result<Description> {
         let count = usize::try_from(event.columns_count()).unwrap_or(0);
         let extractor = OptionalMetaExtractor::new(event.iter_optional_meta())?;
         let (mut charsets, mut choice_charsets) = (extractor.iter_charset(), extractor.iter_enum_and_set_charset());
@@ -74,7 +95,7 @@ impl LogTable {
             columns.push(Column {
                 name,
                 kind,
-                type_name: String::new(),
+                type_name: type_name(ty),
                 generated: false,
             });
             log_columns.push(LogColumn {
@@ -88,14 +109,7 @@ impl LogTable {
         let key = extractor
             .iter_primary_key()
             .map(|at| at.map(|at| usize::try_from(at).unwrap_or(usize::MAX)));
-        Ok(Self {
-            database: event.database_name().into_owned(),
-            name: event.table_name().into_owned(),
-            columns,
-            log_columns,
-            key: key.collect::<io::Result<_>>()?,
-        })
-    }
+        Ok((columns, log_columns, key.collect::<io::Result<_>>()?))
 }
 
 fn wrong(what: &str) -> io::Error {
@@ -128,6 +142,14 @@ fn choices(event: &TableMapEvent<'_>) -> io::Result<(Choices, Choices)> {
     Ok((enums.into_iter(), sets.into_iter()))
 }
 
+/// The type, where its kind does not say enough: as the declaration has it.
+fn type_name(ty: ColumnType) -> String {
+    match ty {
+        ColumnType::MYSQL_TYPE_GEOMETRY => "geometry".to_owned(),
+        _ => String::new(),
+    }
+}
+
 /// As the column's declaration would say it: events of the log look like those of a snapshot.
 fn kind(ty: ColumnType, charset: u16, meta: &[u8]) -> Kind {
     use ColumnType as T;
@@ -142,7 +164,10 @@ fn kind(ty: ColumnType, charset: u16, meta: &[u8]) -> Kind {
         T::MYSQL_TYPE_FLOAT => Kind::Float,
         T::MYSQL_TYPE_DOUBLE => Kind::Double,
         T::MYSQL_TYPE_BIT => Kind::Bits {
-            single: meta.first() == Some(&1) && meta.get(1) == Some(&0),
+            width: {
+                let [bits, bytes] = [0, 1].map(|at| u32::from(meta.get(at).copied().unwrap_or(0)));
+                bytes * 8 + bits
+            },
         },
         T::MYSQL_TYPE_JSON => Kind::Json,
         T::MYSQL_TYPE_DATE | T::MYSQL_TYPE_NEWDATE => Kind::Date,

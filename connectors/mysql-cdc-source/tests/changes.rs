@@ -56,10 +56,11 @@ async fn take(source: &mut MySqlCdcSource, offsets: &mut Offsets, count: usize) 
             .unwrap()
         {
             // What has no event belongs to the one before it.
-            if events.len() < count || record.event.is_none() {
-                offsets.insert(record.partition, record.position.unwrap());
-                events.extend(record.event);
+            if events.len() == count && record.event.is_some() {
+                break;
             }
+            offsets.insert(record.partition, record.position.unwrap());
+            events.extend(record.event);
         }
     }
     events
@@ -93,7 +94,7 @@ async fn rows_that_are_there_come_first_and_then_every_change() {
             .await
             .unwrap();
         let mut offsets = Offsets::new();
-        let mut reads = source(&database, json!({ "page_rows": 2 }), &offsets).await;
+        let mut reads = source(&database, json!({ "chunk_rows": 2 }), &offsets).await;
         let rows = take(&mut reads, &mut offsets, 3).await;
         assert_eq!(said(&rows), ["r - 1:a", "r - 2:b", "r - 3:null"], "{name}");
         for sql in [
@@ -142,7 +143,7 @@ async fn it_goes_on_in_the_middle_of_a_table_and_of_a_transaction() {
             .await
             .unwrap();
         let mut offsets = Offsets::new();
-        let settings = json!({ "page_rows": 4 });
+        let settings = json!({ "chunk_rows": 4 });
         let mut seen = Vec::new();
         // A new process after each few events.
         for count in [3, 3, 5] {

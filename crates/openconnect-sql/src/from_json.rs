@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(value(MySql, Kind::Decimal, "decimal", "1.50"), text("1.50"));
         assert_eq!(value(Postgres, Kind::Integer, "integer", "7.0"), text("7"));
         assert_eq!(
-            value(MySql, Kind::Bits { single: false }, "bit", "18446744073709551615"),
+            value(MySql, Kind::Bits { width: 64 }, "bit", "18446744073709551615"),
             Ok(Value::Unsigned(u64::MAX))
         );
     }

@@ -103,7 +103,16 @@ impl<'a> Select<'a> {
     }
 
     /// In order, so many at the most.
-    pub fn page(mut self, rows: u32) -> Statement {
+    pub fn page(self, rows: u32) -> Statement {
+        self.ordered(&format!("limit {rows}"))
+    }
+
+    /// The last of so many, where there are as many: the end of a page.
+    pub fn nth(self, rows: u32) -> Statement {
+        self.ordered(&format!("limit 1 offset {}", rows.saturating_sub(1)))
+    }
+
+    fn ordered(mut self, limit: &str) -> Statement {
         let order: Vec<String> = self
             .relation
             .order
@@ -111,7 +120,7 @@ impl<'a> Select<'a> {
             .filter_map(|at| self.relation.columns.get(*at))
             .map(|c| reference(self.dialect, &c.name))
             .collect();
-        self.sql.push_str(&format!(" order by {} limit {rows}", order.join(", ")));
+        self.sql.push_str(&format!(" order by {} {limit}", order.join(", ")));
         Statement::new(self.sql, self.values)
     }
 

@@ -34,8 +34,8 @@ pub enum Kind {
     TimestampTz,
     /// MySQL's `bit`: a number, `true` or `false` where it has one bit.
     Bits {
-        /// One bit only.
-        single: bool,
+        /// How many bits; 0 where it is not known.
+        width: u32,
     },
     /// PostgreSQL's arrays: a JSON array.
     Array,
@@ -85,7 +85,7 @@ impl Kind {
             "float" => Self::Float,
             "double" => Self::Double,
             "bit" => Self::Bits {
-                single: column_type == "bit(1)",
+                width: column_type.trim_start_matches("bit(").trim_end_matches(')').parse().unwrap_or(0),
             },
             "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "vector" => Self::Bytes,
             "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon" | "geomcollection"

@@ -53,7 +53,7 @@ pub fn json_text(text: &str) -> String {
 fn push_by_kind(out: &mut String, kind: Kind, decimals: Decimals, text: &str) {
     match kind {
         Kind::Bool if matches!(text, "true" | "false") => out.push_str(text),
-        Kind::Bits { single: true } if matches!(text, "0" | "1") => out.push_str(if text == "1" { "true" } else { "false" }),
+        Kind::Bits { width: 1 } if matches!(text, "0" | "1") => out.push_str(if text == "1" { "true" } else { "false" }),
         Kind::Integer | Kind::Double | Kind::Bits { .. } => push_number(out, text),
         Kind::Decimal if decimals == Decimals::Number => push_number(out, text),
         // The text may have the digits of a double.
@@ -116,6 +116,6 @@ mod tests {
         assert_eq!(json(Kind::Decimal, Decimals::Number, long), long);
         assert_eq!(json(Kind::Json, Decimals::Text, "{\"a\":1.50}"), "{\"a\":1.50}");
         assert_eq!(json(Kind::Json, Decimals::Text, "{broken"), "\"{broken\"");
-        assert_eq!(json(Kind::Bits { single: true }, Decimals::Text, "1"), "true");
+        assert_eq!(json(Kind::Bits { width: 1 }, Decimals::Text, "1"), "true");
     }
 }

@@ -65,7 +65,7 @@ async fn replicate(system: System) {
     });
     let source = json!({
         "mesh": to_mesh, "delivery": short, "state": { "flush_interval": "20ms" },
-        "source": { "url": from.url, "tables": ["orders"], "page_rows": 7 },
+        "source": { "url": from.url, "tables": ["orders"], "chunk_rows": 7 },
     });
     let mut sink = Connector::start(&kit, "openconnect-jdbc-sink", "out", sink).await.unwrap();
     let mut source = Connector::start(&kit, "openconnect-mysql-cdc-source", "in", source).await.unwrap();

@@ -1,0 +1,224 @@
+//! Debezium's format: its envelope, and its numbers for decimals and times (as its JSON converter writes them without schemas).
+//! Facts: Debezium's documentation of the MySQL connector, "Data type mappings", with its default settings.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use openconnect_sql::{Cell, Column, Decimals, Kind, json_text, push_json};
+
+use crate::event::{Origin, transaction_json};
+
+/// The change, its rows being JSON already.
+pub(crate) fn envelope(name: &str, op: &str, before: &str, after: &str, origin: &Origin<'_>) -> String {
+    let now = Utc::now();
+    format!(
+        "{{\"before\":{before},\"after\":{after},\"source\":{},\"transaction\":{},\"op\":\"{op}\",{}}}",
+        source(name, origin, now),
+        origin.transaction.map_or_else(|| "null".to_owned(), transaction_json),
+        times(now),
+    )
+}
+
+/// A statement, which is JSON already.
+pub(crate) fn schema_change(name: &str, statement: &str, origin: &Origin<'_>) -> String {
+    let now = Utc::now();
+    format!(
+        "{{\"source\":{},\"ts_ms\":{},\"databaseName\":{},\"schemaName\":null,\"ddl\":{statement},\"tableChanges\":[]}}",
+        source(name, origin, now),
+        now.timestamp_millis(),
+        json_text(origin.database),
+    )
+}
+
+fn source(name: &str, origin: &Origin<'_>, now: DateTime<Utc>) -> String {
+    let logged = origin.seconds.and_then(|seconds| DateTime::from_timestamp(seconds.into(), 0));
+    format!(
+        "{{\"version\":\"{}\",\"connector\":\"mysql\",\"name\":{},\"snapshot\":\"{}\",\"db\":{},\"sequence\":null,\"table\":{},\
+         \"server_id\":{},\"gtid\":{},\"file\":{},\"pos\":{},\"row\":{},\"thread\":{},\"query\":null,{}}}",
+        env!("CARGO_PKG_VERSION"),
+        json_text(name),
+        origin.seconds.is_none(),
+        json_text(origin.database),
+        json_text(origin.table),
+        origin.server_id,
+        origin.gtid.map_or_else(|| "null".to_owned(), json_text),
+        json_text(origin.file),
+        origin.pos,
+        origin.row,
+        match origin.thread {
+            0 => "null".to_owned(),
+            thread => thread.to_string(),
+        },
+        times(logged.unwrap_or(now)),
+    )
+}
+
+fn times(time: DateTime<Utc>) -> String {
+    format!(
+        "\"ts_ms\":{},\"ts_us\":{},\"ts_ns\":{}",
+        time.timestamp_millis(),
+        time.timestamp_micros(),
+        time.timestamp_nanos_opt().unwrap_or(0)
+    )
+}
+
+/// A row as a JSON object.
+pub(crate) fn row(columns: &[Column], cells: &[Cell]) -> String {
+    let mut out = String::from("{");
+    for (column, cell) in columns.iter().zip(cells) {
+        if out.len() > 1 {
+            out.push(',');
+        }
+        out.push_str(&json_text(&column.name));
+        out.push(':');
+        match value(column, cell) {
+            Some(text) => out.push_str(&text),
+            None => push_json(&mut out, column.kind, Decimals::Text, cell),
+        }
+    }
+    out.push('}');
+    out
+}
+
+/// What Debezium writes in another way than we do.
+fn value(column: &Column, cell: &Cell) -> Option<String> {
+    if let (Cell::Bytes(bytes), true) = (cell, is_geometry(&column.type_name)) {
+        return geometry(bytes);
+    }
+    let text = cell.text()?;
+    match column.kind {
+        Kind::Decimal => Some(quoted_bytes(&unscaled(text))),
+        Kind::Integer => text.parse::<u64>().ok().filter(|number| *number > i64::MAX as u64).map(wrapped),
+        Kind::Bits { width: 2.. } => {
+            let number: u64 = text.parse().ok()?;
+            let Kind::Bits { width } = column.kind else { return None };
+            let bytes = number.to_le_bytes();
+            Some(quoted_bytes(bytes.get(..width.div_ceil(8) as usize)?))
+        }
+        Kind::Json => Some(json_text(text)),
+        // What is no time in the calendar is null.
+        Kind::Date => Some(or_null(days(text))),
+        Kind::Time => Some(or_null(duration_micros(text))),
+        Kind::Timestamp => Some(or_null(since_1970(text))),
+        Kind::TimestampTz if text.starts_with("0000") => Some("null".to_owned()),
+        _ => None,
+    }
+}
+
+fn or_null(number: Option<i64>) -> String {
+    number.map_or_else(|| "null".to_owned(), |number| number.to_string())
+}
+
+/// As a signed number, which is what Debezium makes of it (`bigint.unsigned.handling.mode=long`).
+#[allow(clippy::cast_possible_wrap)]
+fn wrapped(number: u64) -> String {
+    (number as i64).to_string()
+}
+
+fn quoted_bytes(bytes: &[u8]) -> String {
+    format!("\"{}\"", STANDARD.encode(bytes))
+}
+
+fn days(text: &str) -> Option<i64> {
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+    Some((date - NaiveDate::default()).num_days())
+}
+
+/// Milliseconds with up to three digits of a second, microseconds with more.
+fn since_1970(text: &str) -> Option<i64> {
+    let time = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok()?.and_utc();
+    let digits = text.split_once('.').map_or(0, |(_, digits)| digits.len());
+    Some(if digits > 3 { time.timestamp_micros() } else { time.timestamp_millis() })
+}
+
+/// `-838:59:59.000000`.
+fn duration_micros(text: &str) -> Option<i64> {
+    let (sign, text) = text.strip_prefix('-').map_or((1, text), |text| (-1, text));
+    let (time, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let mut seconds = 0_i64;
+    for part in time.split(':') {
+        seconds = seconds * 60 + part.parse::<i64>().ok()?;
+    }
+    let micros: i64 = format!("{fraction:0<6}").parse().ok()?;
+    Some(sign * (seconds * 1_000_000 + micros))
+}
+
+/// The digits as one number without a point: big-endian, two's complement, as short as it goes.
+fn unscaled(text: &str) -> Vec<u8> {
+    let negative = text.starts_with('-');
+    // The lowest byte first.
+    let mut bytes = vec![0_u8];
+    for digit in text.bytes().filter(u8::is_ascii_digit) {
+        let mut carry = u32::from(digit - b'0');
+        for byte in &mut bytes {
+            let number = u32::from(*byte) * 10 + carry;
+            [*byte, ..] = number.to_le_bytes();
+            carry = number >> 8;
+        }
+        if carry > 0 {
+            bytes.push(carry.to_le_bytes()[0]);
+        }
+    }
+    // Room for the sign.
+    bytes.push(0);
+    if negative {
+        let mut carry = true;
+        for byte in &mut bytes {
+            (*byte, carry) = (!*byte).overflowing_add(u8::from(carry));
+        }
+    }
+    let sign_only = |high: u8, next: u8| (high == 0 && next < 0x80) || (high == 0xff && next >= 0x80);
+    while let [.., next, high] = bytes[..]
+        && sign_only(high, next)
+    {
+        bytes.pop();
+    }
+    bytes.reverse();
+    bytes
+}
+
+fn is_geometry(ty: &str) -> bool {
+    ["geometry", "point", "linestring", "polygon", "multi", "geom"]
+        .iter()
+        .any(|name| ty.starts_with(name))
+}
+
+/// MySQL's form: the reference system's number, then the well-known binary form.
+fn geometry(bytes: &[u8]) -> Option<String> {
+    let (srid, wkb) = bytes.split_first_chunk::<4>()?;
+    let srid = match u32::from_le_bytes(*srid) {
+        0 => "null".to_owned(),
+        number => number.to_string(),
+    };
+    Some(format!("{{\"wkb\":{},\"srid\":{srid}}}", quoted_bytes(wkb)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_numbers_without_a_point() {
+        for (text, bytes) in [
+            ("0", &[0_u8][..]),
+            ("1.27", &[0x7f]),
+            ("1.28", &[0, 0x80]),
+            ("-1.28", &[0x80]),
+            ("-1.29", &[0xff, 0x7f]),
+            ("-0.01", &[0xff]),
+            ("655.36", &[1, 0, 0]),
+        ] {
+            assert_eq!(unscaled(text), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_numbers() {
+        assert_eq!(days("1970-01-02"), Some(1));
+        assert_eq!(days("0000-00-00"), None);
+        assert_eq!(duration_micros("-00:00:00.5"), Some(-500_000));
+        assert_eq!(duration_micros("-838:59:59"), Some(-3_020_399_000_000));
+        assert_eq!(since_1970("1970-01-01 00:00:01.500"), Some(1500));
+        assert_eq!(since_1970("1970-01-01 00:00:01.5000"), Some(1_500_000));
+    }
+}

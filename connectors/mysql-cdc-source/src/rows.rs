@@ -1,0 +1,247 @@
+//! Rows of the log: what changed, as events.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use mysql_async::binlog::events::{BinlogEventHeader, Event, RowsEventData};
+use mysql_async::binlog::row::BinlogRow;
+use openconnect_core::Failure;
+use openconnect_core::record::Record;
+use openconnect_sql::Cell;
+
+use crate::event::{Boundary, Change, Origin};
+use crate::log::{Context, Log, Transaction, unreadable};
+use crate::position::{Place, Position};
+use crate::snapshot::Held;
+use crate::table::LogTable;
+use crate::value::cell;
+
+/// Who wants to know which rows the log tells.
+pub(crate) enum Touched<'a> {
+    Nobody,
+    /// What a snapshot has read.
+    Held(&'a mut Held),
+}
+
+impl Touched<'_> {
+    /// Where to stop reading.
+    pub(crate) fn until(&self) -> Option<&Place> {
+        match self {
+            Self::Nobody => None,
+            Self::Held(held) => Some(&held.until),
+        }
+    }
+
+    /// A statement changed a table.
+    pub(crate) fn all(&mut self) {
+        if let Self::Held(held) = self {
+            held.stale = true;
+        }
+    }
+
+    fn row(&mut self, table: &LogTable, cells: &[Cell]) {
+        if let Self::Held(held) = self {
+            held.drop_row(table, cells);
+        }
+    }
+}
+
+impl Log {
+    pub(crate) fn rows(
+        &mut self,
+        context: &Context<'_>,
+        event: &Event,
+        rows: &RowsEventData<'_>,
+        touched: &mut Touched<'_>,
+        records: &mut Vec<Record<Position>>,
+    ) -> Result<(), Failure> {
+        let table = self.table(context, rows.table_id())?;
+        let Some(transaction) = &mut self.transaction else {
+            return Err(Failure::fatal("CDC_LOG", "the log has rows outside of a transaction; this is a bug"));
+        };
+        let number = transaction.events;
+        transaction.events += 1;
+        let skip = match number.cmp(&self.skip.0) {
+            // Who tells transactions counts all their changes.
+            Ordering::Less if !context.config.transactions => return Ok(()),
+            Ordering::Less => u64::MAX,
+            Ordering::Equal => self.skip.1,
+            Ordering::Greater => 0,
+        };
+        let Some(table) = table else { return Ok(()) };
+        let map = self
+            .stream
+            .get_tme(rows.table_id())
+            .ok_or_else(|| Failure::fatal("CDC_LOG", "the log has rows of a table that it does not describe"))?;
+        let reading = RowEvent {
+            context,
+            table: &table,
+            gtids: self.gtids_text.clone(),
+            file: &self.file,
+            thread: self.thread,
+            header: event.header(),
+            gtid: transaction.gtid(),
+            place: transaction.id(&self.file),
+            begin: transaction.begin,
+            number,
+        };
+        for (row, images) in (0_u64..).zip(rows.rows(map)) {
+            let images = images.map_err(unreadable)?;
+            let (before, after) = table_rows(context, &table, images)?;
+            for cells in [&before, &after].into_iter().flatten() {
+                touched.row(&table, cells);
+            }
+            let told = row >= skip;
+            reading.tell(transaction, (before, after), row, told, records)?;
+            if told {
+                self.at = reading.position(row + 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// The table, when it is one that is read.
+    fn table(&mut self, context: &Context<'_>, id: u64) -> Result<Option<Arc<LogTable>>, Failure> {
+        if let Some(known) = self.tables.get(&id) {
+            return Ok(known.clone());
+        }
+        let map = self
+            .stream
+            .get_tme(id)
+            .ok_or_else(|| Failure::fatal("CDC_LOG", "the log has rows of a table that it does not describe"))?;
+        let name = map.table_name();
+        let table = if map.database_name() == context.database && context.config.wants(&name) {
+            let json = context.json.get(&*name).map_or(&[][..], Vec::as_slice);
+            Some(Arc::new(LogTable::read(map, json, &context.config.columns)?))
+        } else {
+            None
+        };
+        self.tables.insert(id, table.clone());
+        Ok(table)
+    }
+}
+
+/// The rows of one event of the log.
+struct RowEvent<'a> {
+    context: &'a Context<'a>,
+    table: &'a LogTable,
+    gtids: Option<Arc<str>>,
+    file: &'a Arc<str>,
+    thread: u32,
+    header: BinlogEventHeader,
+    gtid: Option<String>,
+    place: String,
+    begin: u64,
+    /// Which of the transaction's row events it is.
+    number: u64,
+}
+
+type Images = (Option<Vec<Cell>>, Option<Vec<Cell>>);
+
+impl RowEvent<'_> {
+    /// Once so many rows of it are told.
+    fn position(&self, rows: u64) -> Position {
+        Position {
+            gtids: self.gtids.clone(),
+            file: Arc::clone(self.file),
+            begin: self.begin,
+            events: self.number,
+            rows,
+            snapshot: None,
+        }
+    }
+
+    fn tell(
+        &self,
+        transaction: &mut Transaction,
+        (before, after): Images,
+        row: u64,
+        told: bool,
+        records: &mut Vec<Record<Position>>,
+    ) -> Result<(), Failure> {
+        let context = self.context;
+        let table = self.table;
+        let new_key = matches!((&before, &after), (Some(old), Some(new)) if table.key.iter().any(|at| old.get(*at) != new.get(*at)));
+        let view = |row: Option<Vec<Cell>>| row.map(|row| table.view.row(row));
+        let (before, after) = (view(before), view(after));
+        for (part, change, rows) in changes(new_key, before.as_deref(), after.as_deref(), row) {
+            if context.config.transactions && transaction.told.is_empty() && told {
+                let boundary = Boundary {
+                    id: self.place.clone(),
+                    changes: None,
+                    seconds: self.header.timestamp(),
+                };
+                records.push(context.record(Some(context.events.boundary(&boundary)?), self.position(row)));
+            }
+            let numbers = context.config.transactions.then(|| {
+                *transaction.told.entry(table.name.clone()).or_default() += 1;
+                (transaction.told.values().sum(), transaction.told.get(&table.name).copied().unwrap_or(0))
+            });
+            if !told {
+                continue;
+            }
+            let end = u64::from(self.header.log_pos());
+            let origin = Origin {
+                id: format!("{}/{}/{row}{part}", self.place, self.number),
+                database: &table.database,
+                table: &table.name,
+                gtid: self.gtid.as_deref(),
+                file: self.file,
+                begin: self.begin,
+                pos: end.saturating_sub(u64::from(self.header.event_size())),
+                row,
+                thread: self.thread,
+                server_id: self.header.server_id(),
+                seconds: Some(self.header.timestamp()),
+                transaction: numbers.map(|(total, of_table)| (self.place.as_str(), total, of_table)),
+                ..Origin::default()
+            };
+            let event = context.events.change(&table.view, &change, &origin)?;
+            records.push(context.record(Some(event), self.position(rows)));
+        }
+        Ok(())
+    }
+}
+
+/// The changes of a row, each with the rows that are read once it is told. Where the key changes, one row goes and another comes:
+/// each in the order of its own key.
+fn changes<'r>(new_key: bool, before: Option<&'r [Cell]>, after: Option<&'r [Cell]>, row: u64) -> Vec<(&'static str, Change<'r>, u64)> {
+    let change = |op, before, after| Change { op, before, after };
+    match (before, after) {
+        (Some(_), Some(_)) if new_key => vec![
+            ("/d", change("d", before, None), row),
+            ("/c", change("c", None, after), row + 1),
+        ],
+        (Some(_), Some(_)) => vec![("", change("u", before, after), row + 1)],
+        (None, _) => vec![("", change("c", None, after), row + 1)],
+        (_, None) => vec![("", change("d", before, None), row + 1)],
+    }
+}
+
+fn table_rows(context: &Context<'_>, table: &LogTable, images: (Option<BinlogRow>, Option<BinlogRow>)) -> Result<Images, Failure> {
+    let before = images.0.map(|image| cells(context, table, image, None)).transpose()?;
+    let after = images.1.map(|image| cells(context, table, image, before.as_deref())).transpose()?;
+    Ok((before, after))
+}
+
+fn cells(context: &Context<'_>, table: &LogTable, image: BinlogRow, before: Option<&[Cell]>) -> Result<Vec<Cell>, Failure> {
+    if image.len() != table.columns.len() {
+        return Err(Failure::fatal(
+            "CDC_SETUP",
+            format!(
+                "a change of `{}` has not all columns: the server must have binlog_row_image=FULL",
+                table.name
+            ),
+        ));
+    }
+    let mut cells = Vec::with_capacity(image.len());
+    for (at, value) in image.unwrap().into_iter().enumerate() {
+        let (Some(log), Some(column)) = (table.log_columns.get(at), table.columns.get(at)) else {
+            continue;
+        };
+        let old = before.and_then(|before| before.get(at));
+        let read = cell(log, &context.about.charsets, value, old);
+        cells.push(read.map_err(|why| Failure::fatal("CDC_VALUE", format!("the column `{}` of `{}`: {why}", column.name, table.name)))?);
+    }
+    Ok(cells)
+}
