@@ -11,7 +11,7 @@
 //! | `statement.rs` | which statements concern tables |
 //! | `table.rs` | a table as the log describes it |
 //! | `columns.rs` | which columns are told, and what is hidden of them |
-//! | `value.rs`, `json_diff.rs`, `charset.rs` | values of the log as the database would write them |
+//! | `value.rs`, `json.rs`, `charset.rs` | values of the log as the database would write them |
 //! | `event.rs`, `debezium.rs` | a change to events: our format, and Debezium's |
 //! | `headroom.rs` | how long the log that is not read yet will be there |
 //! | `source.rs` | the connector |
@@ -23,7 +23,7 @@ mod debezium;
 mod event;
 mod gtid;
 mod headroom;
-mod json_diff;
+mod json;
 mod log;
 mod position;
 mod rows;

@@ -7,20 +7,17 @@ use mysql_async::consts::ColumnType;
 use openconnect_sql::Cell;
 
 use crate::charset::{BINARY, Charsets};
-use crate::json_diff;
+use crate::json;
 use crate::table::LogColumn;
 
 /// The value as the database would write it; why it can't be read otherwise. `before` is the column's value before the change.
 pub(crate) fn cell(column: &LogColumn, charsets: &Charsets, value: BinlogValue<'_>, before: Option<&Cell>) -> Result<Cell, &'static str> {
     let value = match value {
         BinlogValue::Value(value) => value,
-        BinlogValue::Jsonb(json) => {
-            let json = serde_json::Value::try_from(json).map_err(|_| "its JSON can't be read")?;
-            return Ok(Cell::Text(json.to_string()));
-        }
+        BinlogValue::Jsonb(document) => return json::text(document).map(Cell::Text),
         BinlogValue::JsonDiff(diffs) => {
             let document = before.and_then(Cell::text).ok_or("its JSON is a partial update of nothing")?;
-            return json_diff::apply(document, &diffs).map(Cell::Text);
+            return json::apply(document, &diffs).map(Cell::Text);
         }
     };
     let digits = usize::from(column.meta.first().copied().unwrap_or(0));

@@ -183,7 +183,7 @@ pub(super) async fn bare_select(setup: &Setup) -> Result<Sample> {
     let _reader = AbortOnDropHandle::new(tokio::spawn(async move {
         let mut last = 0;
         let sql = format!(
-            "select id::text, text from rows where id > {} order by id limit {ROWS_OF_A_PAGE}",
+            "select r.id::text, r.text from rows as r where r.id > {} order by r.id limit {ROWS_OF_A_PAGE}",
             Dialect::Postgres.parameter(1)
         );
         while let Ok(mut connection) = pool.acquire().await {

@@ -68,6 +68,18 @@ const ROWS: Subject = Subject {
     ..PIPELINE
 };
 
+/// A change of the log as its row, under the row's name.
+fn as_rows() -> Value {
+    json!({ "transforms": [{ "jq": ".id = .data.after.name | .data = .data.after" }] })
+}
+
+const LOG: Subject = Subject {
+    input: rows::mysql_log,
+    source_settings: as_rows,
+    server: Some(System::MySql),
+    ..ROWS
+};
+
 /// A row's key, number and text. By what is in the row, not by its id: a repeat under another id is a repeat.
 fn arrived(row: &[String]) -> Arrived {
     let [key, number, text] = row else {
@@ -172,6 +184,16 @@ pub const ALL: &[Subject] = &[
         input: rows::mariadb,
         server: Some(System::MariaDb),
         ..ROWS
+    },
+    Subject {
+        name: "mysql-cdc-source",
+        ..LOG
+    },
+    Subject {
+        name: "mysql-cdc-source-mariadb",
+        input: rows::mariadb_log,
+        server: Some(System::MariaDb),
+        ..LOG
     },
     Subject {
         name: "mesh",

@@ -1,5 +1,6 @@
-//! A table that the JDBC source reads. Rows get their numbers before their transactions commit, and several transactions are
-//! open at once, so that rows appear among those that were read already; and the server is killed once in the middle.
+//! A table that a source reads, by queries or from the log. Rows get their numbers before their transactions commit, and several
+//! transactions are open at once, so that rows appear among those that were read already; and the server is killed once in the
+//! middle.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +27,15 @@ const WRITERS: u64 = 4;
 const LONGEST: u64 = 300;
 const LAG: &str = "10s";
 
+/// Which source reads it.
+#[derive(Clone, Copy, PartialEq)]
+enum By {
+    Queries,
+    Log,
+}
+
 struct Rows {
+    by: By,
     server: &'static Server,
     database: Arc<Database>,
     seed: u64,
@@ -37,18 +46,26 @@ struct Rows {
 }
 
 pub(super) fn postgres(kit: &Kit) -> Later<'_, Box<dyn Input>> {
-    Box::pin(make(System::Postgres, kit.seed()))
+    Box::pin(make(By::Queries, System::Postgres, kit.seed()))
 }
 
 pub(super) fn mysql(kit: &Kit) -> Later<'_, Box<dyn Input>> {
-    Box::pin(make(System::MySql, kit.seed()))
+    Box::pin(make(By::Queries, System::MySql, kit.seed()))
+}
+
+pub(super) fn mysql_log(kit: &Kit) -> Later<'_, Box<dyn Input>> {
+    Box::pin(make(By::Log, System::MySql, kit.seed()))
+}
+
+pub(super) fn mariadb_log(kit: &Kit) -> Later<'_, Box<dyn Input>> {
+    Box::pin(make(By::Log, System::MariaDb, kit.seed()))
 }
 
 pub(super) fn mariadb(kit: &Kit) -> Later<'_, Box<dyn Input>> {
-    Box::pin(make(System::MariaDb, kit.seed()))
+    Box::pin(make(By::Queries, System::MariaDb, kit.seed()))
 }
 
-async fn make(system: System, seed: u64) -> Result<Box<dyn Input>> {
+async fn make(by: By, system: System, seed: u64) -> Result<Box<dyn Input>> {
     let server = Server::of_process(system)
         .await?
         .ok_or_else(|| Error::from("the server can't be had"))?;
@@ -61,6 +78,7 @@ async fn make(system: System, seed: u64) -> Result<Box<dyn Input>> {
     })
     .await?;
     Ok(Box::new(Rows {
+        by,
         server,
         database: Arc::new(database),
         seed,
@@ -79,10 +97,16 @@ impl Rows {
 
 impl Input for Rows {
     fn binary(&self) -> &'static str {
-        "openconnect-jdbc-source"
+        match self.by {
+            By::Queries => "openconnect-jdbc-source",
+            By::Log => "openconnect-mysql-cdc-source",
+        }
     }
 
     fn section(&self) -> Value {
+        if self.by == By::Log {
+            return json!({ "url": self.database.url, "tables": ["rows_in"], "chunk_rows": 20, "timeout": "5s" });
+        }
         json!({
             "url": self.database.url, "tables": ["rows_in"], "mode": "incrementing", "incrementing": "id", "key": ["name"],
             "interval": "20ms", "lag": LAG, "page_rows": 50, "timeout": "5s",
@@ -129,8 +153,11 @@ impl Input for Rows {
         })
     }
 
-    /// What lies before the part in which rows may still appear.
+    /// What lies before the part in which rows may still appear. A place in the log says nothing about numbers.
     fn before(&self, offsets: &Value) -> Vec<String> {
+        if self.by == By::Log {
+            return Vec::new();
+        }
         let settled = |position: &Value| position["unsettled"]["after"][0].as_str()?.parse::<u64>().ok();
         let saved = offsets["offsets"].as_object().and_then(|all| all.values().next()).and_then(settled);
         let all = if offsets["offsets"][""].is_u64() { Some(u64::MAX) } else { saved };

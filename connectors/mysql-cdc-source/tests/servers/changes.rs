@@ -1,88 +1,14 @@
-//! The source on real servers: MySQL and MariaDB.
-#![allow(clippy::unwrap_used, missing_docs)]
+//! What the log tells, from where on, and after faults.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use openconnect_core::FailureKind;
-use openconnect_core::cloudevents::{AttributesReader, Event};
-use openconnect_core::config::{ConnectorConfig, Problems};
-use openconnect_core::record::Partition;
-use openconnect_core::source::{Intake, Source, SourceContext};
-use openconnect_mysql_cdc_source::{MySqlCdcConfig, MySqlCdcSource, Position};
-use openconnect_protocol::payload;
-use openconnect_testkit::services::{Database, Server, System, database};
+use openconnect_core::cloudevents::AttributesReader;
+use openconnect_core::source::Source;
+use openconnect_testkit::services::{Server, System, database};
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
-type Offsets = BTreeMap<Partition, Position>;
-
-async fn databases() -> Vec<Database> {
-    let mut all = Vec::new();
-    for system in [System::MySql, System::MariaDb] {
-        all.extend(database(system).await.unwrap());
-    }
-    all
-}
-
-async fn source(database: &Database, settings: Value, offsets: &Offsets) -> MySqlCdcSource {
-    let mut config = json!({ "url": database.url, "tables": ["*"] });
-    config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
-    let config: MySqlCdcConfig = serde_json::from_value(config).unwrap();
-    // As they are stored.
-    let stored = |(partition, position): (&Partition, &Position)| {
-        let json = serde_json::to_string(position).unwrap();
-        (partition.clone(), serde_json::from_str(&json).unwrap())
-    };
-    let (_, intake) = watch::channel(Intake::Open);
-    let context = SourceContext {
-        name: "t".into(),
-        offsets: offsets.iter().map(stored).collect(),
-        intake,
-        max_event_bytes: 1 << 20,
-        shutdown: CancellationToken::new(),
-    };
-    MySqlCdcSource::open(config, context).await.unwrap()
-}
-
-/// So many events, and the offset behind the last of them; what comes beyond is forgotten, as in a crash.
-async fn take(source: &mut MySqlCdcSource, offsets: &mut Offsets, count: usize) -> Vec<Event> {
-    let mut events = Vec::new();
-    while events.len() < count {
-        let polled = tokio::time::timeout(Duration::from_secs(20), source.poll()).await;
-        for record in polled
-            .unwrap_or_else(|_| panic!("only {} of {count} events came", events.len()))
-            .unwrap()
-        {
-            // What has no event belongs to the one before it.
-            if events.len() == count && record.event.is_some() {
-                break;
-            }
-            offsets.insert(record.partition, record.position.unwrap());
-            events.extend(record.event);
-        }
-    }
-    events
-}
-
-fn data(event: &Event) -> Value {
-    serde_json::from_str(&payload::json(event).unwrap()).unwrap()
-}
-
-fn said(events: &[Event]) -> Vec<String> {
-    let row = |row: &Value| match row {
-        Value::Null => "-".to_owned(),
-        row => format!("{}:{}", row["id"], row["note"].as_str().unwrap_or("null")),
-    };
-    let event = |event: &Event| {
-        let data = data(event);
-        format!("{} {} {}", data["op"].as_str().unwrap(), row(&data["before"]), row(&data["after"]))
-    };
-    events.iter().map(event).collect()
-}
-
-const TABLE: &str = "create table orders (id bigint primary key, note varchar(100))";
+use crate::support::{Offsets, TABLE, data, databases, said, source, take};
 
 #[tokio::test]
 async fn rows_that_are_there_come_first_and_then_every_change() {
@@ -176,120 +102,6 @@ async fn it_goes_on_in_the_middle_of_a_table_and_of_a_transaction() {
         unique.sort();
         unique.dedup();
         assert_eq!(unique.len(), seen.len(), "{name}: each has an id of its own");
-    }
-}
-
-/// Type and literals; every value is read by the snapshot and from the log, and must look the same.
-const TYPES: &[(&str, &[&str])] = &[
-    ("tinyint", &["-128", "127"]),
-    ("tinyint unsigned", &["255"]),
-    ("smallint", &["-32768"]),
-    ("mediumint", &["-8388608"]),
-    ("mediumint unsigned", &["16777215"]),
-    ("int unsigned", &["4294967295"]),
-    ("bigint", &["-9223372036854775808"]),
-    ("bigint unsigned", &["18446744073709551615"]),
-    (
-        "decimal(65,30)",
-        &[
-            "-99999999999999999999999999999999999.999999999999999999999999999999",
-            "0.5",
-            "-0.000000000000000000000000000001",
-        ],
-    ),
-    ("decimal(10,0)", &["0", "-7"]),
-    ("decimal(5,5)", &["0.12345"]),
-    ("float", &["0.1", "1.17549e-38", "16777216", "-3.5"]),
-    ("double", &["0.1", "1.7976931348623157e308", "5e-324", "100"]),
-    ("bit(1)", &["b'1'", "b'0'"]),
-    (
-        "bit(64)",
-        &["b'1111111111111111111111111111111111111111111111111111111111111111'", "b'101'"],
-    ),
-    ("year", &["1999", "2155", "1901"]),
-    ("date", &["'2024-02-29'", "'0001-01-01'"]),
-    ("time", &["'23:59:59'", "'-838:59:59'"]),
-    ("time(6)", &["'-00:00:00.5'", "'12:00:00.123456'"]),
-    ("time(2)", &["'12:00:00.12'"]),
-    ("datetime", &["'9999-12-31 23:59:59'"]),
-    ("datetime(6)", &["'2024-02-29 12:34:56.123456'"]),
-    ("datetime(3)", &["'2024-02-29 12:34:56.100'"]),
-    ("timestamp(6) null", &["'2024-02-29 12:34:56.000001'"]),
-    ("timestamp null", &["'2038-01-19 03:14:07'"]),
-    ("char(5)", &["'ab'", "''"]),
-    ("char(255) character set utf8mb4", &["'größe'"]),
-    ("varchar(50) character set utf8mb4", &["'日本 \"quoted\" 😀'", "''"]),
-    ("varchar(300) character set latin1", &["'Größe'"]),
-    ("varchar(20) character set gbk", &["'中文'"]),
-    ("varchar(20) character set ucs2", &["'ü'"]),
-    ("text character set utf8mb4", &["'null'"]),
-    ("longtext character set latin1", &["'é'"]),
-    ("binary(4)", &["x'00010000'", "x'ff'"]),
-    ("varbinary(10)", &["''", "x'0001ff00'"]),
-    ("tinyblob", &["x'00'"]),
-    ("longblob", &["x'80'"]),
-    ("enum('so so','ok','größe')", &["'so so'", "'größe'"]),
-    ("set('a','b','größe')", &["'a,größe'", "''"]),
-    (
-        "geometry",
-        &[
-            "st_geomfromtext('POINT(1 2)', 0)",
-            "st_geomfromtext('POLYGON((0 0,0 1,1 1,0 0))', 0)",
-        ],
-    ),
-    (
-        "json",
-        &[
-            "'{\"a\": [1, -2, 1.5, true, null, \"x\"], \"b\": {\"c\": 18446744073709551615}}'",
-            "'\"text\"'",
-            "'[]'",
-        ],
-    ),
-];
-
-#[tokio::test]
-async fn every_type_looks_the_same_in_the_snapshot_and_in_the_log() {
-    for database in databases().await {
-        let name = database.system().name();
-        database.execute("alter database character set utf8mb4").await.unwrap();
-        let mut expected = 0;
-        for (number, (ty, literals)) in TYPES.iter().enumerate() {
-            let table = format!("t{number:02}");
-            database
-                .execute(&format!("create table {table} (id integer primary key, v {ty})"))
-                .await
-                .unwrap();
-            for (id, literal) in literals.iter().chain(&["null"]).enumerate() {
-                database
-                    .execute(&format!("insert into {table} values ({id}, {literal})"))
-                    .await
-                    .unwrap();
-                expected += 1;
-            }
-        }
-        let mut offsets = Offsets::new();
-        let mut reads = source(&database, json!({}), &offsets).await;
-        let snapshot = take(&mut reads, &mut offsets, expected).await;
-        for number in 0..TYPES.len() {
-            let table = format!("t{number:02}");
-            database
-                .execute(&format!("insert into {table} select id + 100, v from {table} order by id"))
-                .await
-                .unwrap();
-        }
-        let log = take(&mut reads, &mut offsets, expected).await;
-        let mut wrong = Vec::new();
-        for (row, change) in snapshot.iter().zip(&log) {
-            let (row, change) = (data(row), data(change));
-            assert_eq!(row["source"]["table"], change["source"]["table"], "{name}");
-            let (read, logged) = (&row["after"]["v"], &change["after"]["v"]);
-            if read != logged {
-                let table = row["source"]["table"].as_str().unwrap();
-                let number: usize = table[1..].parse().unwrap();
-                wrong.push(format!("{name} {}: snapshot {read}, log {logged}", TYPES[number].0));
-            }
-        }
-        assert!(wrong.is_empty(), "{wrong:#?}");
     }
 }
 
@@ -389,22 +201,4 @@ async fn the_log_and_the_snapshot_go_over_tls() {
     // A certificate that nobody knows is not taken unless it is said so.
     let mut careful = source(&database, json!({ "tls": {} }), &Offsets::new()).await;
     assert!(careful.poll().await.unwrap_err().is_retryable());
-}
-
-#[test]
-fn what_cannot_work_is_refused_before_it_starts() {
-    for (settings, at) in [
-        (json!({ "url": "postgresql://u:secret@h/d" }), "url"),
-        (json!({ "tables": [] }), "tables"),
-        (json!({ "server_id": 0 }), "server_id"),
-        (json!({ "timeout": "1s" }), "timeout"),
-    ] {
-        let mut config = json!({ "url": "mysql://h/d", "tables": ["*"] });
-        config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
-        let config: MySqlCdcConfig = serde_json::from_value(config).unwrap();
-        let mut problems = Problems::default();
-        config.validate(&mut problems);
-        let said = format!("{problems:?}");
-        assert!(said.contains(at) && !said.contains("secret"), "{settings}: {said}");
-    }
 }

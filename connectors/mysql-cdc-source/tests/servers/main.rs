@@ -1,0 +1,10 @@
+//! The source on real servers: MySQL and MariaDB.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod changes;
+mod config;
+mod columns;
+mod snapshot;
+mod statements;
+mod support;
+mod types;

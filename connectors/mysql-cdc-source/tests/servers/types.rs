@@ -1,0 +1,120 @@
+//! Every type.
+
+use serde_json::json;
+
+use crate::support::{Offsets, data, databases, source, take};
+
+/// Type and literals; every value is read by the snapshot and from the log, and must look the same.
+const TYPES: &[(&str, &[&str])] = &[
+    ("tinyint", &["-128", "127"]),
+    ("tinyint unsigned", &["255"]),
+    ("smallint", &["-32768"]),
+    ("mediumint", &["-8388608"]),
+    ("mediumint unsigned", &["16777215"]),
+    ("int unsigned", &["4294967295"]),
+    ("bigint", &["-9223372036854775808"]),
+    ("bigint unsigned", &["18446744073709551615"]),
+    (
+        "decimal(65,30)",
+        &[
+            "-99999999999999999999999999999999999.999999999999999999999999999999",
+            "0.5",
+            "-0.000000000000000000000000000001",
+        ],
+    ),
+    ("decimal(10,0)", &["0", "-7"]),
+    ("decimal(5,5)", &["0.12345"]),
+    ("float", &["0.1", "1.17549e-38", "16777216", "-3.5"]),
+    ("double", &["0.1", "1.7976931348623157e308", "5e-324", "100"]),
+    ("bit(1)", &["b'1'", "b'0'"]),
+    (
+        "bit(64)",
+        &["b'1111111111111111111111111111111111111111111111111111111111111111'", "b'101'"],
+    ),
+    ("year", &["1999", "2155", "1901"]),
+    ("date", &["'2024-02-29'", "'0001-01-01'"]),
+    ("time", &["'23:59:59'", "'-838:59:59'"]),
+    ("time(6)", &["'-00:00:00.5'", "'12:00:00.123456'"]),
+    ("time(2)", &["'12:00:00.12'"]),
+    ("datetime", &["'9999-12-31 23:59:59'"]),
+    ("datetime(6)", &["'2024-02-29 12:34:56.123456'"]),
+    ("datetime(3)", &["'2024-02-29 12:34:56.100'"]),
+    ("timestamp(6) null", &["'2024-02-29 12:34:56.000001'"]),
+    ("timestamp null", &["'2038-01-19 03:14:07'"]),
+    ("char(5)", &["'ab'", "''"]),
+    ("char(255) character set utf8mb4", &["'größe'"]),
+    ("varchar(50) character set utf8mb4", &["'日本 \"quoted\" 😀'", "''"]),
+    ("varchar(300) character set latin1", &["'Größe'"]),
+    ("varchar(20) character set gbk", &["'中文'"]),
+    ("varchar(20) character set ucs2", &["'ü'"]),
+    ("text character set utf8mb4", &["'null'"]),
+    ("longtext character set latin1", &["'é'"]),
+    ("binary(4)", &["x'00010000'", "x'ff'"]),
+    ("varbinary(10)", &["''", "x'0001ff00'"]),
+    ("tinyblob", &["x'00'"]),
+    ("longblob", &["x'80'"]),
+    ("enum('so so','ok','größe')", &["'so so'", "'größe'"]),
+    ("set('a','b','größe')", &["'a,größe'", "''"]),
+    (
+        "geometry",
+        &[
+            "st_geomfromtext('POINT(1 2)', 0)",
+            "st_geomfromtext('POLYGON((0 0,0 1,1 1,0 0))', 0)",
+        ],
+    ),
+    (
+        "json",
+        &[
+            "'{\"a\": [1, -2, 1.5, true, null, \"x\"], \"b\": {\"c\": 18446744073709551615}}'",
+            "'\"text\"'",
+            "'[]'",
+            "json_object('d', 12345678901234.5678901234, 't', cast('2024-02-29 12:34:56.5' as datetime(6)), 'e', cast('2024-02-29' as date))",
+        ],
+    ),
+];
+
+#[tokio::test]
+async fn every_type_looks_the_same_in_the_snapshot_and_in_the_log() {
+    for database in databases().await {
+        let name = database.system().name();
+        database.execute("alter database character set utf8mb4").await.unwrap();
+        let mut expected = 0;
+        for (number, (ty, literals)) in TYPES.iter().enumerate() {
+            let table = format!("t{number:02}");
+            database
+                .execute(&format!("create table {table} (id integer primary key, v {ty})"))
+                .await
+                .unwrap();
+            for (id, literal) in literals.iter().chain(&["null"]).enumerate() {
+                database
+                    .execute(&format!("insert into {table} values ({id}, {literal})"))
+                    .await
+                    .unwrap();
+                expected += 1;
+            }
+        }
+        let mut offsets = Offsets::new();
+        let mut reads = source(&database, json!({}), &offsets).await;
+        let snapshot = take(&mut reads, &mut offsets, expected).await;
+        for number in 0..TYPES.len() {
+            let table = format!("t{number:02}");
+            database
+                .execute(&format!("insert into {table} select id + 100, v from {table} order by id"))
+                .await
+                .unwrap();
+        }
+        let log = take(&mut reads, &mut offsets, expected).await;
+        let mut wrong = Vec::new();
+        for (row, change) in snapshot.iter().zip(&log) {
+            let (row, change) = (data(row), data(change));
+            assert_eq!(row["source"]["table"], change["source"]["table"], "{name}");
+            let (read, logged) = (&row["after"]["v"], &change["after"]["v"]);
+            if read != logged {
+                let table = row["source"]["table"].as_str().unwrap();
+                let number: usize = table[1..].parse().unwrap();
+                wrong.push(format!("{name} {}: snapshot {read}, log {logged}", TYPES[number].0));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
