@@ -114,7 +114,7 @@ async fn write(database: Arc<Database>, seed: u64, statements: bool, left: Arc<A
 async fn follow(database: &Arc<Database>, settings: &Value, seed: u64, restart: f64, statements: bool) -> Rebuilt {
     make(database).await;
     let stop = CancellationToken::new();
-    let left = Arc::new(AtomicU64::new(1200));
+    let left = Arc::new(AtomicU64::new(500));
     let mut writers = JoinSet::new();
     for number in 0..3 {
         writers.spawn(write(Arc::clone(database), seed + number, statements, Arc::clone(&left), stop.clone()));
