@@ -96,6 +96,8 @@ fn value(column: &Column, cell: &Cell) -> Option<String> {
             Some(quoted_bytes(bytes.get(..width.div_ceil(8) as usize)?))
         }
         Kind::Json => Some(json_text(text)),
+        // A whole number is a double all the same.
+        Kind::Double if text.bytes().all(|c| c == b'-' || c.is_ascii_digit()) => Some(format!("{text}.0")),
         // What is no time in the calendar is null.
         Kind::Date => Some(or_null(days(text))),
         Kind::Time => Some(or_null(duration_micros(text))),

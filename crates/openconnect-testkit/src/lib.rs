@@ -10,11 +10,13 @@
 //! | [`http`] | a small bounded HTTP client |
 //! | [`oracle`] | did everything arrive, unaltered, in order per key? |
 //! | [`services`] | database servers, shared or of a test's own |
+//! | [`debezium`] | Debezium, to compare a CDC source with |
 //! | [`table`] | what is in an SQLite file |
 //! | [`prove`], [`subjects`] | the proof of delivery, and who takes part |
 
 pub mod binary;
 pub mod connector;
+pub mod debezium;
 pub mod http;
 pub mod kit;
 pub mod mesh;

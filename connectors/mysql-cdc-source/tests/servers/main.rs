@@ -3,6 +3,7 @@
 
 mod changes;
 mod config;
+mod debezium;
 mod columns;
 mod snapshot;
 mod statements;

@@ -1,11 +1,12 @@
 //! Every type.
 
+use openconnect_testkit::services::Database;
 use serde_json::json;
 
 use crate::support::{Offsets, data, databases, source, take};
 
 /// Type and literals; every value is read by the snapshot and from the log, and must look the same.
-const TYPES: &[(&str, &[&str])] = &[
+pub(crate) const TYPES: &[(&str, &[&str])] = &[
     ("tinyint", &["-128", "127"]),
     ("tinyint unsigned", &["255"]),
     ("smallint", &["-32768"]),
@@ -73,36 +74,47 @@ const TYPES: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// A table for each type; how many rows they have.
+pub(crate) async fn fill(database: &Database) -> usize {
+    let mut expected = 0;
+    for (number, (ty, literals)) in TYPES.iter().enumerate() {
+        let table = format!("t{number:02}");
+        database
+            .execute(&format!("create table {table} (id integer primary key, v {ty})"))
+            .await
+            .unwrap();
+        for (id, literal) in literals.iter().chain(&["null"]).enumerate() {
+            database
+                .execute(&format!("insert into {table} values ({id}, {literal})"))
+                .await
+                .unwrap();
+            expected += 1;
+        }
+    }
+    expected
+}
+
+/// The same values once more.
+pub(crate) async fn again(database: &Database) {
+    for number in 0..TYPES.len() {
+        let table = format!("t{number:02}");
+        database
+            .execute(&format!("insert into {table} select id + 100, v from {table} order by id"))
+            .await
+            .unwrap();
+    }
+}
+
 #[tokio::test]
 async fn every_type_looks_the_same_in_the_snapshot_and_in_the_log() {
     for database in databases().await {
         let name = database.system().name();
         database.execute("alter database character set utf8mb4").await.unwrap();
-        let mut expected = 0;
-        for (number, (ty, literals)) in TYPES.iter().enumerate() {
-            let table = format!("t{number:02}");
-            database
-                .execute(&format!("create table {table} (id integer primary key, v {ty})"))
-                .await
-                .unwrap();
-            for (id, literal) in literals.iter().chain(&["null"]).enumerate() {
-                database
-                    .execute(&format!("insert into {table} values ({id}, {literal})"))
-                    .await
-                    .unwrap();
-                expected += 1;
-            }
-        }
+        let expected = fill(&database).await;
         let mut offsets = Offsets::new();
         let mut reads = source(&database, json!({}), &offsets).await;
         let snapshot = take(&mut reads, &mut offsets, expected).await;
-        for number in 0..TYPES.len() {
-            let table = format!("t{number:02}");
-            database
-                .execute(&format!("insert into {table} select id + 100, v from {table} order by id"))
-                .await
-                .unwrap();
-        }
+        again(&database).await;
         let log = take(&mut reads, &mut offsets, expected).await;
         let mut wrong = Vec::new();
         for (row, change) in snapshot.iter().zip(&log) {
