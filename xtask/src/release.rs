@@ -20,6 +20,17 @@ pub(crate) fn build() -> Result<PathBuf> {
     cargo_build(BINARIES.iter().chain(&["xtask"]))
 }
 
+/// Builds a crate's example beside them, in `examples/`.
+pub(crate) fn build_example(package: &str, example: &str) -> Result<()> {
+    let mut cargo = crate::cargo::command();
+    cargo.args(["build", "--release", "--quiet", "--package", package, "--example", example]);
+    if cargo.current_dir(workspace()).status()?.success() {
+        Ok(())
+    } else {
+        Err("the build failed".into())
+    }
+}
+
 /// Builds each alone, as users get them, and gives their sizes in bytes: together they get each other's features.
 pub(crate) fn sizes() -> Result<Vec<(String, u64)>> {
     let size = |name: &&str| {

@@ -60,6 +60,7 @@ async fn sink(config: serde_json::Value) -> HttpSink {
             name: "t".into(),
             batch_events: 500,
             in_flight: 4,
+            ordering: openconnect_core::sink::Ordering::Key,
         },
     )
     .await

@@ -11,6 +11,8 @@ use openconnect_sql::{Dialect, Login, SqlTls, Target};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::raw::RawStatement;
+
 /// Where rows go and what is in them.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -25,11 +27,18 @@ pub struct JdbcSinkConfig {
     /// TLS to the server. Default: taken when the server offers it, and nothing is verified.
     pub tls: Option<SqlTls>,
     /// Table name, optionally with its schema (`schema.table`), or a template over the event, e.g. `events_{{ type }}`, which
-    /// needs `tables`. Quoted, so it can't be anything else.
+    /// needs `tables`. Quoted, so it can't be anything else. None with `sql`.
+    #[serde(default)]
     pub table: String,
     /// Tables that a template may name; `*` stands for any characters. An event for another one is a dead letter.
     #[serde(default)]
     pub tables: Vec<String>,
+    /// A statement to run for each event, in place of rows: `:name` stands for one of `arguments`. Values are parameters, never part
+    /// of the text; on PostgreSQL all of them are texts, which the statement casts: `cast(:id as bigint)`.
+    pub sql: Option<String>,
+    /// Name to expression, as in `columns`, for `sql`.
+    #[serde(default)]
+    pub arguments: BTreeMap<String, String>,
     /// What the data is. Default `row`.
     #[serde(default)]
     pub format: Format,
@@ -53,6 +62,10 @@ pub struct JdbcSinkConfig {
     /// Delete the row of events of these types. Needs a key.
     #[serde(default)]
     pub delete_types: Vec<String>,
+    /// With `format: change`: removes all rows where the source's table was truncated. No event may overtake such a one, so that
+    /// the default of `delivery.ordering` is `total` then. Default false: such events are dead letters.
+    #[serde(default)]
+    pub truncate: bool,
     /// Writes the ids of events into a table of the same database, in the same transaction as their rows, so that a repeat
     /// changes nothing: effectively-once also without a key.
     pub deduplicate: Option<Deduplicate>,
@@ -160,6 +173,39 @@ impl JdbcSinkConfig {
         Target::parse(&self.url, login)
     }
 
+    /// The statement of `sql`.
+    pub(crate) fn raw(&self) -> Result<Option<RawStatement>, String> {
+        let dialect = self.target().map(|target| target.dialect()).unwrap_or(Dialect::Sqlite);
+        let sql = self.sql.as_deref();
+        sql.map(|sql| RawStatement::new(sql, &self.arguments, dialect)).transpose()
+    }
+
+    fn check_sql(&self, problems: &mut Problems) {
+        if let Err(reason) = self.raw() {
+            problems.add("sql", reason);
+        }
+        if self.sql.is_none() {
+            if !self.arguments.is_empty() {
+                problems.add("arguments", "are for sql; rows are made of columns");
+            }
+            return;
+        }
+        let with_rows = [
+            ("table", !self.table.is_empty()),
+            ("mode", self.mode.is_some()),
+            ("key", !self.key.is_empty()),
+            ("columns", !self.columns.is_empty()),
+            ("format", self.format != Format::Row),
+            ("delete_on_null", self.delete_on_null),
+            ("delete_types", !self.delete_types.is_empty()),
+            ("create_tables", self.create_tables),
+            ("add_columns", self.add_columns),
+        ];
+        for (name, _) in with_rows.into_iter().filter(|(_, given)| *given) {
+            problems.add(name, "does not go with sql, which says itself what is done");
+        }
+    }
+
     fn check_keys(&self, problems: &mut Problems) {
         let deletes = self.delete_on_null || !self.delete_types.is_empty();
         if deletes && !self.is_keyed() {
@@ -196,14 +242,20 @@ impl ConnectorConfig for JdbcSinkConfig {
             }
             Ok(_) => {}
         }
-        if self.table.trim().is_empty() {
-            problems.add("table", "must not be empty");
+        if self.table.trim().is_empty() && self.sql.is_none() {
+            problems.add("table", "must not be empty, unless there is sql");
         }
+        if self.truncate && self.format != Format::Change {
+            problems.add("truncate", "is for format: change");
+        }
+        self.check_sql(problems);
         self.check_keys(problems);
-        for (column, expression) in &self.columns {
+        let columns = self.columns.iter().map(|(column, expression)| (format!("columns.{column}"), expression));
+        let arguments = self.arguments.iter().map(|(name, expression)| (format!("arguments.{name}"), expression));
+        for (at, expression) in columns.chain(arguments) {
             if expression.is_empty() || expression.split('.').any(str::is_empty) {
                 problems.add(
-                    format!("columns.{column}"),
+                    at,
                     "is no expression; write for instance id, subject or data.order.id",
                 );
             }

@@ -13,12 +13,15 @@ use openconnect_sql::Input;
 use serde_json::value::RawValue;
 
 use crate::config::{Format, JdbcSinkConfig};
+use crate::debezium::Schema;
 
 /// What to do with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Put,
     Delete,
+    /// All rows of the table.
+    Truncate,
 }
 
 /// Fields of a row by their names.
@@ -38,6 +41,7 @@ pub(crate) struct Reader {
     format: Format,
     delete_on_null: bool,
     delete_types: Vec<String>,
+    truncate: bool,
 }
 
 /// The event's data while it is read.
@@ -60,6 +64,7 @@ impl Reader {
             format: config.format,
             delete_on_null: config.delete_on_null,
             delete_types: config.delete_types.clone(),
+            truncate: config.truncate,
         }
     }
 
@@ -75,7 +80,7 @@ impl Reader {
             return match no_data {
                 // Debezium's tombstone follows a delete that was done already.
                 true => Ok(Vec::new()),
-                false => changed(data, key),
+                false => changed(data, key, self.truncate),
             };
         }
         let delete = (self.delete_on_null && no_data) || self.delete_types.iter().any(|ty| ty == event.ty());
@@ -126,12 +131,15 @@ fn fields_of<'a>(event: &'a Event, data: &'a Data<'_>, delete: bool, key: &[Stri
 }
 
 /// An envelope with `before`, `after` and `op`: one change, or two when the key has changed.
-fn changed<'a>(data: &'a Data<'_>, key: &[String]) -> Result<Vec<Change<'a>>, Failure> {
+fn changed<'a>(data: &'a Data<'_>, key: &[String], truncate: bool) -> Result<Vec<Change<'a>>, Failure> {
     let wrong = |what: &str| Failure::permanent("SQL_NOT_A_CHANGE", format!("the event's data is no change of a row: {what}"));
     let object = |raw: &'a RawValue| serde_json::from_str::<Option<Object<'a>>>(raw.get());
     let json = data.json().ok_or_else(|| wrong("it is not JSON"))?;
     let mut envelope: Object<'_> = serde_json::from_str(json).map_err(|_| wrong("it is no object"))?;
+    let mut schema = None;
     if let Some(payload) = envelope.get("payload").filter(|_| !envelope.contains_key("op")) {
+        let given = envelope.get("schema").map(|schema| serde_json::from_str::<Option<Schema>>(schema.get()));
+        schema = given.transpose().map_err(|_| wrong("its schema can't be read"))?.flatten();
         envelope = object(payload).ok().flatten().ok_or_else(|| wrong("payload is no object"))?;
     }
     let op: &str = envelope
@@ -141,7 +149,15 @@ fn changed<'a>(data: &'a Data<'_>, key: &[String]) -> Result<Vec<Change<'a>>, Fa
     let row = |name: &str| -> Result<Option<Fields<'a>>, Failure> {
         let Some(raw) = envelope.get(name) else { return Ok(None) };
         let row = object(raw).map_err(|_| wrong(&format!("{name} is no object")))?;
-        Ok(row.map(|row| row.into_iter().map(|(name, raw)| (name, Input::Json(raw))).collect()))
+        let types = schema.as_ref().and_then(|schema| schema.of(name));
+        let field = |(name, raw): (Cow<'a, str>, &'a RawValue)| match types.and_then(|types| types.of(&name)) {
+            None => Ok((name, Input::Json(raw))),
+            Some(ty) => match ty.input(raw) {
+                Ok(input) => Ok((name, input)),
+                Err(why) => Err(Failure::permanent("SQL_VALUE", format!("the value of `{name}` {why}"))),
+            },
+        };
+        row.map(|row| row.into_iter().map(field).collect()).transpose()
     };
     let (before, after) = (row("before")?, row("after")?);
     let put = |fields| Change {
@@ -161,7 +177,11 @@ fn changed<'a>(data: &'a Data<'_>, key: &[String]) -> Result<Vec<Change<'a>>, Fa
         ("c" | "r" | "u", ..) => Err(wrong("it has no after")),
         // Messages of a log that change no row.
         ("m", ..) => Ok(Vec::new()),
-        ("t", ..) => Err(wrong("a truncate is not repeated here; do it by hand where it is meant")),
+        ("t", ..) if truncate => Ok(vec![Change {
+            operation: Operation::Truncate,
+            fields: Fields::new(),
+        }]),
+        ("t", ..) => Err(wrong("it is a truncate; set sink.truncate, or do it by hand where it is meant")),
         _ => Err(wrong("its op is none of c, r, u, d")),
     }
 }
@@ -170,13 +190,16 @@ fn changed<'a>(data: &'a Data<'_>, key: &[String]) -> Result<Vec<Change<'a>>, Fa
 fn same(before: &Fields<'_>, after: &Fields<'_>, key: &[String]) -> bool {
     let text = |fields: &Fields<'_>, name: &str| match fields.get(name) {
         Some(Input::Json(raw)) => Some(raw.get().to_owned()),
+        Some(Input::Text(text) | Input::Document(text)) => Some(text.to_string()),
+        Some(Input::Bytes(bytes)) => Some(format!("{bytes:?}")),
         _ => None,
     };
     key.iter()
         .all(|name| !before.contains_key(name.as_str()) || text(before, name) == text(after, name))
 }
 
-fn evaluate<'a>(event: &'a Event, data: &'a Data<'_>, expression: &str) -> Result<Input<'a>, Failure> {
+/// What an expression of the configuration says of an event.
+pub(crate) fn evaluate<'a>(event: &'a Event, data: &'a Data<'_>, expression: &str) -> Result<Input<'a>, Failure> {
     if expression == "data" {
         return Ok(whole(event, data));
     }

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `config.rs` | the `sink:` section |
 //! | `event.rs` | an event to fields by name, to be put or deleted; change events |
+//! | `debezium.rs` | values of Debezium's events with a schema |
+//! | `raw.rs` | a statement of the configuration's own |
 //! | `row.rs` | fields to the values that a table's columns take |
 //! | `statement.rs` | rows to multi-row statements |
 //! | `tables.rs` | the target's tables; tables and columns that are made |
@@ -11,8 +13,10 @@
 //! | `sink.rs` | the connector |
 
 mod config;
+mod debezium;
 mod deduplicate;
 mod event;
+mod raw;
 mod row;
 mod sink;
 mod statement;

@@ -34,6 +34,15 @@ impl Row {
     pub(crate) fn bind(table: &Arc<Table>, key: &Arc<[String]>, change: &Change<'_>, binding: Binding) -> Result<Self, Failure> {
         let mut columns = Vec::with_capacity(change.fields.len());
         let mut values = Vec::with_capacity(change.fields.len());
+        if change.operation == Operation::Truncate {
+            return Ok(Self {
+                table: Arc::clone(table),
+                key: Arc::clone(key),
+                operation: change.operation,
+                columns,
+                values,
+            });
+        }
         for (at, column) in table.columns.iter().enumerate() {
             let is_key = key.contains(&column.name);
             if column.generated || (change.operation == Operation::Delete && !is_key) {

@@ -13,6 +13,7 @@ use openconnect_sql::{Dialect, Pool, PoolSettings, Statement};
 use crate::config::{JdbcSinkConfig, Mode, UnknownFields};
 use crate::deduplicate::Delivered;
 use crate::event::{Data, Reader};
+use crate::raw::RawStatement;
 use crate::row::{Binding, Row};
 use crate::statement::statements;
 use crate::tables::Tables;
@@ -23,10 +24,18 @@ pub struct JdbcSink {
     table: Template,
     tables: Tables,
     reader: Reader,
+    raw: Option<RawStatement>,
     delivered: Option<Delivered>,
     mode: Mode,
     unknown: UnknownFields,
     timeout: Duration,
+}
+
+/// What an event asks for.
+enum Work {
+    Rows(Vec<Row>),
+    /// That of the configuration.
+    Statement(Statement),
 }
 
 impl Sink for JdbcSink {
@@ -48,11 +57,16 @@ impl Sink for JdbcSink {
         SinkDefaults {
             idempotent: config.is_keyed() || config.deduplicate.is_some(),
             in_flight: if sqlite { 1 } else { Self::DEFAULTS.in_flight },
+            ordering: if config.truncate { Ordering::Total } else { Self::DEFAULTS.ordering },
             ..Self::DEFAULTS
         }
     }
 
     async fn open(config: JdbcSinkConfig, cx: SinkContext) -> Result<Self> {
+        if config.truncate && cx.ordering != Ordering::Total {
+            let reason = "sink.truncate needs `delivery.ordering: total`: rows that come after a truncate must not be written before it";
+            return Err(Error::config("SQL_TRUNCATE", reason));
+        }
         let target = config
             .target()
             .map_err(|reason| Error::config("SQL_URL", format!("sink.url {reason}")))?;
@@ -75,6 +89,7 @@ impl Sink for JdbcSink {
             table: Template::compile(&config.table)?,
             tables: Tables::new(&config, &pool),
             reader: Reader::new(&config),
+            raw: config.raw().map_err(|reason| Error::config("SQL_STATEMENT", format!("sink.sql {reason}")))?,
             delivered: config.deduplicate.as_ref().map(|table| Delivered::new(table, pool.dialect())),
             mode: config.mode(),
             unknown: config.unknown_fields,
@@ -117,7 +132,7 @@ impl JdbcSink {
         let mut rows = Vec::with_capacity(batch.len());
         let mut results = Vec::with_capacity(batch.len());
         for event in batch.events() {
-            match self.rows(event).await {
+            match self.work(event).await {
                 Ok(some) => {
                     rows.push((event, some));
                     results.push(Ok(()));
@@ -142,6 +157,13 @@ impl JdbcSink {
     }
 
     /// What is to be done for one event.
+    async fn work(&self, event: &Event) -> Result<Work, Failure> {
+        match &self.raw {
+            Some(raw) => raw.bind(event).map(Work::Statement),
+            None => self.rows(event).await.map(Work::Rows),
+        }
+    }
+
     async fn rows(&self, event: &Event) -> Result<Vec<Row>, Failure> {
         let name = self.table.render(event)?;
         self.tables.allow(&name)?;
@@ -163,10 +185,22 @@ impl JdbcSink {
         Ok(rows)
     }
 
-    async fn put(&self, rows: Vec<(&Event, Vec<Row>)>) -> Result<(), Failure> {
+    fn statements(&self, work: Vec<Work>) -> Vec<Statement> {
+        let (mut all, mut rows) = (Vec::new(), Vec::new());
+        for work in work {
+            match work {
+                Work::Rows(some) => rows.extend(some),
+                Work::Statement(statement) => all.push(statement),
+            }
+        }
+        all.extend(statements(rows, self.mode, self.pool.dialect()));
+        all
+    }
+
+    async fn put(&self, rows: Vec<(&Event, Work)>) -> Result<(), Failure> {
         let Some(delivered) = &self.delivered else {
-            let rows = rows.into_iter().flat_map(|(_, rows)| rows).collect();
-            return self.execute(&statements(rows, self.mode, self.pool.dialect())).await;
+            let work = rows.into_iter().map(|(_, work)| work).collect();
+            return self.execute(&self.statements(work)).await;
         };
         delivered.ready(&self.pool).await?;
         let mut transaction = self.pool.begin().await?;
@@ -174,14 +208,14 @@ impl JdbcSink {
             let ids: Vec<String> = rows.iter().map(|(event, _)| Delivered::id(event)).collect();
             let mut known: HashSet<String> = delivered.known(&mut transaction, &ids).await?;
             let (mut fresh, mut new) = (Vec::new(), Vec::new());
-            for (id, (_, rows)) in ids.into_iter().zip(rows) {
+            for (id, (_, work)) in ids.into_iter().zip(rows) {
                 if known.insert(id.clone()) {
                     new.push(id);
-                    fresh.extend(rows);
+                    fresh.push(work);
                 }
             }
             delivered.note(&mut transaction, &new).await?;
-            for statement in statements(fresh, self.mode, self.pool.dialect()) {
+            for statement in self.statements(fresh) {
                 transaction.connection().execute(&statement).await?;
             }
             Ok(())

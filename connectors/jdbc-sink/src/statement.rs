@@ -44,6 +44,16 @@ pub(crate) fn statements(rows: Vec<Row>, mode: Mode, dialect: Dialect) -> Vec<St
     statements
 }
 
+/// All rows go. MySQL would commit before a `TRUNCATE`, and SQLite has none.
+fn truncate(row: &Row, dialect: Dialect) -> Statement {
+    let table = row.table.name.quoted(dialect);
+    let sql = match dialect {
+        Dialect::Postgres => format!("truncate table {table}"),
+        _ => format!("delete from {table}"),
+    };
+    Statement::new(sql, Vec::new())
+}
+
 /// The largest one that is not larger.
 fn power_of_two(number: usize) -> usize {
     1 << number.max(1).ilog2()
@@ -161,6 +171,7 @@ fn postgres(rows: Vec<Row>, mode: Mode) -> Statement {
     let given = format!("select {selected} from unnest({arrays}) as g({inner})");
     let same = joined(&names.key, " and ", |name| format!("t.{name} = r.{name}"));
     let sql = match (operation, mode) {
+        (Operation::Truncate, _) => return truncate(first, dialect),
         (Operation::Delete, _) => format!("delete from {table} as t using ({given}) as r where {same}"),
         (Operation::Put, Mode::Update) => {
             let set = joined(&names.others, ", ", |name| format!("{name} = r.{name}"));
@@ -213,6 +224,7 @@ fn by_values(rows: Vec<Row>, mode: Mode, dialect: Dialect) -> Statement {
         return update(rows, &names, &table);
     }
     let sql = match (first.operation, dialect) {
+        (Operation::Truncate, _) => return truncate(first, dialect),
         (Operation::Delete, Dialect::MySql) => format!("delete from {table} where ({all}) in ({tuples})"),
         (Operation::Delete, _) => format!("delete from {table} where ({all}) in (values {tuples})"),
         (Operation::Put, Dialect::MySql) => format!("insert into {table} ({all}) values {tuples}{}", on_duplicate(&names, mode)),

@@ -80,7 +80,7 @@ impl Tables {
 
     /// The table with a column for each of the change's fields, where the configuration lets the sink make them.
     pub(crate) async fn fitting(&self, name: &str, change: &Change<'_>) -> Result<Known, Failure> {
-        if change.operation == Operation::Delete || !(self.create || self.add) {
+        if change.operation != Operation::Put || !(self.create || self.add) {
             return self.get(name).await;
         }
         let dialect = self.pool.dialect();
@@ -204,6 +204,7 @@ fn column_type(dialect: Dialect, input: &Input<'_>, is_key: bool) -> Option<&'st
         Input::Bool(_) => boolean,
         Input::Integer(_) => integer,
         Input::Text(_) => text,
+        Input::Document(_) => json,
         Input::Bytes(_) => bytes,
         Input::Json(raw) => match raw.get().as_bytes().first() {
             Some(b'n') => return None,

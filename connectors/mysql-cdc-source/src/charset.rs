@@ -21,9 +21,23 @@ impl Charsets {
         }
     }
 
+    /// As [`text`](Self::text), without a copy where the bytes are the text.
+    pub(crate) fn owned(&self, collation: u16, bytes: Vec<u8>) -> Option<String> {
+        // In all character sets but those of wide units ASCII is ASCII.
+        let wide = matches!(self.name(collation), "ucs2" | "utf16" | "utf16le" | "utf32");
+        if self.name(collation).starts_with("utf8") || (bytes.is_ascii() && !wide) {
+            return String::from_utf8(bytes).ok();
+        }
+        self.text(collation, &bytes).map(Cow::into_owned)
+    }
+
+    fn name(&self, collation: u16) -> &str {
+        self.names.get(&collation).map_or("utf8mb4", String::as_str)
+    }
+
     /// The text; none when the character set is not known, or the bytes are no text in it.
     pub(crate) fn text<'b>(&self, collation: u16, bytes: &'b [u8]) -> Option<Cow<'b, str>> {
-        let name = self.names.get(&collation).map_or("utf8mb4", String::as_str);
+        let name = self.name(collation);
         let encoding = match name {
             "utf8mb4" | "utf8mb3" | "utf8" | "ascii" => return std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
             "utf32" => return utf32(bytes).map(Cow::Owned),

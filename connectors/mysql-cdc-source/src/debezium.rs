@@ -1,6 +1,8 @@
 //! Debezium's format: its envelope, and its numbers for decimals and times (as its JSON converter writes them without schemas).
 //! Facts: Debezium's documentation of the MySQL connector, "Data type mappings", with its default settings.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
@@ -85,7 +87,12 @@ fn value(column: &Column, cell: &Cell) -> Option<String> {
     if let (Cell::Bytes(bytes), true) = (cell, is_geometry(&column.type_name)) {
         return geometry(bytes);
     }
-    let text = cell.text()?;
+    let text = match cell {
+        Cell::Text(text) => Cow::Borrowed(text.as_str()),
+        Cell::Integer(number) if matches!(column.kind, Kind::Bits { .. }) => Cow::Owned(number.to_string()),
+        _ => return None,
+    };
+    let text = &*text;
     match column.kind {
         Kind::Decimal => Some(quoted_bytes(&unscaled(text))),
         Kind::Integer => text.parse::<u64>().ok().filter(|number| *number > i64::MAX as u64).map(wrapped),

@@ -1,11 +1,12 @@
 //! A change to events: `{"op", "before", "after", "source"}`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use chrono::DateTime;
 use openconnect_core::Failure;
 use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
-use openconnect_sql::{Cell, Decimals, json_text, key_text, row_json};
+use openconnect_sql::{Cell, Decimals, json_text, key_text, push_text, row_json};
 
 use crate::columns::View;
 use crate::config::{Format, MySqlCdcConfig};
@@ -116,7 +117,12 @@ impl Events {
     pub(crate) fn schema_change(&self, statement: &str, origin: &Origin<'_>) -> Result<Event, Failure> {
         let (statement, database) = (json_text(statement), json_text(origin.database));
         let data = match self.format {
-            Format::Native => format!("{{\"ddl\":{statement},\"database\":{database},\"source\":{}}}", source(origin)),
+            Format::Native => {
+                let mut out = format!("{{\"ddl\":{statement},\"database\":{database},\"source\":");
+                push_source(&mut out, origin);
+                out.push('}');
+                out
+            }
             Format::Debezium => debezium::schema_change(&self.name, &statement, origin),
         };
         let origin = Origin {
@@ -169,11 +175,18 @@ impl Events {
     }
 
     fn native(&self, op: &str, before: &str, after: &str, origin: &Origin<'_>) -> String {
-        let transaction = origin.transaction.map_or_else(String::new, |transaction| {
-            format!(",\"transaction\":{}", transaction_json(transaction))
-        });
-        let source = source(origin);
-        format!("{{\"op\":\"{op}\",\"before\":{before},\"after\":{after},\"source\":{source}{transaction}}}")
+        let mut out = String::with_capacity(before.len() + after.len() + 320);
+        out.push_str("{\"op\":\"");
+        for part in [op, "\",\"before\":", before, ",\"after\":", after, ",\"source\":"] {
+            out.push_str(part);
+        }
+        push_source(&mut out, origin);
+        if let Some(transaction) = origin.transaction {
+            out.push_str(",\"transaction\":");
+            out.push_str(&transaction_json(transaction));
+        }
+        out.push('}');
+        out
     }
 }
 
@@ -185,20 +198,27 @@ pub(crate) fn transaction_json((id, total, of_table): (&str, u64, u64)) -> Strin
     )
 }
 
-fn source(origin: &Origin<'_>) -> String {
-    format!(
-        "{{\"connector\":\"mysql\",\"db\":{},\"table\":{},\"server_id\":{},\"gtid\":{},\"file\":{},\"pos\":{},\"row\":{},\"ts_ms\":{},\
-         \"snapshot\":{}}}",
-        json_text(origin.database),
-        json_text(origin.table),
-        origin.server_id,
-        origin.gtid.map_or_else(|| "null".to_owned(), json_text),
-        json_text(origin.file),
+fn push_source(out: &mut String, origin: &Origin<'_>) {
+    out.push_str("{\"connector\":\"mysql\",\"db\":");
+    push_text(out, origin.database);
+    out.push_str(",\"table\":");
+    push_text(out, origin.table);
+    // A text takes everything.
+    let _ = write!(out, ",\"server_id\":{},\"gtid\":", origin.server_id);
+    match origin.gtid {
+        Some(gtid) => push_text(out, gtid),
+        None => out.push_str("null"),
+    }
+    out.push_str(",\"file\":");
+    push_text(out, origin.file);
+    let _ = write!(
+        out,
+        ",\"pos\":{},\"row\":{},\"ts_ms\":{},\"snapshot\":{}}}",
         origin.begin,
         origin.row,
         origin.seconds.map_or(0, |seconds| u64::from(seconds) * 1000),
         origin.seconds.is_none(),
-    )
+    );
 }
 
 fn built(builder: EventBuilderV10) -> Result<Event, Failure> {

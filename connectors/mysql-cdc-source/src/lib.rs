@@ -9,6 +9,7 @@
 //! | `snapshot.rs` | the rows that are there, in chunks, while the log is read |
 //! | `log.rs`, `rows.rs` | the binary log: transactions and statements; rows |
 //! | `statement.rs` | which statements concern tables |
+//! | `image.rs` | a row before and after its change |
 //! | `table.rs` | a table as the log describes it |
 //! | `columns.rs` | which columns are told, and what is hidden of them |
 //! | `value.rs`, `json.rs`, `charset.rs` | values of the log as the database would write them |
@@ -23,6 +24,7 @@ mod debezium;
 mod event;
 mod gtid;
 mod headroom;
+mod image;
 mod json;
 mod log;
 mod position;

@@ -4,17 +4,16 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use mysql_async::binlog::events::{BinlogEventHeader, Event, RowsEventData};
-use mysql_async::binlog::row::BinlogRow;
 use openconnect_core::Failure;
 use openconnect_core::record::Record;
 use openconnect_sql::Cell;
 
 use crate::event::{Boundary, Change, Origin};
-use crate::log::{Context, Log, Transaction, unreadable};
+use crate::image::{Images, Rows};
+use crate::log::{Context, Log, Transaction};
 use crate::position::{Place, Position};
 use crate::snapshot::Held;
 use crate::table::LogTable;
-use crate::value::cell;
 
 /// Who wants to know which rows the log tells.
 pub(crate) enum Touched<'a> {
@@ -69,10 +68,6 @@ impl Log {
             Ordering::Greater => 0,
         };
         let Some(table) = table else { return Ok(()) };
-        let map = self
-            .stream
-            .get_tme(rows.table_id())
-            .ok_or_else(|| Failure::fatal("CDC_LOG", "the log has rows of a table that it does not describe"))?;
         let reading = RowEvent {
             context,
             table: &table,
@@ -85,9 +80,9 @@ impl Log {
             begin: transaction.begin,
             number,
         };
-        for (row, images) in (0_u64..).zip(rows.rows(map)) {
-            let images = images.map_err(unreadable)?;
-            let (before, after) = table_rows(context, &table, images)?;
+        let images = Images::new(rows, &table, &context.about.charsets)?;
+        for (row, images) in (0_u64..).zip(images) {
+            let (before, after) = images?;
             for cells in [&before, &after].into_iter().flatten() {
                 touched.row(&table, cells);
             }
@@ -136,8 +131,6 @@ struct RowEvent<'a> {
     number: u64,
 }
 
-type Images = (Option<Vec<Cell>>, Option<Vec<Cell>>);
-
 impl RowEvent<'_> {
     /// Once so many rows of it are told.
     fn position(&self, rows: u64) -> Position {
@@ -154,7 +147,7 @@ impl RowEvent<'_> {
     fn tell(
         &self,
         transaction: &mut Transaction,
-        (before, after): Images,
+        (before, after): Rows,
         row: u64,
         told: bool,
         records: &mut Vec<Record<Position>>,
@@ -216,32 +209,4 @@ fn changes<'r>(new_key: bool, before: Option<&'r [Cell]>, after: Option<&'r [Cel
         (None, _) => vec![("", change("c", None, after), row + 1)],
         (_, None) => vec![("", change("d", before, None), row + 1)],
     }
-}
-
-fn table_rows(context: &Context<'_>, table: &LogTable, images: (Option<BinlogRow>, Option<BinlogRow>)) -> Result<Images, Failure> {
-    let before = images.0.map(|image| cells(context, table, image, None)).transpose()?;
-    let after = images.1.map(|image| cells(context, table, image, before.as_deref())).transpose()?;
-    Ok((before, after))
-}
-
-fn cells(context: &Context<'_>, table: &LogTable, image: BinlogRow, before: Option<&[Cell]>) -> Result<Vec<Cell>, Failure> {
-    if image.len() != table.columns.len() {
-        return Err(Failure::fatal(
-            "CDC_SETUP",
-            format!(
-                "a change of `{}` has not all columns: the server must have binlog_row_image=FULL",
-                table.name
-            ),
-        ));
-    }
-    let mut cells = Vec::with_capacity(image.len());
-    for (at, value) in image.unwrap().into_iter().enumerate() {
-        let (Some(log), Some(column)) = (table.log_columns.get(at), table.columns.get(at)) else {
-            continue;
-        };
-        let old = before.and_then(|before| before.get(at));
-        let read = cell(log, &context.about.charsets, value, old);
-        cells.push(read.map_err(|why| Failure::fatal("CDC_VALUE", format!("the column `{}` of `{}`: {why}", column.name, table.name)))?);
-    }
-    Ok(cells)
 }

@@ -28,18 +28,30 @@ pub(crate) fn cell(column: &LogColumn, charsets: &Charsets, value: BinlogValue<'
         Value::Int(number) if column.ty == ColumnType::MYSQL_TYPE_TIMESTAMP => timestamp(&number.to_string(), 0)?,
         // The driver leaves the sign of three bytes out.
         Value::Int(number) if column.ty == ColumnType::MYSQL_TYPE_INT24 && !column.unsigned && number >= 1 << 23 => {
-            Cell::Text((number - (1 << 24)).to_string())
+            Cell::Integer(number - (1 << 24))
         }
-        Value::Int(number) => Cell::Text(number.to_string()),
-        Value::UInt(number) => Cell::Text(number.to_string()),
+        Value::Int(number) => Cell::Integer(number),
+        Value::UInt(number) => match i64::try_from(number) {
+            Ok(number) => Cell::Integer(number),
+            Err(_) => Cell::Text(number.to_string()),
+        },
         Value::Float(number) => Cell::Text(number.to_string()),
         // As the server writes it: `100`, not `100.0`.
         Value::Double(number) if number.fract() == 0.0 && number.abs() < 1e15 => Cell::Text(format!("{number:.0}")),
         Value::Double(number) => Cell::Real(number),
         Value::Date(year, month, day, hour, minute, second, micros) => {
-            let mut text = format!("{year:04}-{month:02}-{day:02}");
+            let mut text = String::with_capacity(26);
+            push_digits(&mut text, year.into(), 4);
+            for part in [month, day] {
+                text.push('-');
+                push_digits(&mut text, part.into(), 2);
+            }
             if !matches!(column.ty, ColumnType::MYSQL_TYPE_DATE | ColumnType::MYSQL_TYPE_NEWDATE) {
-                text.push_str(&format!(" {hour:02}:{minute:02}:{second:02}{}", fraction(micros, digits)));
+                for (lead, part) in [(' ', hour), (':', minute), (':', second)] {
+                    text.push(lead);
+                    push_digits(&mut text, part.into(), 2);
+                }
+                text.push_str(&fraction(micros, digits));
             }
             Cell::Text(text)
         }
@@ -78,8 +90,8 @@ fn from_bytes(column: &LogColumn, charsets: &Charsets, mut bytes: Vec<u8>, digit
             }
             Cell::Bytes(bytes)
         }
-        _ => match charsets.text(column.charset, &bytes) {
-            Some(text) => Cell::Text(text.into_owned()),
+        _ => match charsets.owned(column.charset, bytes) {
+            Some(text) => Cell::Text(text),
             None => return Err("its text can't be read in its character set"),
         },
     })
@@ -123,6 +135,17 @@ fn fraction(micros: u32, digits: usize) -> String {
     if digits == 0 {
         return String::new();
     }
-    let all = format!("{micros:06}");
-    format!(".{}", all.get(..digits.min(6)).unwrap_or(&all))
+    let mut text = String::with_capacity(7);
+    text.push('.');
+    push_digits(&mut text, micros, 6);
+    text.truncate(1 + digits.min(6));
+    text
+}
+
+/// The lowest digits of a number, with zeros before it.
+fn push_digits(text: &mut String, number: u32, digits: u32) {
+    for place in (0..digits).rev() {
+        let digit = number / 10_u32.pow(place) % 10;
+        text.push(char::from_digit(digit, 10).unwrap_or('0'));
+    }
 }

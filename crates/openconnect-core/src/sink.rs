@@ -47,6 +47,8 @@ pub struct SinkContext {
     pub batch_events: usize,
     /// Writes at the same time, at the most: a pool larger than this is wasted.
     pub in_flight: usize,
+    /// The order in which events are written.
+    pub ordering: Ordering,
 }
 
 /// Events for one write, in order. With `ordering: key` a batch holds several events of one key only when the sink's

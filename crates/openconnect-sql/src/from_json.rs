@@ -21,6 +21,8 @@ pub enum Input<'a> {
     Json(&'a RawValue),
     /// A text that is no JSON: an attribute.
     Text(Cow<'a, str>),
+    /// A text that is a JSON document.
+    Document(Cow<'a, str>),
     /// Data that is no JSON.
     Bytes(Cow<'a, [u8]>),
     /// An attribute.
@@ -43,6 +45,8 @@ impl Column {
             Input::Bool(value) => boolean(dialect, *value),
             Input::Bytes(bytes) => self.bytes(bytes)?,
             Input::Text(text) => self.text(dialect, text)?,
+            Input::Document(text) if self.kind == Kind::Json => Value::Text(text.to_string()),
+            Input::Document(text) => self.text(dialect, text)?,
             Input::Json(raw) => self.json(dialect, raw)?,
         };
         match &value {

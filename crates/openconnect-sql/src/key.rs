@@ -11,11 +11,9 @@ const LONGEST: usize = 200;
 /// The values of the columns at `places`, with commas between. Different keys have different texts: commas in values are
 /// escaped, and what is long or no attribute may hold is replaced by a hash. Empty without columns.
 pub fn key_text(places: &[usize], cells: &[Cell]) -> String {
-    let value = |at: &usize| {
-        cells
-            .get(*at)
-            .and_then(Mark::of)
-            .map_or_else(|| "null".to_owned(), |mark| mark.text())
+    let value = |at: &usize| match cells.get(*at) {
+        Some(Cell::Text(text)) => text.clone(),
+        cell => cell.and_then(Mark::of).map_or_else(|| "null".to_owned(), |mark| mark.text()),
     };
     let text = match places {
         [at] => value(at),
@@ -29,7 +27,7 @@ pub fn key_text(places: &[usize], cells: &[Cell]) -> String {
 
 /// The text, or its hash when it is too long for an attribute, or has characters that none may have.
 pub fn attribute_text(text: String) -> String {
-    if text.len() <= LONGEST && text.chars().all(|c| !c.is_control()) {
+    if text.len() <= LONGEST && !text.chars().any(char::is_control) {
         return text;
     }
     let hash = digest(&SHA256, text.as_bytes());

@@ -79,7 +79,8 @@ impl Cell {
         }
     }
 
-    fn size(&self) -> usize {
+    /// About how many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
         match self {
             Self::Null | Self::Integer(_) | Self::Real(_) => 8,
             Self::Text(text) => text.len(),

@@ -1,5 +1,7 @@
 //! Values from a database as JSON, without loss.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
@@ -13,8 +15,9 @@ use crate::time::to_rfc3339;
 pub fn push_json(out: &mut String, kind: Kind, decimals: Decimals, cell: &Cell) {
     match cell {
         Cell::Null => out.push_str("null"),
-        Cell::Integer(value @ (0 | 1)) if kind == Kind::Bool => out.push_str(if *value == 1 { "true" } else { "false" }),
-        Cell::Integer(value) => out.push_str(&value.to_string()),
+        Cell::Integer(value @ (0 | 1)) if matches!(kind, Kind::Bool | Kind::Bits { width: 1 }) => out.push_str(if *value == 1 { "true" } else { "false" }),
+        // A text takes everything.
+        Cell::Integer(value) => drop(write!(out, "{value}")),
         Cell::Real(value) => match serde_json::Number::from_f64(*value) {
             Some(number) => out.push_str(&number.to_string()),
             None => push_text(out, special(*value)),
@@ -30,7 +33,9 @@ pub fn push_json(out: &mut String, kind: Kind, decimals: Decimals, cell: &Cell) 
 
 /// A row as a JSON object.
 pub fn row_json(columns: &[Column], cells: &[Cell], decimals: Decimals) -> String {
-    let mut out = String::from("{");
+    let size: usize = cells.iter().map(Cell::size).sum::<usize>() + columns.iter().map(|column| column.name.len() + 8).sum::<usize>();
+    let mut out = String::with_capacity(size + 2);
+    out.push('{');
     for (column, cell) in columns.iter().zip(cells) {
         if out.len() > 1 {
             out.push(',');
@@ -89,7 +94,14 @@ fn special(value: f64) -> &'static str {
     }
 }
 
-fn push_text(out: &mut String, text: &str) {
+/// Appends a text as JSON.
+pub fn push_text(out: &mut String, text: &str) {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     // A text always can be written.
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }

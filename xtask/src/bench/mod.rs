@@ -4,11 +4,12 @@
 //! runs the same twice and says how noisy the machine is; what is compared runs in turn, and is given as a ratio with an
 //! interval. The load runs on the same cores.
 //!
-//! `suite.rs`: what is measured of each subject. `run.rs`: one run. `mesh.rs`, `http.rs`, `jdbc.rs`, `sql.rs`, `peers.rs`: the
+//! `suite.rs`: what is measured of each subject. `run.rs`: one run. `mesh.rs`, `http.rs`, `jdbc.rs`, `sql.rs`, `cdc.rs`, `peers.rs`: the
 //! pipelines; `load.rs`: HTTP load. `limits.rs`: what disk and loopback allow. `usage.rs`: memory and processor time.
 //! `stats.rs`: medians and intervals. `report.rs`: results as JSON; `page.rs` and `plot.rs`: `docs/benchmarks.md` from them.
 //! `gate.rs`: this tree against another commit.
 
+mod cdc;
 mod gate;
 mod http;
 mod jdbc;
@@ -54,6 +55,8 @@ enum What {
     JdbcSink(Rounds),
     /// The SQL connectors and PostgreSQL, beside what its driver alone does.
     Sql(Rounds),
+    /// The MySQL CDC source beside Debezium; needs Java and Maven.
+    Cdc(Rounds),
     /// HTTP source, mesh, HTTP sink.
     Pipeline(Rounds),
     /// The same pipeline on what a user could take instead; needs Go.
@@ -123,6 +126,7 @@ async fn measure(what: &What, binaries: &Path) -> Result<ExitCode> {
         What::HttpSink(rounds) => ("http-sink", rounds),
         What::JdbcSink(rounds) => ("jdbc-sink", rounds),
         What::Sql(rounds) => ("sql", rounds),
+        What::Cdc(rounds) => ("cdc", rounds),
         What::Pipeline(rounds) => ("pipeline", rounds),
         What::Peers(rounds) => ("peers", rounds),
         What::Gate { against, rounds } => return gate::run(&base, against, rounds.rounds).await,
@@ -130,6 +134,10 @@ async fn measure(what: &What, binaries: &Path) -> Result<ExitCode> {
     };
     let series = match SUBJECTS.iter().find(|subject| subject.name == name) {
         Some(subject) => measure_subject(subject, &base, *rounds).await?,
+        None if name == "cdc" => {
+            release::build_example("openconnect-mysql-cdc-source", "null_consumer")?;
+            suite::cdc(&base, rounds.rounds).await?
+        }
         None if name == "sql" => suite::sql(&base, rounds.rounds).await?,
         None => {
             peers::build_benthos()?;

@@ -9,6 +9,7 @@ use openconnect_testkit::Result;
 
 use super::report::{Point, Series};
 use super::run::{Sample, Setup};
+use super::cdc::{self, Side};
 use super::{http, jdbc, mesh, peers, sql};
 
 type Run = fn(&Setup) -> Pin<Box<dyn Future<Output = Result<Sample>> + '_>>;
@@ -180,6 +181,31 @@ pub(crate) async fn sql(base: &Setup, rounds: usize) -> Result<Vec<Series>> {
     let source: (&str, Setup, Run) = ("jdbc-source", base.clone(), |setup| Box::pin(sql::source(setup)));
     let bare: (&str, Setup, Run) = ("bare select", base.clone(), |setup| Box::pin(sql::bare_select(setup)));
     all.push(compare("out of PostgreSQL", [source, bare], rounds).await?);
+    Ok(all)
+}
+
+/// The CDC source and Debezium.
+pub(crate) async fn cdc(base: &Setup, rounds: usize) -> Result<Vec<Series>> {
+    let sides: [(&str, [(&str, Setup, Run); 2]); 2] = [
+        (
+            "snapshot",
+            [
+                ("openconnect", base.clone(), |setup| Box::pin(cdc::snapshot(setup, Side::Ours))),
+                ("debezium", base.clone(), |setup| Box::pin(cdc::snapshot(setup, Side::Debezium))),
+            ],
+        ),
+        (
+            "log",
+            [
+                ("openconnect", base.clone(), |setup| Box::pin(cdc::log(setup, Side::Ours))),
+                ("debezium", base.clone(), |setup| Box::pin(cdc::log(setup, Side::Debezium))),
+            ],
+        ),
+    ];
+    let mut all = Vec::new();
+    for (name, sides) in sides {
+        all.push(compare(name, sides, rounds).await?);
+    }
     Ok(all)
 }
 

@@ -40,10 +40,18 @@ impl Watched {
     /// One that has had work from its start.
     pub(crate) fn busy(name: &'static str, process: &Process, ready: Duration) -> Self {
         Self {
-            name,
-            id: process.id(),
-            idle: None,
             ready,
+            ..Self::by_id(name, process.id())
+        }
+    }
+
+    /// One that somebody else started.
+    pub(crate) fn by_id(name: &'static str, id: u32) -> Self {
+        Self {
+            name,
+            id,
+            idle: None,
+            ready: Duration::ZERO,
             cpu: 0.0,
         }
     }

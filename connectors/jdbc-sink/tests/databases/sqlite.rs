@@ -36,6 +36,7 @@ impl Fixture {
                 name: "t".into(),
                 batch_events: 500,
                 in_flight: 1,
+                ordering: openconnect_core::sink::Ordering::Key,
             },
         )
         .await

@@ -125,6 +125,7 @@ pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<C
             name: settings.name.clone(),
             batch_events: defaults.batch_events,
             in_flight: defaults.in_flight,
+            ordering: defaults.ordering,
         };
         if let Some(sink) = lines.result("sink", "opens", S::open(config, context).await) {
             lines.result("target", "can be reached and written to", sink.check().await);
