@@ -101,7 +101,7 @@ enum Hide {
 }
 
 /// What is told of a table's rows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct View {
     /// The columns that are told.
     pub(crate) columns: Vec<Column>,

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use chrono::DateTime;
 use openconnect_core::Failure;
 use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
-use openconnect_sql::{Cell, Decimals, json_text, key_text, push_text, row_json};
+use openconnect_sql::{Cell, Decimals, json_text, key_text, push_row, push_text, row_size};
 
 use crate::columns::View;
 use crate::config::{Format, MySqlCdcConfig};
@@ -76,25 +76,26 @@ impl Events {
     }
 
     /// The event of a change.
-    pub(crate) fn change(&self, view: &View, change: &Change<'_>, origin: &Origin<'_>) -> Result<Event, Failure> {
+    pub(crate) fn change(&self, view: &View, change: &Change<'_>, origin: Origin<'_>) -> Result<Event, Failure> {
         let row = change.after.or(change.before).unwrap_or_default();
         let key = key_text(&view.key, row);
         let data = match self.format {
-            Format::Native => {
-                let row = |row: Option<&[Cell]>| row.map_or_else(|| "null".to_owned(), |row| row_json(&view.columns, row, self.decimals));
-                self.native(change.op, &row(change.before), &row(change.after), origin)
-            }
+            Format::Native => self.native(view, change, &origin),
             Format::Debezium => {
                 let row = |row: Option<&[Cell]>| row.map_or_else(|| "null".to_owned(), |row| debezium::row(&view.columns, row));
-                debezium::envelope(&self.name, change.op, &row(change.before), &row(change.after), origin)
+                debezium::envelope(&self.name, change.op, &row(change.before), &row(change.after), &origin)
             }
         };
-        let table = format!("{}.{}", origin.database, origin.table);
-        let mut builder = self.builder(origin, &self.ty).extension("partitionkey", format!("{table}/{key}"));
+        let mut ordered = String::with_capacity(origin.database.len() + origin.table.len() + key.len() + 2);
+        for part in [origin.database, ".", origin.table, "/", &key] {
+            ordered.push_str(part);
+        }
+        let transaction = origin.transaction;
+        let mut builder = self.builder(origin, &self.ty).extension("partitionkey", ordered);
         if !key.is_empty() {
             builder = builder.subject(key);
         }
-        if let Some((id, number, _)) = origin.transaction {
+        if let Some((id, number, _)) = transaction {
             builder = builder
                 .extension("txid", id)
                 .extension("txseq", i64::try_from(number).unwrap_or(i64::MAX));
@@ -103,10 +104,15 @@ impl Events {
     }
 
     /// All rows of a table were removed by `TRUNCATE`.
-    pub(crate) fn truncate(&self, origin: &Origin<'_>) -> Result<Event, Failure> {
+    pub(crate) fn truncate(&self, origin: Origin<'_>) -> Result<Event, Failure> {
+        let change = Change {
+            op: "t",
+            before: None,
+            after: None,
+        };
         let data = match self.format {
-            Format::Native => self.native("t", "null", "null", origin),
-            Format::Debezium => debezium::envelope(&self.name, "t", "null", "null", origin),
+            Format::Native => self.native(&View::default(), &change, &origin),
+            Format::Debezium => debezium::envelope(&self.name, "t", "null", "null", &origin),
         };
         let table = format!("{}.{}", origin.database, origin.table);
         let builder = self.builder(origin, &self.ty).extension("partitionkey", table);
@@ -130,7 +136,7 @@ impl Events {
             ..origin.clone()
         };
         let table = format!("{}.{}", origin.database, origin.table);
-        let builder = self.builder(&origin, &format!("{}.schema", self.ty)).extension("partitionkey", table);
+        let builder = self.builder(origin, &format!("{}.schema", self.ty)).extension("partitionkey", table);
         built(builder.data("application/json", data))
     }
 
@@ -161,25 +167,38 @@ impl Events {
         built(builder.data("application/json", data))
     }
 
-    fn builder(&self, origin: &Origin<'_>, ty: &str) -> EventBuilderV10 {
-        let table = format!("{}.{}", origin.database, origin.table);
-        let builder = EventBuilderV10::new()
-            .id(origin.id.as_str())
-            .source(format!("{}/{table}", self.source))
-            .ty(ty)
-            .extension("sqltable", table);
+    fn builder(&self, origin: Origin<'_>, ty: &str) -> EventBuilderV10 {
+        let (mut source, mut table) = (
+            String::with_capacity(self.source.len() + origin.database.len() + origin.table.len() + 2),
+            String::with_capacity(origin.database.len() + origin.table.len() + 1),
+        );
+        for part in [origin.database, ".", origin.table] {
+            table.push_str(part);
+        }
+        for part in [&self.source, "/", &table] {
+            source.push_str(part);
+        }
+        let builder = EventBuilderV10::new().id(origin.id).source(source).ty(ty).extension("sqltable", table);
         match origin.seconds.and_then(|seconds| DateTime::from_timestamp(seconds.into(), 0)) {
             Some(time) => builder.time(time),
             None => builder,
         }
     }
 
-    fn native(&self, op: &str, before: &str, after: &str, origin: &Origin<'_>) -> String {
-        let mut out = String::with_capacity(before.len() + after.len() + 320);
+    fn native(&self, view: &View, change: &Change<'_>, origin: &Origin<'_>) -> String {
+        let rows = [("\",\"before\":", change.before), (",\"after\":", change.after)];
+        let size: usize = rows.iter().filter_map(|(_, row)| *row).map(|row| row_size(&view.columns, row)).sum();
+        let mut out = String::with_capacity(size + 320);
         out.push_str("{\"op\":\"");
-        for part in [op, "\",\"before\":", before, ",\"after\":", after, ",\"source\":"] {
-            out.push_str(part);
+        out.push_str(change.op);
+        for (lead, row) in rows {
+            out.push_str(lead);
+            match row {
+                Some(row) => push_row(&mut out, &view.columns, row, self.decimals),
+                None => out.push_str("null"),
+            }
         }
+        out.push_str(",\"source\":");
         push_source(&mut out, origin);
         if let Some(transaction) = origin.transaction {
             out.push_str(",\"transaction\":");

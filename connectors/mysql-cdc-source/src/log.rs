@@ -23,7 +23,7 @@ use crate::statement::{TableStatement, Verb};
 use crate::table::LogTable;
 
 /// Records that are given together, at the most, but for those of one row event.
-const TOGETHER: usize = 500;
+pub(crate) const TOGETHER: usize = 500;
 /// How often a position is stored where nothing is told.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 
@@ -343,7 +343,7 @@ impl Log {
         };
         let mut told = Vec::new();
         if statement.verb == Verb::Truncate {
-            told.push(context.events.truncate(&origin)?);
+            told.push(context.events.truncate(origin.clone())?);
         }
         if context.config.schema_changes {
             told.push(context.events.schema_change(&text, &origin)?);

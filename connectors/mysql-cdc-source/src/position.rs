@@ -35,7 +35,7 @@ pub struct Position {
 pub struct SnapshotPosition {
     /// Tables up to this one, in the order of their names, are done, but for what is after `after`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub table: Option<String>,
+    pub table: Option<Arc<str>>,
     /// The last row of it, by its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Vec<Mark>>,

@@ -10,7 +10,7 @@ use openconnect_sql::Cell;
 
 use crate::event::{Boundary, Change, Origin};
 use crate::image::{Images, Rows};
-use crate::log::{Context, Log, Transaction};
+use crate::log::{Context, Log, TOGETHER, Transaction};
 use crate::position::{Place, Position};
 use crate::snapshot::Held;
 use crate::table::LogTable;
@@ -80,6 +80,9 @@ impl Log {
             begin: transaction.begin,
             number,
         };
+        if records.is_empty() {
+            records.reserve(TOGETHER);
+        }
         let images = Images::new(rows, &table, &context.about.charsets)?;
         for (row, images) in (0_u64..).zip(images) {
             let (before, after) = images?;
@@ -189,7 +192,7 @@ impl RowEvent<'_> {
                 transaction: numbers.map(|(total, of_table)| (self.place.as_str(), total, of_table)),
                 ..Origin::default()
             };
-            let event = context.events.change(&table.view, &change, &origin)?;
+            let event = context.events.change(&table.view, &change, origin)?;
             records.push(context.record(Some(event), self.position(rows)));
         }
         Ok(())

@@ -49,7 +49,7 @@ pub(crate) struct Snapshot {
 
 /// A table of which rows are read.
 pub(crate) struct SnapshotTable {
-    name: String,
+    name: Arc<str>,
     keyset: Keyset,
     view: View,
 }
@@ -96,7 +96,7 @@ impl Snapshot {
         let mut connection = pool.acquire().await?;
         let mut tables = VecDeque::new();
         for name in Table::names(&mut connection).await? {
-            let text = name.to_string();
+            let text: Arc<str> = name.to_string().into();
             let is_done = progress
                 .table
                 .as_ref()
@@ -202,7 +202,7 @@ impl Snapshot {
         for cells in chunk.rows.into_iter().flatten() {
             let table = &chunk.table;
             self.progress = SnapshotPosition {
-                table: Some(table.name.clone()),
+                table: Some(Arc::clone(&table.name)),
                 after: table.keyset.order.iter().map(|at| cells.get(*at).and_then(Mark::of)).collect(),
                 started: Some(Arc::clone(&self.started)),
                 done: false,
@@ -214,7 +214,7 @@ impl Snapshot {
             self.tables.pop_front();
         }
         self.progress = SnapshotPosition {
-            table: Some(chunk.table.name.clone()),
+            table: Some(Arc::clone(&chunk.table.name)),
             after: chunk.next.clone(),
             started: Some(Arc::clone(&self.started)),
             done: false,
@@ -323,7 +323,7 @@ impl Reader {
 impl Held {
     /// The log has told this row.
     pub(crate) fn drop_row(&mut self, table: &LogTable, cells: &[Cell]) {
-        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.table.name == table.name) {
+        for chunk in self.chunks.iter_mut().filter(|chunk| *chunk.table.name == *table.name) {
             let keyset = &chunk.table.keyset;
             let key = |cells: &[Cell], columns: &[openconnect_sql::Column], places: &[usize]| {
                 let mut text = String::new();
@@ -372,5 +372,5 @@ fn row_event(
         before: None,
         after: Some(&cells),
     };
-    events.change(&table.view, &change, &origin)
+    events.change(&table.view, &change, origin)
 }

@@ -42,4 +42,4 @@ pub use pattern::NamePattern;
 pub use pool::{Cell, Connection, Pool, PoolSettings, Statement, Transaction, Value};
 pub use table::{Column, Table, TableName};
 pub use target::{Login, Server, SqlTls, Target, TlsMode};
-pub use to_json::{json_text, push_json, push_text, row_json};
+pub use to_json::{json_text, push_json, push_row, push_text, row_json, row_size};

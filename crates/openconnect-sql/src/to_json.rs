@@ -31,21 +31,30 @@ pub fn push_json(out: &mut String, kind: Kind, decimals: Decimals, cell: &Cell) 
     }
 }
 
+/// About how long a row is as JSON.
+pub fn row_size(columns: &[Column], cells: &[Cell]) -> usize {
+    let values: usize = cells.iter().map(Cell::size).sum();
+    values + columns.iter().map(|column| column.name.len() + 8).sum::<usize>() + 2
+}
+
 /// A row as a JSON object.
 pub fn row_json(columns: &[Column], cells: &[Cell], decimals: Decimals) -> String {
-    let size: usize = cells.iter().map(Cell::size).sum::<usize>() + columns.iter().map(|column| column.name.len() + 8).sum::<usize>();
-    let mut out = String::with_capacity(size + 2);
-    out.push('{');
-    for (column, cell) in columns.iter().zip(cells) {
-        if out.len() > 1 {
-            out.push(',');
-        }
-        push_text(&mut out, &column.name);
-        out.push(':');
-        push_json(&mut out, column.kind, decimals, cell);
-    }
-    out.push('}');
+    let mut out = String::with_capacity(row_size(columns, cells));
+    push_row(&mut out, columns, cells, decimals);
     out
+}
+
+/// Appends a row as a JSON object.
+pub fn push_row(out: &mut String, columns: &[Column], cells: &[Cell], decimals: Decimals) {
+    let mut lead = '{';
+    for (column, cell) in columns.iter().zip(cells) {
+        out.push(lead);
+        push_text(out, &column.name);
+        out.push(':');
+        push_json(out, column.kind, decimals, cell);
+        lead = ',';
+    }
+    out.push_str(if lead == '{' { "{}" } else { "}" });
 }
 
 /// A text as JSON.
