@@ -250,14 +250,17 @@ impl ConnectorConfig for JdbcSinkConfig {
         }
         self.check_sql(problems);
         self.check_keys(problems);
-        let columns = self.columns.iter().map(|(column, expression)| (format!("columns.{column}"), expression));
-        let arguments = self.arguments.iter().map(|(name, expression)| (format!("arguments.{name}"), expression));
+        let columns = self
+            .columns
+            .iter()
+            .map(|(column, expression)| (format!("columns.{column}"), expression));
+        let arguments = self
+            .arguments
+            .iter()
+            .map(|(name, expression)| (format!("arguments.{name}"), expression));
         for (at, expression) in columns.chain(arguments) {
             if expression.is_empty() || expression.split('.').any(str::is_empty) {
-                problems.add(
-                    at,
-                    "is no expression; write for instance id, subject or data.order.id",
-                );
+                problems.add(at, "is no expression; write for instance id, subject or data.order.id");
             }
         }
     }

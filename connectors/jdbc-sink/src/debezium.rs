@@ -58,7 +58,11 @@ impl Schema {
                 Ok(Input::Document(Cow::Owned(document)))
             }
             "io.debezium.data.Bits" => {
-                let number = bytes(raw)?.iter().rev().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+                let number = bytes(raw)?
+                    .iter()
+                    .rev()
+                    .take(8)
+                    .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
                 text(number.to_string())
             }
             "io.debezium.data.geometry.Geometry" | "io.debezium.data.geometry.Point" => {

@@ -138,7 +138,9 @@ fn changed<'a>(data: &'a Data<'_>, key: &[String], truncate: bool) -> Result<Vec
     let mut envelope: Object<'_> = serde_json::from_str(json).map_err(|_| wrong("it is no object"))?;
     let mut schema = None;
     if let Some(payload) = envelope.get("payload").filter(|_| !envelope.contains_key("op")) {
-        let given = envelope.get("schema").map(|schema| serde_json::from_str::<Option<Schema>>(schema.get()));
+        let given = envelope
+            .get("schema")
+            .map(|schema| serde_json::from_str::<Option<Schema>>(schema.get()));
         schema = given.transpose().map_err(|_| wrong("its schema can't be read"))?.flatten();
         envelope = object(payload).ok().flatten().ok_or_else(|| wrong("payload is no object"))?;
     }

@@ -33,7 +33,9 @@ impl RawStatement {
                 made.take(&mut rest, length);
                 continue;
             }
-            let name = rest.strip_prefix(':').map(|behind| behind.split(|c: char| !c.is_alphanumeric() && c != '_').next());
+            let name = rest
+                .strip_prefix(':')
+                .map(|behind| behind.split(|c: char| !c.is_alphanumeric() && c != '_').next());
             match name.flatten() {
                 // PostgreSQL's cast.
                 Some("") if rest.starts_with("::") => made.take(&mut rest, 2),
@@ -48,7 +50,9 @@ impl RawStatement {
             }
         }
         match arguments.keys().find(|name| !used.contains(*name)) {
-            Some(name) => Err(format!("does not use the argument `{name}`; write `:{name}` where its value stands")),
+            Some(name) => Err(format!(
+                "does not use the argument `{name}`; write `:{name}` where its value stands"
+            )),
             None => Ok(made),
         }
     }
@@ -70,7 +74,11 @@ impl RawStatement {
 
 /// How long a text, a quoted name or a comment is that begins here; 0 where none does.
 fn quoted(rest: &str) -> usize {
-    let end = |open: usize, close: &str| rest.get(open..).and_then(|inside| inside.find(close)).map_or(rest.len(), |at| open + at + close.len());
+    let end = |open: usize, close: &str| {
+        rest.get(open..)
+            .and_then(|inside| inside.find(close))
+            .map_or(rest.len(), |at| open + at + close.len())
+    };
     match rest.as_bytes() {
         [b'\'', ..] => end(1, "'"),
         [b'"', ..] => end(1, "\""),
@@ -117,13 +125,26 @@ mod tests {
 
     #[test]
     fn names_become_parameters_and_what_is_quoted_stays() {
-        let arguments: BTreeMap<String, String> = [("id", "id"), ("größe", "data.n")].map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+        let arguments: BTreeMap<String, String> = [("id", "id"), ("größe", "data.n")]
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .into();
         let sql = "insert into t values (:id::bigint, ':id', \":id\", :größe, :id) -- :id\n/* :id */";
         let made = RawStatement::new(sql, &arguments, Dialect::Postgres).unwrap();
-        assert_eq!(made.sql, "insert into t values ($1::bigint, ':id', \":id\", $2, $3) -- :id\n/* :id */");
+        assert_eq!(
+            made.sql,
+            "insert into t values ($1::bigint, ':id', \":id\", $2, $3) -- :id\n/* :id */"
+        );
         assert_eq!(made.expressions, ["id", "data.n", "id"]);
-        assert!(RawStatement::new("select :idd", &arguments, Dialect::MySql).unwrap_err().contains("`:idd`"));
-        assert!(RawStatement::new("select :id", &arguments, Dialect::MySql).unwrap_err().contains("`größe`"));
+        assert!(
+            RawStatement::new("select :idd", &arguments, Dialect::MySql)
+                .unwrap_err()
+                .contains("`:idd`")
+        );
+        assert!(
+            RawStatement::new("select :id", &arguments, Dialect::MySql)
+                .unwrap_err()
+                .contains("`größe`")
+        );
         assert_eq!(quoted("'unclosed"), 9);
     }
 }

@@ -57,7 +57,11 @@ impl Sink for JdbcSink {
         SinkDefaults {
             idempotent: config.is_keyed() || config.deduplicate.is_some(),
             in_flight: if sqlite { 1 } else { Self::DEFAULTS.in_flight },
-            ordering: if config.truncate { Ordering::Total } else { Self::DEFAULTS.ordering },
+            ordering: if config.truncate {
+                Ordering::Total
+            } else {
+                Self::DEFAULTS.ordering
+            },
             ..Self::DEFAULTS
         }
     }
@@ -89,7 +93,9 @@ impl Sink for JdbcSink {
             table: Template::compile(&config.table)?,
             tables: Tables::new(&config, &pool),
             reader: Reader::new(&config),
-            raw: config.raw().map_err(|reason| Error::config("SQL_STATEMENT", format!("sink.sql {reason}")))?,
+            raw: config
+                .raw()
+                .map_err(|reason| Error::config("SQL_STATEMENT", format!("sink.sql {reason}")))?,
             delivered: config.deduplicate.as_ref().map(|table| Delivered::new(table, pool.dialect())),
             mode: config.mode(),
             unknown: config.unknown_fields,

@@ -51,6 +51,9 @@ pub struct JdbcSourceConfig {
     /// Rows of one page. Default 1000.
     #[serde(default = "thousand")]
     pub page_rows: u32,
+    /// Pages that are read at the same time while there is much to be read, each over a connection of its own; 1 to 16. Default 1.
+    #[serde(default = "one")]
+    pub parallel_pages: u32,
     /// How decimals are written. Default `text`.
     #[serde(default)]
     pub decimals: Decimals,
@@ -75,6 +78,10 @@ fn minute() -> HumanDuration {
 
 fn thousand() -> u32 {
     1000
+}
+
+fn one() -> u32 {
+    1
 }
 
 fn row() -> String {
@@ -148,6 +155,9 @@ impl ConnectorConfig for JdbcSourceConfig {
         self.check_columns(problems);
         if self.page_rows == 0 || self.page_rows > 100_000 {
             problems.add("page_rows", "must be 1 to 100000");
+        }
+        if self.parallel_pages == 0 || self.parallel_pages > 16 {
+            problems.add("parallel_pages", "must be 1 to 16");
         }
         if self.interval.0 < Duration::from_millis(10) {
             problems.add("interval", "must be 10ms or more");

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures_util::future::try_join_all;
 use openconnect_core::Failure;
 use openconnect_core::record::{Partition, Record};
-use openconnect_sql::{Cell, Connection, Mark, Select};
+use openconnect_sql::{Cell, Connection, Mark, Pool, Select, Split};
 
 use crate::config::{JdbcSourceConfig, Mode};
 use crate::event::Events;
@@ -32,6 +33,9 @@ pub(crate) struct Reader {
     partition: Partition,
     mode: Mode,
     page_rows: u32,
+    parallel: usize,
+    /// There was more behind the last page.
+    behind: bool,
     interval: Duration,
     position: Position,
     window: Window,
@@ -61,6 +65,8 @@ impl Reader {
             relation,
             mode: config.mode,
             page_rows: config.page_rows,
+            parallel: config.parallel_pages as usize,
+            behind: false,
             interval: config.interval.0,
             position,
             window,
@@ -80,13 +86,13 @@ impl Reader {
     }
 
     /// What is next; nothing when it is not time, or nothing has come.
-    pub(crate) async fn next(&mut self, connection: &mut Connection, events: &Events) -> Result<Vec<Record<Position>>, Failure> {
+    pub(crate) async fn next(&mut self, pool: &Pool, events: &Events) -> Result<Vec<Record<Position>>, Failure> {
         let now = Instant::now();
         if self.mode == Mode::Bulk {
-            return self.bulk(connection, events, now).await;
+            return self.bulk(pool, events, now).await;
         }
         if !self.window.period().is_zero() && self.look <= now {
-            let late = self.late(connection, events, now).await?;
+            let late = self.late(&mut pool.acquire().await?, events, now).await?;
             if !late.is_empty() {
                 return Ok(late);
             }
@@ -94,8 +100,8 @@ impl Reader {
         if self.due > now {
             return Ok(Vec::new());
         }
-        let select = Select::rows(&self.relation.rows, connection.dialect()).after(self.position.after.as_deref())?;
-        let page = self.page(connection, select).await?;
+        let page = self.page(pool, self.position.after.clone()).await?;
+        self.behind = page.more;
         if !page.more {
             self.due = now + self.interval;
         }
@@ -196,7 +202,7 @@ impl Reader {
     }
 
     /// All rows, and again after the interval.
-    async fn bulk(&mut self, connection: &mut Connection, events: &Events, now: Instant) -> Result<Vec<Record<Position>>, Failure> {
+    async fn bulk(&mut self, pool: &Pool, events: &Events, now: Instant) -> Result<Vec<Record<Position>>, Failure> {
         if self.due > now {
             return Ok(Vec::new());
         }
@@ -215,8 +221,8 @@ impl Reader {
         } else {
             (self.position.after.clone(), self.position.began_ms.unwrap_or(clock))
         };
-        let select = Select::rows(&self.relation.rows, connection.dialect()).after(after.as_deref())?;
-        let page = self.page(connection, select).await?;
+        let page = self.page(pool, after.clone()).await?;
+        self.behind = page.more;
         self.position = Position {
             after,
             began_ms: Some(began),
@@ -234,10 +240,23 @@ impl Reader {
         Ok(records)
     }
 
-    async fn page(&self, connection: &mut Connection, select: Select<'_>) -> Result<Page, Failure> {
-        let (rows, cut) = connection.query(&select.page(self.page_rows), PAGE_BYTES).await?;
-        let more = cut || rows.len() >= self.page_rows as usize;
-        let rows = rows.into_iter().filter_map(|cells| Some((self.marks(&cells)?, cells))).collect();
+    /// The next page; several of them, read at the same time, where the last one was not the end.
+    async fn page(&self, pool: &Pool, after: Option<Marks>) -> Result<Page, Failure> {
+        let relation = &self.relation.rows;
+        let parallel = if self.behind { self.parallel } else { 1 };
+        let splits = Split::all(&mut pool.acquire().await?, relation, after, self.page_rows, parallel).await?;
+        let reads = splits.iter().map(async |split| {
+            let mut connection = pool.acquire().await?;
+            split.read(&mut connection, relation, self.page_rows).await
+        });
+        let (mut rows, mut more) = (Vec::new(), false);
+        for part in try_join_all(reads).await? {
+            more = part.next.is_some();
+            rows.extend(part.rows.into_iter().filter_map(|cells| Some((self.marks(&cells)?, cells))));
+            if part.cut {
+                break;
+            }
+        }
         Ok(Page { rows, more })
     }
 

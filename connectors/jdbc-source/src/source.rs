@@ -40,7 +40,7 @@ impl Source for JdbcSource {
             .target()
             .map_err(|reason| Error::config("SQL_URL", format!("source.url {reason}")))?;
         let settings = PoolSettings {
-            connections: 1,
+            connections: config.parallel_pages,
             acquire: config.timeout.0,
             create: false,
             busy: config.timeout.0,
@@ -108,9 +108,10 @@ impl JdbcSource {
 
     /// Asks each relation in turn; the first that has something gives it.
     async fn attempt(&mut self) -> Result<Vec<Record<Position>>, Failure> {
-        let mut connection = self.pool.acquire().await?;
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN) {
+            let mut connection = self.pool.acquire().await?;
             let found = relation::find(&self.config, &mut connection).await?;
+            drop(connection);
             self.use_relations(found);
         }
         let names: Vec<String> = self.readers.keys().cloned().collect();
@@ -120,7 +121,7 @@ impl JdbcSource {
                 continue;
             };
             let Some(reader) = self.readers.get_mut(name) else { continue };
-            let records = reader.next(&mut connection, &self.events).await?;
+            let records = reader.next(&self.pool, &self.events).await?;
             if !records.is_empty() {
                 self.last = Some(name.clone());
                 return Ok(records);

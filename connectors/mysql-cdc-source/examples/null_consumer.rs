@@ -29,9 +29,9 @@ async fn main() {
     let mut source = MySqlCdcSource::open(config, context).await.unwrap();
     let events = Arc::new(AtomicU64::new(0));
     let told = Arc::clone(&events);
-    std::thread::spawn(move || {
+    tokio::spawn(async move {
         loop {
-            std::thread::sleep(Duration::from_millis(100));
+            tokio::time::sleep(Duration::from_millis(100)).await;
             println!("{}", told.load(Ordering::Relaxed));
             std::io::stdout().flush().unwrap();
         }

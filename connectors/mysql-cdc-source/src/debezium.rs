@@ -137,7 +137,11 @@ fn days(text: &str) -> Option<i64> {
 fn since_1970(text: &str) -> Option<i64> {
     let time = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok()?.and_utc();
     let digits = text.split_once('.').map_or(0, |(_, digits)| digits.len());
-    Some(if digits > 3 { time.timestamp_micros() } else { time.timestamp_millis() })
+    Some(if digits > 3 {
+        time.timestamp_micros()
+    } else {
+        time.timestamp_millis()
+    })
 }
 
 /// `-838:59:59.000000`.

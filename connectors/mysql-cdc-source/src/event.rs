@@ -136,7 +136,9 @@ impl Events {
             ..origin.clone()
         };
         let table = format!("{}.{}", origin.database, origin.table);
-        let builder = self.builder(origin, &format!("{}.schema", self.ty)).extension("partitionkey", table);
+        let builder = self
+            .builder(origin, &format!("{}.schema", self.ty))
+            .extension("partitionkey", table);
         built(builder.data("application/json", data))
     }
 
@@ -178,7 +180,11 @@ impl Events {
         for part in [&self.source, "/", &table] {
             source.push_str(part);
         }
-        let builder = EventBuilderV10::new().id(origin.id).source(source).ty(ty).extension("sqltable", table);
+        let builder = EventBuilderV10::new()
+            .id(origin.id)
+            .source(source)
+            .ty(ty)
+            .extension("sqltable", table);
         match origin.seconds.and_then(|seconds| DateTime::from_timestamp(seconds.into(), 0)) {
             Some(time) => builder.time(time),
             None => builder,
@@ -187,7 +193,11 @@ impl Events {
 
     fn native(&self, view: &View, change: &Change<'_>, origin: &Origin<'_>) -> String {
         let rows = [("\",\"before\":", change.before), (",\"after\":", change.after)];
-        let size: usize = rows.iter().filter_map(|(_, row)| *row).map(|row| row_size(&view.columns, row)).sum();
+        let size: usize = rows
+            .iter()
+            .filter_map(|(_, row)| *row)
+            .map(|row| row_size(&view.columns, row))
+            .sum();
         let mut out = String::with_capacity(size + 320);
         out.push_str("{\"op\":\"");
         out.push_str(change.op);

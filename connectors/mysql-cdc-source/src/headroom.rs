@@ -18,7 +18,9 @@ const LOW: f64 = 0.25;
 
 /// How far the log is read: the file, and when the last event in it was written.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seen(Arc<Mutex<Option<(Arc<str>, u64)>>>);
+pub(crate) struct Seen(Arc<Mutex<Option<FileAndTime>>>);
+
+type FileAndTime = (Arc<str>, u64);
 
 impl Seen {
     pub(crate) fn set(&self, file: &Arc<str>, seconds: u32) {
@@ -34,7 +36,7 @@ impl Seen {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(file), seconds));
     }
 
-    fn get(&self) -> Option<(Arc<str>, u64)> {
+    fn get(&self) -> Option<FileAndTime> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -82,7 +84,8 @@ async fn measure(connection: &mut Conn, file: &str, seconds: u64) -> Result<Opti
     if let Some(older) = older {
         gauge!("openconnect_cdc_older_log_files").set(f64::from(u32::try_from(older).unwrap_or(u32::MAX)));
     }
-    let sql = "SHOW GLOBAL VARIABLES WHERE variable_name IN ('binlog_expire_logs_seconds', 'expire_logs_days', 'binlog_expire_logs_auto_purge')";
+    let sql =
+        "SHOW GLOBAL VARIABLES WHERE variable_name IN ('binlog_expire_logs_seconds', 'expire_logs_days', 'binlog_expire_logs_auto_purge')";
     let variables: Vec<(String, String)> = connection.query(sql).await.map_err(|e| failure(&e))?;
     let value = |wanted: &str| {
         let found = variables.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));

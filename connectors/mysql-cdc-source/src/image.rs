@@ -36,7 +36,8 @@ pub(crate) struct Images<'a> {
 impl<'a> Images<'a> {
     pub(crate) fn new(event: &'a RowsEventData<'a>, table: &'a LogTable, charsets: &'a Charsets) -> Result<Self, Failure> {
         let (before, after) = (event.columns_before_image(), event.columns_after_image());
-        let whole = |columns: Option<&bitvec::slice::BitSlice<u8>>| columns.is_none_or(|columns| columns.count_ones() == table.columns.len());
+        let whole =
+            |columns: Option<&bitvec::slice::BitSlice<u8>>| columns.is_none_or(|columns| columns.count_ones() == table.columns.len());
         if !whole(before) || !whole(after) {
             return Err(Failure::fatal(
                 "CDC_SETUP",
@@ -67,7 +68,11 @@ impl<'a> Images<'a> {
     }
 
     fn image(&mut self, before: Option<&[Cell]>, partial: bool) -> Result<Vec<Cell>, Failure> {
-        let partial = if partial { self.partial_columns().map_err(unreadable)? } else { &[] };
+        let partial = if partial {
+            self.partial_columns().map_err(unreadable)?
+        } else {
+            &[]
+        };
         let columns = &self.table.log_columns;
         let nulls: &[u8] = self.rest.parse(columns.len().div_ceil(8)).map_err(unreadable)?;
         let is_set = |bits: &[u8], at: usize| bits.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1);
@@ -98,7 +103,11 @@ impl<'a> Images<'a> {
         if *options & 1 == 0 {
             return Ok(&[]);
         }
-        let documents = self.table.log_columns.iter().filter(|column| column.ty == ColumnType::MYSQL_TYPE_JSON);
+        let documents = self
+            .table
+            .log_columns
+            .iter()
+            .filter(|column| column.ty == ColumnType::MYSQL_TYPE_JSON);
         self.rest.parse(documents.count().div_ceil(8))
     }
 }

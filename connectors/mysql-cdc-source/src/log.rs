@@ -326,7 +326,10 @@ impl Log {
             self.ends(end);
             return Ok(());
         };
-        let place = self.transaction.as_ref().map(|transaction| (transaction.id(&self.file), transaction.gtid()));
+        let place = self
+            .transaction
+            .as_ref()
+            .map(|transaction| (transaction.id(&self.file), transaction.gtid()));
         let (id, gtid) = place.unwrap_or_else(|| (format!("{}:{end}", self.file), None));
         let origin = Origin {
             id: format!("{id}/{}", if statement.verb == Verb::Truncate { "truncate" } else { "ddl" }),

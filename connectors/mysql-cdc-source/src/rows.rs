@@ -56,7 +56,10 @@ impl Log {
     ) -> Result<(), Failure> {
         let table = self.table(context, rows.table_id())?;
         let Some(transaction) = &mut self.transaction else {
-            return Err(Failure::fatal("CDC_LOG", "the log has rows outside of a transaction; this is a bug"));
+            return Err(Failure::fatal(
+                "CDC_LOG",
+                "the log has rows outside of a transaction; this is a bug",
+            ));
         };
         let number = transaction.events;
         transaction.events += 1;
@@ -171,7 +174,10 @@ impl RowEvent<'_> {
             }
             let numbers = context.config.transactions.then(|| {
                 *transaction.told.entry(table.name.clone()).or_default() += 1;
-                (transaction.told.values().sum(), transaction.told.get(&table.name).copied().unwrap_or(0))
+                (
+                    transaction.told.values().sum(),
+                    transaction.told.get(&table.name).copied().unwrap_or(0),
+                )
             });
             if !told {
                 continue;
@@ -190,7 +196,6 @@ impl RowEvent<'_> {
                 server_id: self.header.server_id(),
                 seconds: Some(self.header.timestamp()),
                 transaction: numbers.map(|(total, of_table)| (self.place.as_str(), total, of_table)),
-                ..Origin::default()
             };
             let event = context.events.change(&table.view, &change, origin)?;
             records.push(context.record(Some(event), self.position(rows)));
@@ -204,10 +209,7 @@ impl RowEvent<'_> {
 fn changes<'r>(new_key: bool, before: Option<&'r [Cell]>, after: Option<&'r [Cell]>, row: u64) -> Vec<(&'static str, Change<'r>, u64)> {
     let change = |op, before, after| Change { op, before, after };
     match (before, after) {
-        (Some(_), Some(_)) if new_key => vec![
-            ("/d", change("d", before, None), row),
-            ("/c", change("c", None, after), row + 1),
-        ],
+        (Some(_), Some(_)) if new_key => vec![("/d", change("d", before, None), row), ("/c", change("c", None, after), row + 1)],
         (Some(_), Some(_)) => vec![("", change("u", before, after), row + 1)],
         (None, _) => vec![("", change("c", None, after), row + 1)],
         (_, None) => vec![("", change("d", before, None), row + 1)],

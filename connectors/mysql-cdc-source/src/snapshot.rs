@@ -16,7 +16,7 @@ use futures_util::future::try_join_all;
 use mysql_async::Conn;
 use openconnect_core::Failure;
 use openconnect_core::record::Record;
-use openconnect_sql::{Cell, Decimals, Dialect, Keyset, Mark, Pool, Select, Table, key_text, missing, push_json};
+use openconnect_sql::{Cell, Decimals, Dialect, Keyset, Mark, Pool, Split, Table, key_text, missing, push_json};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::columns::View;
@@ -26,9 +26,6 @@ use crate::log::Context;
 use crate::position::{Place, Position, SnapshotPosition};
 use crate::server::{self, About};
 use crate::table::LogTable;
-
-/// Bytes of one chunk.
-const CHUNK_BYTES: usize = 8 << 20;
 
 /// A snapshot that is being made.
 pub(crate) struct Snapshot {
@@ -83,11 +80,7 @@ struct Chunk {
 }
 
 /// What a chunk is to be.
-struct Plan {
-    table: Arc<SnapshotTable>,
-    after: Option<Vec<Mark>>,
-    until: Option<Vec<Mark>>,
-}
+type Plan = (Arc<SnapshotTable>, Split);
 
 impl Snapshot {
     /// Looks at the tables. `position` says how far the snapshot has come.
@@ -182,7 +175,10 @@ impl Snapshot {
         }
         match &mut self.round {
             Round::Waiting(_, held) => Ok(held),
-            _ => Err(Failure::retryable("CDC_SNAPSHOT", "the reader of the rows was stopped; it begins again")),
+            _ => Err(Failure::retryable(
+                "CDC_SNAPSHOT",
+                "the reader of the rows was stopped; it begins again",
+            )),
         }
     }
 
@@ -267,56 +263,27 @@ impl Reader {
     /// Chunks that follow each other, as many as are read at the same time.
     async fn plan(&mut self) -> Result<Vec<Plan>, Failure> {
         let mut plans = Vec::with_capacity(self.parallel);
-        let mut after = self.after.take();
+        let mut connection = self.pool.acquire().await?;
         while plans.len() < self.parallel {
-            let Some(table) = self.tables.front().cloned() else { break };
-            // The last one needs no end.
-            let until = if plans.len() + 1 == self.parallel {
-                None
-            } else {
-                let select = Select::marks(&table.keyset, Dialect::MySql).after(after.as_deref())?;
-                let (found, _) = self.pool.acquire().await?.query(&select.nth(self.rows), CHUNK_BYTES).await?;
-                found.into_iter().next().and_then(|cells| cells.iter().map(Mark::of).collect())
-            };
-            if until.is_none() {
-                self.tables.pop_front();
-            }
-            plans.push(Plan {
-                table,
-                after: after.take(),
-                until: until.clone(),
-            });
-            after = until;
+            let Some(table) = self.tables.pop_front() else { break };
+            let count = self.parallel - plans.len();
+            let splits = Split::all(&mut connection, &table.keyset, self.after.take(), self.rows, count).await?;
+            plans.extend(splits.into_iter().map(|split| (Arc::clone(&table), split)));
         }
         Ok(plans)
     }
 
     /// Reads one; whether it was too large, so that it ends before its end.
-    async fn chunk(&self, plan: Plan) -> Result<(Chunk, bool), Failure> {
-        let keyset = &plan.table.keyset;
-        let mut select = Select::rows(keyset, Dialect::MySql).after(plan.after.as_deref())?;
-        if let Some(until) = &plan.until {
-            select = select.up_to(until)?;
-        }
-        // One row more says whether there are more.
-        let limit = if plan.until.is_none() { self.rows.saturating_add(1) } else { u32::MAX };
-        let (mut rows, cut) = self.pool.acquire().await?.query(&select.page(limit), CHUNK_BYTES).await?;
-        let over = plan.until.is_none() && rows.len() > self.rows as usize;
-        if over {
-            rows.pop();
-        }
-        let last = || -> Option<Vec<Mark>> {
-            let cells = rows.last()?;
-            keyset.order.iter().map(|at| cells.get(*at).and_then(Mark::of)).collect()
-        };
-        let next = if cut || over { last() } else { plan.until };
+    async fn chunk(&self, (table, split): Plan) -> Result<(Chunk, bool), Failure> {
+        let mut connection = self.pool.acquire().await?;
+        let read = split.read(&mut connection, &table.keyset, self.rows).await?;
         let chunk = Chunk {
-            next,
-            rows: rows.into_iter().map(Some).collect(),
+            table,
+            rows: read.rows.into_iter().map(Some).collect(),
             by_key: None,
-            table: plan.table,
+            next: read.next,
         };
-        Ok((chunk, cut))
+        Ok((chunk, read.cut))
     }
 }
 

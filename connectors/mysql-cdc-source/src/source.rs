@@ -258,7 +258,9 @@ impl MySqlCdcSource {
             (log, snapshot) => {
                 tracing::info!("the snapshot is done");
                 *snapshot = None;
-                let at = log.as_ref().map_or_else(|| self.position.clone().unwrap_or_default(), |log| log.at.clone());
+                let at = log
+                    .as_ref()
+                    .map_or_else(|| self.position.clone().unwrap_or_default(), |log| log.at.clone());
                 let done = Position {
                     snapshot: log.is_none().then(|| SnapshotPosition {
                         done: true,

@@ -3,9 +3,9 @@
 
 use std::io;
 
-use openconnect_core::Failure;
 use mysql_async::binlog::events::{OptionalMetaExtractor, OptionalMetadataField, TableMapEvent};
 use mysql_async::consts::ColumnType;
+use openconnect_core::Failure;
 use openconnect_sql::{Column, Kind};
 
 use crate::charset::BINARY;
@@ -57,59 +57,59 @@ impl LogTable {
 type Description = (Vec<Column>, Vec<LogColumn>, Vec<usize>);
 
 fn description(event: &TableMapEvent<'_>, json: &[String]) -> io::Result<Description> {
-        let count = usize::try_from(event.columns_count()).unwrap_or(0);
-        let extractor = OptionalMetaExtractor::new(event.iter_optional_meta())?;
-        let (mut charsets, mut choice_charsets) = (extractor.iter_charset(), extractor.iter_enum_and_set_charset());
-        let mut names = extractor.iter_column_name();
-        let mut signs = extractor.iter_signedness();
-        let (mut enums, mut sets) = choices(event)?;
-        let (mut columns, mut log_columns) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for at in 0..count {
-            let ty = event
-                .get_column_type(at)
-                .map_err(io::Error::other)?
-                .ok_or_else(|| wrong("a column has no type"))?;
-            let name = names
-                .next()
-                .ok_or_else(|| wrong("it names no columns; set binlog_row_metadata=FULL"))??;
-            let name = name.name().into_owned();
-            let charset = if ty.is_character_type() {
-                charsets.next().transpose()?.unwrap_or(BINARY)
-            } else if ty.is_enum_or_set_type() {
-                choice_charsets.next().transpose()?.unwrap_or(BINARY)
-            } else {
-                BINARY
-            };
-            let unsigned = ty.is_numeric_type() && signs.next().unwrap_or(false);
-            let values = match ty {
-                ColumnType::MYSQL_TYPE_ENUM => enums.next().unwrap_or_default(),
-                ColumnType::MYSQL_TYPE_SET => sets.next().unwrap_or_default(),
-                _ => Vec::new(),
-            };
-            let meta = event.get_column_metadata(at).unwrap_or_default().to_vec();
-            let kind = if json.contains(&name) {
-                Kind::Json
-            } else {
-                kind(ty, charset, &meta)
-            };
-            columns.push(Column {
-                name,
-                kind,
-                type_name: type_name(ty),
-                generated: false,
-            });
-            log_columns.push(LogColumn {
-                ty,
-                meta,
-                unsigned,
-                charset,
-                values,
-            });
-        }
-        let key = extractor
-            .iter_primary_key()
-            .map(|at| at.map(|at| usize::try_from(at).unwrap_or(usize::MAX)));
-        Ok((columns, log_columns, key.collect::<io::Result<_>>()?))
+    let count = usize::try_from(event.columns_count()).unwrap_or(0);
+    let extractor = OptionalMetaExtractor::new(event.iter_optional_meta())?;
+    let (mut charsets, mut choice_charsets) = (extractor.iter_charset(), extractor.iter_enum_and_set_charset());
+    let mut names = extractor.iter_column_name();
+    let mut signs = extractor.iter_signedness();
+    let (mut enums, mut sets) = choices(event)?;
+    let (mut columns, mut log_columns) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    for at in 0..count {
+        let ty = event
+            .get_column_type(at)
+            .map_err(io::Error::other)?
+            .ok_or_else(|| wrong("a column has no type"))?;
+        let name = names
+            .next()
+            .ok_or_else(|| wrong("it names no columns; set binlog_row_metadata=FULL"))??;
+        let name = name.name().into_owned();
+        let charset = if ty.is_character_type() {
+            charsets.next().transpose()?.unwrap_or(BINARY)
+        } else if ty.is_enum_or_set_type() {
+            choice_charsets.next().transpose()?.unwrap_or(BINARY)
+        } else {
+            BINARY
+        };
+        let unsigned = ty.is_numeric_type() && signs.next().unwrap_or(false);
+        let values = match ty {
+            ColumnType::MYSQL_TYPE_ENUM => enums.next().unwrap_or_default(),
+            ColumnType::MYSQL_TYPE_SET => sets.next().unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let meta = event.get_column_metadata(at).unwrap_or_default().to_vec();
+        let kind = if json.contains(&name) {
+            Kind::Json
+        } else {
+            kind(ty, charset, &meta)
+        };
+        columns.push(Column {
+            name,
+            kind,
+            type_name: type_name(ty),
+            generated: false,
+        });
+        log_columns.push(LogColumn {
+            ty,
+            meta,
+            unsigned,
+            charset,
+            values,
+        });
+    }
+    let key = extractor
+        .iter_primary_key()
+        .map(|at| at.map(|at| usize::try_from(at).unwrap_or(usize::MAX)));
+    Ok((columns, log_columns, key.collect::<io::Result<_>>()?))
 }
 
 fn wrong(what: &str) -> io::Error {

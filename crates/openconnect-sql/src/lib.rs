@@ -9,6 +9,7 @@
 //! | `kind.rs` | kinds of columns: how a value is written as JSON |
 //! | `to_json.rs`, `from_json.rs` | values from a database to JSON and back, without loss |
 //! | `keyset.rs`, `mark.rs` | rows page by page in the order of some columns; the values by which they are ordered |
+//! | `split.rs` | parts of a relation that are read at the same time |
 //! | `key.rs` | a row's key as text |
 //! | `pattern.rs` | names with `*` |
 //! | `time.rs` | times as databases and as CloudEvents write them |
@@ -26,6 +27,7 @@ mod kind;
 mod mark;
 mod pattern;
 mod pool;
+mod split;
 mod table;
 mod target;
 mod time;
@@ -40,6 +42,7 @@ pub use kind::{Decimals, Kind};
 pub use mark::Mark;
 pub use pattern::NamePattern;
 pub use pool::{Cell, Connection, Pool, PoolSettings, Statement, Transaction, Value};
+pub use split::{Split, SplitRows};
 pub use table::{Column, Table, TableName};
 pub use target::{Login, Server, SqlTls, Target, TlsMode};
 pub use to_json::{json_text, push_json, push_row, push_text, row_json, row_size};

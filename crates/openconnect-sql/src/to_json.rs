@@ -15,7 +15,9 @@ use crate::time::to_rfc3339;
 pub fn push_json(out: &mut String, kind: Kind, decimals: Decimals, cell: &Cell) {
     match cell {
         Cell::Null => out.push_str("null"),
-        Cell::Integer(value @ (0 | 1)) if matches!(kind, Kind::Bool | Kind::Bits { width: 1 }) => out.push_str(if *value == 1 { "true" } else { "false" }),
+        Cell::Integer(value @ (0 | 1)) if matches!(kind, Kind::Bool | Kind::Bits { width: 1 }) => {
+            out.push_str(if *value == 1 { "true" } else { "false" })
+        }
         // A text takes everything.
         Cell::Integer(value) => drop(write!(out, "{value}")),
         Cell::Real(value) => match serde_json::Number::from_f64(*value) {

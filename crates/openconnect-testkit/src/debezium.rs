@@ -37,7 +37,10 @@ impl Debezium {
     /// Builds it with Maven, which fetches Debezium; none when Java or Maven is missing, which is an error with `CI=true`.
     pub fn build() -> Result<Option<Self>> {
         for tool in ["java", "mvn"] {
-            let found = Command::new(tool).arg("-version").output().is_ok_and(|output| output.status.success());
+            let found = Command::new(tool)
+                .arg("-version")
+                .output()
+                .is_ok_and(|output| output.status.success());
             if !found && std::env::var("CI").is_ok_and(|ci| ci == "true") {
                 return Err(format!("{tool} is not installed").into());
             }
@@ -72,7 +75,12 @@ impl Debezium {
         };
         let mut child = tokio::process::Command::new("java")
             .args(["-cp", &self.classpath, "org.openconnect.debezium.Main"])
-            .args([url.host_str().unwrap_or("127.0.0.1"), &port, url.username(), url.password().unwrap_or("")])
+            .args([
+                url.host_str().unwrap_or("127.0.0.1"),
+                &port,
+                url.username(),
+                url.password().unwrap_or(""),
+            ])
             .args([name, snapshot, output])
             .current_dir(folder)
             .stdin(Stdio::null())

@@ -23,7 +23,10 @@ const TOGETHER: u64 = 1000;
 
 /// Who reads.
 enum Reader {
-    Ours { child: Child, lines: Lines<BufReader<ChildStdout>> },
+    Ours {
+        child: Child,
+        lines: Lines<BufReader<ChildStdout>>,
+    },
     Debezium(Running),
 }
 
@@ -73,8 +76,14 @@ impl Reader {
     }
 
     fn signal(&self, signal: &str) -> Result<()> {
-        let done = std::process::Command::new("kill").args([signal, &self.pid()?.to_string()]).status()?;
-        if done.success() { Ok(()) } else { Err("the signal could not be sent".into()) }
+        let done = std::process::Command::new("kill")
+            .args([signal, &self.pid()?.to_string()])
+            .status()?;
+        if done.success() {
+            Ok(())
+        } else {
+            Err("the signal could not be sent".into())
+        }
     }
 
     /// From now until it has told so many: how fast, and what it took.

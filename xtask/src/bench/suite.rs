@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use openconnect_testkit::Result;
 
+use super::cdc::{self, Side};
 use super::report::{Point, Series};
 use super::run::{Sample, Setup};
-use super::cdc::{self, Side};
 use super::{http, jdbc, mesh, peers, sql};
 
 type Run = fn(&Setup) -> Pin<Box<dyn Future<Output = Result<Sample>> + '_>>;

@@ -219,3 +219,37 @@ async fn a_row_larger_than_a_megabyte_goes_through() {
         assert_eq!(lengths, [(3 << 20) + 2, 3], "{}", fixture.name);
     }
 }
+
+#[tokio::test]
+async fn a_statement_of_ones_own_gets_its_arguments() {
+    for fixture in all().await {
+        fixture
+            .run("create table audit (id varchar(20) primary key, n bigint, body varchar(100))")
+            .await;
+        let cast = match fixture.dialect() {
+            Dialect::Postgres => "cast(:n as bigint)",
+            _ => ":n",
+        };
+        let config = json!({
+            "table": "",
+            "sql": format!("insert into audit (id, n, body) values (:id, {cast} + 1, concat(:body, ' :id'))"),
+            "arguments": { "id": "id", "n": "data.n", "body": "data.text" },
+            "deduplicate": {},
+        });
+        let sink = fixture.sink(config).await;
+        let events = vec![
+            event("a", Some(r#"{"n":9007199254740993,"text":"it's; drop table audit"}"#)),
+            event("b", Some(r#"{"n":null,"text":"x"}"#)),
+        ];
+        delivered(&sink, events.clone()).await;
+        delivered(&sink, events).await;
+        assert_eq!(
+            fixture.texts("select body from audit order by id").await,
+            ["it's; drop table audit :id", "x :id"],
+            "{}",
+            fixture.name
+        );
+        let number = fixture.texts("select cast(n as char(20)) from audit where id = 'a'").await;
+        assert_eq!(number[0].trim(), "9007199254740994", "{}", fixture.name);
+    }
+}

@@ -77,7 +77,7 @@ impl Fixture {
             name: "t".into(),
             batch_events: 500,
             in_flight: 2,
-            ordering: openconnect_core::sink::Ordering::Key,
+            ordering: JdbcSink::defaults(&config).ordering,
         };
         JdbcSink::open(config, context).await.unwrap()
     }

@@ -25,6 +25,28 @@ fn time(fixture: &Fixture) -> &'static str {
 }
 
 #[tokio::test]
+async fn pages_that_are_read_at_the_same_time_are_told_in_order() {
+    for fixture in all().await {
+        fixture
+            .run("create table orders (a bigint, b bigint, note varchar(40), primary key (a, b))")
+            .await;
+        let values: Vec<String> = (0..95).map(|id| format!("({}, {id}, 'n')", id / 7)).collect();
+        fixture.run(&format!("insert into orders values {}", values.join(", "))).await;
+        let settings = json!({
+            "tables": ["orders"], "mode": "bulk", "page_rows": 10, "parallel_pages": 4, "interval": "1h",
+        });
+        let mut offsets = Offsets::new();
+        let mut source = fixture.source(settings, &offsets).await;
+        let told: Vec<i64> = drain(&mut source, &mut offsets)
+            .await
+            .iter()
+            .map(|event| data(event)["b"].as_i64().unwrap())
+            .collect();
+        assert_eq!(told, (0..95).collect::<Vec<_>>(), "{}", fixture.name);
+    }
+}
+
+#[tokio::test]
 async fn incrementing_reads_each_row_once_and_goes_on_after_a_restart() {
     for fixture in all().await {
         fixture.run("create table orders (id bigint primary key, note varchar(40))").await;

@@ -11,7 +11,9 @@ async fn what_is_hidden_is_hidden_in_the_snapshot_and_in_the_log() {
     for database in databases().await {
         let name = database.system().name();
         database
-            .execute("create table people (email varchar(50) primary key, name varchar(50), card varchar(20), password varchar(20), age int)")
+            .execute(
+                "create table people (email varchar(50) primary key, name varchar(50), card varchar(20), password varchar(20), age int)",
+            )
             .await
             .unwrap();
         database

@@ -14,7 +14,10 @@ fn what_cannot_work_is_refused_before_it_starts() {
         (json!({ "parallel_chunks": 17 }), "parallel_chunks"),
         (json!({ "columns": { "exclude": ["password"] } }), "columns.exclude"),
         (json!({ "columns": { "masks": [{ "columns": ["*.a"] }] } }), "columns.masks[0]"),
-        (json!({ "columns": { "masks": [{ "columns": ["*.a"], "hash": { "salt": "" } }] } }), "salt"),
+        (
+            json!({ "columns": { "masks": [{ "columns": ["*.a"], "hash": { "salt": "" } }] } }),
+            "salt",
+        ),
     ] {
         let mut config = json!({ "url": "mysql://h/d", "tables": ["*"] });
         config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());

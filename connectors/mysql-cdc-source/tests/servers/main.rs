@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod changes;
+mod columns;
 mod config;
 mod debezium;
-mod columns;
 mod snapshot;
 mod statements;
 mod support;

@@ -41,7 +41,10 @@ impl Rebuilt {
             _ => [Value::Null, before.clone()].contains(&known(&self.rows, before)),
         };
         if !fits {
-            self.unfit.push(format!("{op} {table} {before} {after}, known {}", known(&self.rows, if op == "r" || op == "c" { after } else { before })));
+            self.unfit.push(format!(
+                "{op} {table} {before} {after}, known {}",
+                known(&self.rows, if op == "r" || op == "c" { after } else { before })
+            ));
         }
         match op {
             "d" => drop(self.rows.remove(&key(before))),
@@ -55,7 +58,14 @@ impl Rebuilt {
         self.rows
             .iter()
             .filter(|((of, _), _)| of == table)
-            .map(|(_, row)| format!("{}|{}|{}", row["id"].as_str().map_or(row["id"].to_string(), str::to_owned), row["n"], row["note"].as_str().unwrap_or("-")))
+            .map(|(_, row)| {
+                format!(
+                    "{}|{}|{}",
+                    row["id"].as_str().map_or(row["id"].to_string(), str::to_owned),
+                    row["n"],
+                    row["note"].as_str().unwrap_or("-")
+                )
+            })
             .collect()
     }
 }
@@ -71,14 +81,22 @@ fn seed() -> u64 {
 async fn make(database: &Database) {
     let numbers: Vec<String> = (0..ROWS).map(|id| format!("({id}, 0, null)")).collect();
     for table in TABLES {
-        let id = if table == "words" { "varchar(40) character set latin1" } else { "bigint" };
+        let id = if table == "words" {
+            "varchar(40) character set latin1"
+        } else {
+            "bigint"
+        };
         database
             .execute(&format!(
                 "create table {table} (id {id} primary key, n bigint unsigned not null, note varchar(40) character set utf8mb4)"
             ))
             .await
             .unwrap();
-        let rows = if table == "big" { numbers.join(",") } else { numbers[..50].join(",") };
+        let rows = if table == "big" {
+            numbers.join(",")
+        } else {
+            numbers[..50].join(",")
+        };
         database.execute(&format!("insert into {table} values {rows}")).await.unwrap();
     }
 }
@@ -92,9 +110,15 @@ fn change(random: &mut StdRng, statements: bool) -> String {
         0..10 => format!("insert ignore into {table} values ({id}, {}, {note})", u64::MAX - id),
         10..24 => format!("update {table} set n = n - (n > 0) + (n = 0), note = {note} where id = {id}"),
         24..30 => format!("delete from {table} where id = {id}"),
-        30..34 => format!("update ignore {table} set id = {} where id = {id}", random.random_range(0..ROWS + 300)),
+        30..34 => format!(
+            "update ignore {table} set id = {} where id = {id}",
+            random.random_range(0..ROWS + 300)
+        ),
         34 if statements => "truncate table small".to_owned(),
-        35 if statements => format!("alter table {table} modify note varchar({}) character set utf8mb4", random.random_range(40..60)),
+        35 if statements => format!(
+            "alter table {table} modify note varchar({}) character set utf8mb4",
+            random.random_range(40..60)
+        ),
         36 if statements => format!("alter table {table} drop primary key, add primary key (id)"),
         _ => format!("begin; {}; {}; commit", change(random, false), change(random, false)),
     }
@@ -104,7 +128,7 @@ async fn write(database: Arc<Database>, seed: u64, statements: bool, left: Arc<A
     let mut random = StdRng::seed_from_u64(seed);
     while !stop.is_cancelled() && left.load(Relaxed) > 0 {
         left.fetch_sub(1, Relaxed);
-        let sql = change(&mut random, statements && seed % 2 == 0);
+        let sql = change(&mut random, statements && seed.is_multiple_of(2));
         // Writers may be in each other's way.
         let _ = database.execute(&sql).await;
     }
@@ -117,7 +141,13 @@ async fn follow(database: &Arc<Database>, settings: &Value, seed: u64, restart: 
     let left = Arc::new(AtomicU64::new(500));
     let mut writers = JoinSet::new();
     for number in 0..3 {
-        writers.spawn(write(Arc::clone(database), seed + number, statements, Arc::clone(&left), stop.clone()));
+        writers.spawn(write(
+            Arc::clone(database),
+            seed + number,
+            statements,
+            Arc::clone(&left),
+            stop.clone(),
+        ));
     }
     let mut random = StdRng::seed_from_u64(seed);
     let mut offsets = Offsets::new();
@@ -129,12 +159,20 @@ async fn follow(database: &Arc<Database>, settings: &Value, seed: u64, restart: 
         let polled = tokio::time::timeout(Duration::from_secs(15), reads.poll()).await;
         let (Ok(polled), true) = (polled, tokio::time::Instant::now() < end) else {
             let differ = differences(database, &rebuilt).await;
-            panic!("the end was not reached; seed {seed}; {offsets:?}; {} differ: {:?}", differ.len(), &differ[..differ.len().min(6)])
+            panic!(
+                "the end was not reached; seed {seed}; {offsets:?}; {} differ: {:?}",
+                differ.len(),
+                &differ[..differ.len().min(6)]
+            )
         };
         // As many as are stored before a crash.
         let records = polled.unwrap_or_default();
         let crash = random.random_bool(restart);
-        let kept = if crash { random.random_range(0..=records.len()) } else { records.len() };
+        let kept = if crash {
+            random.random_range(0..=records.len())
+        } else {
+            records.len()
+        };
         for (number, record) in records.into_iter().enumerate() {
             if let Some(event) = &record.event {
                 let data = data(event);
@@ -186,7 +224,12 @@ async fn rows_and_changes_are_told_in_the_order_in_which_they_were() {
         let settings = json!({ "chunk_rows": 40, "parallel_chunks": 3, "tables": TABLES, "timeout": "3s" });
         let rebuilt = follow(&database, &settings, seed, 0.0, false).await;
         let unfit = rebuilt.unfit.len();
-        assert!(unfit == 0, "{} seed {seed}: {unfit}, the first {:?}", database.system().name(), &rebuilt.unfit[..unfit.min(3)]);
+        assert!(
+            unfit == 0,
+            "{} seed {seed}: {unfit}, the first {:?}",
+            database.system().name(),
+            &rebuilt.unfit[..unfit.min(3)]
+        );
     }
 }
 
@@ -204,7 +247,10 @@ async fn the_end_is_right_through_restarts_and_statements() {
 async fn a_chunk_that_is_too_large_is_told_in_parts() {
     for database in databases().await {
         let name = database.system().name();
-        database.execute("create table wide (id int primary key, v longtext)").await.unwrap();
+        database
+            .execute("create table wide (id int primary key, v longtext)")
+            .await
+            .unwrap();
         for id in 0..6 {
             database
                 .execute(&format!("insert into wide values ({id}, repeat('x', 3000000))"))

@@ -4,7 +4,7 @@ use openconnect_core::cloudevents::AttributesReader;
 use openconnect_testkit::services::{System, database};
 use serde_json::{Value, json};
 
-use crate::support::{begin, Offsets, TABLE, data, databases, source, take};
+use crate::support::{Offsets, TABLE, begin, data, databases, source, take};
 
 #[tokio::test]
 async fn truncate_is_told_and_other_statements_on_demand() {
@@ -111,13 +111,18 @@ async fn transactions_are_told_with_the_number_of_their_changes() {
             "{name}"
         );
         let id = events[0].extension("txid").unwrap().to_string();
-        assert!(events.iter().all(|event| event.extension("txid").unwrap().to_string() == id), "{name}");
+        assert!(
+            events.iter().all(|event| event.extension("txid").unwrap().to_string() == id),
+            "{name}"
+        );
     }
 }
 
 #[tokio::test]
 async fn compressed_transactions_and_partial_json_are_read() {
-    let Some(database) = database(System::MySql).await.unwrap() else { return };
+    let Some(database) = database(System::MySql).await.unwrap() else {
+        return;
+    };
     database.execute("create table docs (id int primary key, v json)").await.unwrap();
     let mut offsets = Offsets::new();
     let mut reads = source(&database, json!({ "snapshot": "no_data" }), &offsets).await;

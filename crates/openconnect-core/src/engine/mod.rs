@@ -229,7 +229,7 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         name: settings.name.clone(),
         batch_events: defaults.batch_events,
         in_flight: defaults.in_flight,
-            ordering: defaults.ordering,
+        ordering: defaults.ordering,
     };
     let sink = Arc::new(S::open(config, context).await?);
     tracing::info!(
