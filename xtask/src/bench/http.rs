@@ -111,9 +111,9 @@ pub(crate) async fn sink(setup: &Setup) -> Result<Sample> {
     Ok(sample)
 }
 
-/// Events that are kept ready for each second: more than the sink takes, at most 200 MB.
+/// Events that are kept ready for each second: more than the sink takes, at most 600 MB.
 fn stock(setup: &Setup) -> u64 {
-    (200_000_000 / (setup.bytes as u64 + 200)).min(400_000)
+    (600_000_000 / (setup.bytes as u64 + 200)).min(400_000)
 }
 
 /// HTTP source, durable mesh, HTTP sink, an endpoint that counts.
