@@ -76,8 +76,8 @@ pub(crate) struct Log {
     gtids: Option<GtidSet>,
     pub(crate) gtids_text: Option<Arc<str>>,
     pub(crate) transaction: Option<Transaction>,
-    /// What of the first transaction was read before.
-    pub(crate) skip: (u64, u64),
+    /// Where a transaction was left that was read in part; none once it has come.
+    left: Option<Position>,
     /// Where to go on when the connection is lost.
     pub(crate) at: Position,
     /// How far the log is read; none before the server said where it begins, which need not be where it was asked to.
@@ -102,7 +102,7 @@ impl Log {
             gtids: position.gtids.as_deref().and_then(GtidSet::parse),
             gtids_text: position.gtids.clone(),
             transaction: None,
-            skip: (position.events, position.rows),
+            left: Some(position.clone()).filter(|position| position.events > 0 || position.rows > 0),
             at: position,
             place: None,
             tables: HashMap::new(),
@@ -207,7 +207,7 @@ impl Log {
                 self.file = file_name(&rotate.name(), &self.file);
                 self.place = Some(Place::new(&self.file, rotate.position()));
                 self.tables.clear();
-                if self.transaction.is_none() && self.skip == (0, 0) {
+                if self.transaction.is_none() && self.left.is_none() {
                     self.at.file = Arc::clone(&self.file);
                     self.at.begin = rotate.position();
                 }
@@ -282,20 +282,35 @@ impl Log {
     }
 
     fn move_behind(&mut self, end: u64) {
+        if self.is_left() {
+            self.left = None;
+        }
         if let (Some(set), Some((origin, number))) = (&mut self.gtids, self.transaction.take().and_then(|done| done.gtid)) {
             set.add(&origin, number);
             self.gtids_text = Some(set.to_string().into());
         }
         self.transaction = None;
-        self.skip = (0, 0);
         // Within a compressed transaction an event does not say where it ends.
         let end = if end > 0 { end } else { self.place.as_ref().map_or(0, Place::at) };
         self.at = Position {
             gtids: self.gtids_text.clone(),
             file: Arc::clone(&self.file),
             begin: end,
-            ..Position::default()
+            ..self.left.clone().unwrap_or_default()
         };
+    }
+
+    /// Is the current transaction the one that was read in part?
+    pub(crate) fn is_left(&self) -> bool {
+        match (&self.left, &self.transaction) {
+            (Some(left), Some(transaction)) => left.transaction.is_none() || left.transaction.as_deref() == transaction.gtid().as_deref(),
+            _ => false,
+        }
+    }
+
+    /// Where a transaction was left that is still to come.
+    pub(crate) fn left(&self) -> Option<&Position> {
+        self.left.as_ref()
     }
 
     /// A statement that is no row: most often of a table.

@@ -18,6 +18,10 @@ pub struct Position {
     pub file: Arc<str>,
     /// Where in it the transaction begins.
     pub begin: u64,
+    /// The transaction of which a part was read, by its GTID: on another server others may come before it. Without GTIDs it is the
+    /// first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<Arc<str>>,
     /// How many of the transaction's row events were read as a whole.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub events: u64,

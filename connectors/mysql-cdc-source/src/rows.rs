@@ -55,6 +55,11 @@ impl Log {
         records: &mut Vec<Record<Position>>,
     ) -> Result<(), Failure> {
         let table = self.table(context, rows.table_id())?;
+        let is_left = self.is_left();
+        let (skip_events, skip_rows) = self.left().filter(|_| is_left).map_or((0, 0), |left| (left.events, left.rows));
+        // Until that one has come, the position stays before what comes earlier.
+        let waits = self.left().is_some() && !is_left;
+        let fixed = waits.then(|| self.at.clone());
         let Some(transaction) = &mut self.transaction else {
             return Err(Failure::fatal(
                 "CDC_LOG",
@@ -63,11 +68,11 @@ impl Log {
         };
         let number = transaction.events;
         transaction.events += 1;
-        let skip = match number.cmp(&self.skip.0) {
+        let skip = match number.cmp(&skip_events) {
             // Who tells transactions counts all their changes.
             Ordering::Less if !context.config.transactions => return Ok(()),
             Ordering::Less => u64::MAX,
-            Ordering::Equal => self.skip.1,
+            Ordering::Equal => skip_rows,
             Ordering::Greater => 0,
         };
         let Some(table) = table else { return Ok(()) };
@@ -79,6 +84,8 @@ impl Log {
             thread: self.thread,
             header: event.header(),
             gtid: transaction.gtid(),
+            transaction: transaction.gtid().map(Arc::from),
+            fixed,
             place: transaction.id(&self.file),
             begin: transaction.begin,
             number,
@@ -131,6 +138,9 @@ struct RowEvent<'a> {
     thread: u32,
     header: BinlogEventHeader,
     gtid: Option<String>,
+    transaction: Option<Arc<str>>,
+    /// The position of all of its rows, when it may not move.
+    fixed: Option<Position>,
     place: String,
     begin: u64,
     /// Which of the transaction's row events it is.
@@ -140,10 +150,14 @@ struct RowEvent<'a> {
 impl RowEvent<'_> {
     /// Once so many rows of it are told.
     fn position(&self, rows: u64) -> Position {
+        if let Some(fixed) = &self.fixed {
+            return fixed.clone();
+        }
         Position {
             gtids: self.gtids.clone(),
             file: Arc::clone(self.file),
             begin: self.begin,
+            transaction: self.transaction.clone(),
             events: self.number,
             rows,
             snapshot: None,

@@ -19,8 +19,12 @@ const MYSQL_ROWS: &str = "select concat_ws('|', id, ifnull(n, '-'), ifnull(amoun
 const POSTGRES_ROWS: &str = "select concat_ws('|', id, coalesce(n::text, '-'), coalesce(amount::text, '-'), coalesce(note, '-'), \
                              coalesce(encode(raw, 'hex'), '-'), coalesce(to_char(at, 'YYYY-MM-DD HH24:MI:SS.US'), '-')) from orders order by id";
 
-/// Another one of the changes: an insert, an update, a delete or a change of the key, sometimes several in a transaction.
+/// Another one of the changes: an insert, an update, a delete or a change of the key, sometimes several in a transaction, and seldom
+/// all rows go.
 fn change(kit: &mut Kit) -> String {
+    if kit.pick(0..80) == 0 {
+        return "truncate table orders".to_owned();
+    }
     let id = kit.pick(1..60);
     match kit.pick(0..10) {
         0..4 => {
@@ -61,7 +65,7 @@ async fn replicate(system: System) {
     let short = json!({ "retry": { "initial": "20ms", "max": "200ms" } });
     let sink = json!({
         "mesh": to_mesh, "delivery": short,
-        "sink": { "url": to.url, "table": "{{ data.source.table }}", "tables": ["orders"], "format": "change" },
+        "sink": { "url": to.url, "table": "{{ data.source.table }}", "tables": ["orders"], "format": "change", "truncate": true },
     });
     let source = json!({
         "mesh": to_mesh, "delivery": short, "state": { "flush_interval": "20ms" },
@@ -78,6 +82,9 @@ async fn replicate(system: System) {
         killed.process().unwrap().kill().await.unwrap();
         killed.launch().unwrap();
     }
+    from.execute("replace into orders values (999, 1, null, 'the end', null, null)")
+        .await
+        .unwrap();
     let end = Instant::now() + Duration::from_secs(40);
     while !same(&from, &to).await {
         if Instant::now() > end {

@@ -5,6 +5,7 @@ mod changes;
 mod columns;
 mod config;
 mod debezium;
+mod failover;
 mod snapshot;
 mod statements;
 mod support;
