@@ -246,6 +246,8 @@ impl MySqlCdcSource {
                     }
                 };
                 if held.stale {
+                    // Behind the statement, so that it is not met again.
+                    self.position = Some(snapshot.stamped(&at));
                     tracing::info!("a table was changed while its rows were read; they are read again");
                     self.stage = Stage::Closed;
                     return Ok(Vec::new());

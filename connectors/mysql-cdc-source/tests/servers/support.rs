@@ -25,7 +25,8 @@ pub(crate) async fn databases() -> Vec<Database> {
 }
 
 pub(crate) async fn source(database: &Database, settings: Value, offsets: &Offsets) -> MySqlCdcSource {
-    let mut config = json!({ "url": database.url, "tables": ["*"] });
+    // The rights that the documentation asks for, and no more.
+    let mut config = json!({ "url": database.url, "user": "cdc", "password": "cdc", "tables": ["*"] });
     config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
     let config: MySqlCdcConfig = serde_json::from_value(config).unwrap();
     // As they are stored.
