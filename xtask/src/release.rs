@@ -20,15 +20,15 @@ pub(crate) fn build() -> Result<PathBuf> {
     cargo_build(BINARIES.iter().chain(&["xtask"]))
 }
 
-/// Builds a crate's example beside them, in `examples/`.
-pub(crate) fn build_example(package: &str, example: &str) -> Result<()> {
+/// Builds this program and a crate's example, which is beside it in `examples/`.
+pub(crate) fn build_example(package: &str, example: &str) -> Result<PathBuf> {
+    println!("building for release (the first time takes minutes)");
     let mut cargo = crate::cargo::command();
     cargo.args(["build", "--release", "--quiet", "--package", package, "--example", example]);
-    if cargo.current_dir(workspace()).status()?.success() {
-        Ok(())
-    } else {
-        Err("the build failed".into())
+    if !cargo.current_dir(workspace()).status()?.success() {
+        return Err("the build failed".into());
     }
+    cargo_build(["xtask"].iter())
 }
 
 /// Builds each alone, as users get them, and gives their sizes in bytes: together they get each other's features.
@@ -50,8 +50,13 @@ fn cargo_build<'n>(packages: impl Iterator<Item = &'n &'n str>) -> Result<PathBu
     if !cargo.current_dir(workspace()).status()?.success() {
         return Err("the build failed".into());
     }
+    Ok(folder())
+}
+
+/// Where they are built.
+pub(crate) fn folder() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    Ok(target.join("release"))
+    target.join("release")
 }
 
 /// The workspace's folder.

@@ -7,7 +7,7 @@ use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
 use openconnect_core::record::{Partition, Record};
 use openconnect_core::source::{Source, SourceContext};
-use openconnect_sql::{Pool, PoolSettings};
+use openconnect_sql::{Pool, PoolSettings, Target};
 
 use crate::config::JdbcSourceConfig;
 use crate::event::Events;
@@ -36,18 +36,9 @@ impl Source for JdbcSource {
     type Position = Position;
 
     async fn open(config: JdbcSourceConfig, cx: SourceContext<Position>) -> Result<Self> {
-        let target = config
-            .target()
-            .map_err(|reason| Error::config("SQL_URL", format!("source.url {reason}")))?;
-        let settings = PoolSettings {
-            connections: config.parallel_pages,
-            acquire: config.timeout.0,
-            create: false,
-            busy: config.timeout.0,
-            init: config.init_statements.clone(),
-        };
+        let target = target(&config)?;
         Ok(Self {
-            pool: Pool::new(&target, &settings),
+            pool: pool(&config, &target),
             events: Events {
                 source: target.name(),
                 ty: config.event_type.clone(),
@@ -61,10 +52,11 @@ impl Source for JdbcSource {
         })
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check(config: JdbcSourceConfig) -> Result<()> {
+        let pool = pool(&config, &target(&config)?);
         let looked = async {
-            let mut connection = self.pool.acquire().await?;
-            relation::find(&self.config, &mut connection).await
+            let mut connection = pool.acquire().await?;
+            relation::find(&config, &mut connection).await
         };
         looked.await.map(drop).map_err(|failure| {
             Error::unavailable("SQL_CONNECTION", failure.to_string())
@@ -97,6 +89,22 @@ impl Source for JdbcSource {
         self.pool.close().await;
         Ok(())
     }
+}
+
+fn target(config: &JdbcSourceConfig) -> Result<Target> {
+    let target = config.target();
+    target.map_err(|reason| Error::config("SQL_URL", format!("source.url {reason}")))
+}
+
+fn pool(config: &JdbcSourceConfig, target: &Target) -> Pool {
+    let settings = PoolSettings {
+        connections: config.parallel_pages,
+        acquire: config.timeout.0,
+        create: false,
+        busy: config.timeout.0,
+        init: config.init_statements.clone(),
+    };
+    Pool::new(target, &settings)
 }
 
 impl JdbcSource {

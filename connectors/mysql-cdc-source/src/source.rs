@@ -65,7 +65,6 @@ impl Source for MySqlCdcSource {
     type Position = Position;
 
     async fn open(config: MySqlCdcConfig, cx: SourceContext<Position>) -> Result<Self> {
-        let wrong = |reason: String| Error::config("SQL_URL", format!("source.url {reason}"));
         let target = config.target().map_err(wrong)?;
         let server = target.server().ok_or_else(|| wrong("names no server".into()))?;
         let settings = PoolSettings {
@@ -99,9 +98,11 @@ impl Source for MySqlCdcSource {
         })
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check(config: MySqlCdcConfig) -> Result<()> {
+        let target = config.target().map_err(wrong)?;
+        let options = server::options(target.server().ok_or_else(|| wrong("names no server".into()))?);
         let look = async {
-            let mut connection = server::connect(&self.options, self.config.timeout.0).await?;
+            let mut connection = server::connect(&options, config.timeout.0).await?;
             let about = server::about(&mut connection).await?;
             server::now(&mut connection, &about).await
         };
@@ -137,6 +138,10 @@ impl Source for MySqlCdcSource {
         self.pool.close().await;
         Ok(())
     }
+}
+
+fn wrong(reason: String) -> Error {
+    Error::config("SQL_URL", format!("source.url {reason}"))
 }
 
 impl MySqlCdcSource {

@@ -52,8 +52,10 @@ pub trait Source: Send + Sized + 'static {
     /// and connects when it is back.
     fn open(config: Self::Config, cx: SourceContext<Self::Position>) -> impl Future<Output = Result<Self>> + Send;
 
-    /// Can the system be reached? Used by `check --connect`, after `open`.
-    fn check(&self) -> impl Future<Output = Result<()>> + Send {
+    /// Can the system be reached, and read? For `check --connect`: nothing is opened, and another process may run meanwhile.
+    /// Ends by itself.
+    fn check(config: Self::Config) -> impl Future<Output = Result<()>> + Send {
+        let _ = config;
         async { Ok(()) }
     }
 

@@ -76,7 +76,7 @@ impl Lines {
     }
 }
 
-/// Checks a source; with `connect` also that the mesh can be reached. Takes no offsets and opens no port.
+/// Checks a source; with `connect` also that mesh and source can be reached. Takes no offsets and opens no port.
 pub async fn check_source<S: Source>(app: App<S::Config>, connect: bool) -> Result<CheckReport> {
     let mut lines = Lines(Vec::new());
     lines.compiled(&app.settings);
@@ -84,13 +84,11 @@ pub async fn check_source<S: Source>(app: App<S::Config>, connect: bool) -> Resu
     lines.guarantee(&computed, &app.settings);
     positions::<S>(&app.settings, connect, &mut lines).await;
     if connect {
-        let connected = Publisher::connect(&app.settings.mesh, group(&app.settings), CancellationToken::new()).await;
-        if let Some(publisher) = lines.result("mesh", "can be reached", connected) {
-            lines.add("mesh server", CheckState::Ok, publisher.capabilities().server);
-            publisher.close().await;
-        }
+        mesh(&app.settings, &mut lines).await;
+        lines.result("source", "can be read", S::check(app.config).await);
     } else {
         lines.add("mesh", CheckState::Skipped, "not tried; use --connect");
+        lines.add("source", CheckState::Skipped, "not tried; use --connect");
     }
     Ok(CheckReport {
         guarantee: computed.guarantee,
