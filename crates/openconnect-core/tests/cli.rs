@@ -127,6 +127,15 @@ fn help_names_the_commands_and_the_exit_codes() {
 }
 
 #[test]
+fn a_check_of_a_mesh_that_is_down_ends() {
+    for instance in [Instance::sink(SINK), Instance::source(SOURCE)] {
+        let ended = instance.run(&["check", "--connect"]);
+        assert_eq!(ended.code, 69, "{ended:?}");
+        assert!(ended.out.contains("no server of mesh.url gave a session"), "{ended:?}");
+    }
+}
+
+#[test]
 fn a_wrong_command_line_ends_with_78() {
     let sink = Instance::sink(SINK);
     for arguments in [
