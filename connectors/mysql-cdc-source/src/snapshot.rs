@@ -16,7 +16,9 @@ use futures_util::future::try_join_all;
 use mysql_async::Conn;
 use openconnect_core::Failure;
 use openconnect_core::record::Record;
-use openconnect_sql::{Cell, Decimals, Dialect, Keyset, Mark, Pool, Split, Table, key_text, missing, push_json};
+use openconnect_sql::{
+    Cell, Column, Decimals, Dialect, Keyset, Kind, Mark, Pool, Split, Table, key_text, missing, plain_integer, push_json,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::columns::View;
@@ -292,7 +294,7 @@ impl Held {
     pub(crate) fn drop_row(&mut self, table: &LogTable, cells: &[Cell]) {
         for chunk in self.chunks.iter_mut().filter(|chunk| *chunk.table.name == *table.name) {
             let keyset = &chunk.table.keyset;
-            let key = |cells: &[Cell], columns: &[openconnect_sql::Column], places: &[usize]| {
+            let key = |cells: &[Cell], columns: &[Column], places: &[usize]| {
                 let mut text = String::new();
                 for place in places {
                     if let (Some(column), Some(cell)) = (columns.get(*place), cells.get(*place)) {
@@ -316,6 +318,18 @@ impl Held {
     }
 }
 
+/// Numbers as the log has them: their text is a part of keys.
+fn as_logged(columns: &[Column], mut cells: Vec<Cell>) -> Vec<Cell> {
+    for (column, cell) in columns.iter().zip(&mut cells) {
+        if let (Kind::Integer, Cell::Text(text)) = (column.kind, &*cell)
+            && text.len() != plain_integer(text).len()
+        {
+            *cell = Cell::Text(plain_integer(text).to_owned());
+        }
+    }
+    cells
+}
+
 fn row_event(
     events: &Events,
     database: &str,
@@ -324,7 +338,7 @@ fn row_event(
     started: &str,
     at: &Position,
 ) -> Result<openconnect_core::cloudevents::Event, Failure> {
-    let cells = table.view.row(cells);
+    let cells = table.view.row(as_logged(&table.keyset.columns, cells));
     let origin = Origin {
         id: format!("snapshot/{started}/{}/{}", table.name, key_text(&table.view.key, &cells)),
         database,

@@ -45,4 +45,4 @@ pub use pool::{Cell, Connection, Pool, PoolSettings, Statement, Transaction, Val
 pub use split::{Split, SplitRows};
 pub use table::{Column, Table, TableName};
 pub use target::{Login, Server, SqlTls, Target, TlsMode};
-pub use to_json::{json_text, push_json, push_row, push_text, row_json, row_size};
+pub use to_json::{json_text, plain_integer, push_json, push_row, push_text, row_json, row_size};

@@ -70,7 +70,8 @@ fn push_by_kind(out: &mut String, kind: Kind, decimals: Decimals, text: &str) {
     match kind {
         Kind::Bool if matches!(text, "true" | "false") => out.push_str(text),
         Kind::Bits { width: 1 } if matches!(text, "0" | "1") => out.push_str(if text == "1" { "true" } else { "false" }),
-        Kind::Integer | Kind::Double | Kind::Bits { .. } => push_number(out, text),
+        Kind::Integer => push_number(out, plain_integer(text)),
+        Kind::Double | Kind::Bits { .. } => push_number(out, text),
         Kind::Decimal if decimals == Decimals::Number => push_number(out, text),
         // The text may have the digits of a double.
         Kind::Float => match text.parse::<f32>().map(|value| serde_json::to_string(&value)) {
@@ -89,6 +90,16 @@ fn push_number(out: &mut String, text: &str) {
         out.push_str(text);
     } else {
         push_text(out, text);
+    }
+}
+
+/// Without the zeros before it that MySQL writes for `zerofill` and for the year 0.
+pub fn plain_integer(text: &str) -> &str {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.trim_start_matches('0') {
+        _ if !digits || text.len() < 2 => text,
+        "" => "0",
+        rest => rest,
     }
 }
 
@@ -134,6 +145,10 @@ mod tests {
         assert_eq!(json(Kind::Float, Decimals::Text, "0.10000000149011612"), "0.1");
         assert_eq!(json(Kind::Float, Decimals::Text, "Infinity"), "\"Infinity\"");
         assert_eq!(json(Kind::Integer, Decimals::Text, "18446744073709551615"), "18446744073709551615");
+        assert_eq!(json(Kind::Integer, Decimals::Text, "00042"), "42");
+        assert_eq!(json(Kind::Integer, Decimals::Text, "0000"), "0");
+        assert_eq!(json(Kind::Integer, Decimals::Text, "0"), "0");
+        assert_eq!(json(Kind::Integer, Decimals::Text, "-7"), "-7");
         let long = "12345678901234567890123456789012345.123456789012345678901234567890";
         assert_eq!(json(Kind::Decimal, Decimals::Text, long), format!("\"{long}\""));
         assert_eq!(json(Kind::Decimal, Decimals::Number, long), long);

@@ -8,7 +8,7 @@ use openconnect_core::source::Source;
 use openconnect_testkit::services::{Server, System, database};
 use serde_json::{Value, json};
 
-use crate::support::{Offsets, TABLE, data, databases, said, source, take};
+use crate::support::{Offsets, TABLE, begin, data, databases, said, source, take};
 
 #[tokio::test]
 async fn rows_that_are_there_come_first_and_then_every_change() {
@@ -201,4 +201,40 @@ async fn the_log_and_the_snapshot_go_over_tls() {
     // A certificate that nobody knows is not taken unless it is said so.
     let mut careful = source(&database, json!({ "tls": {} }), &Offsets::new()).await;
     assert!(careful.poll().await.unwrap_err().is_retryable());
+}
+
+#[tokio::test]
+async fn a_log_that_was_reset_is_a_lost_position() {
+    for (system, reset) in [(System::MySql, "reset binary logs and gtids"), (System::MariaDb, "reset master")] {
+        let Some(server) = Server::start(system).await.unwrap() else {
+            continue;
+        };
+        let database = server.database().await.unwrap();
+        database.execute(TABLE).await.unwrap();
+        let mut offsets = Offsets::new();
+        let mut reads = source(&database, json!({ "snapshot": "no_data" }), &offsets).await;
+        begin(&mut reads).await;
+        let rows: Vec<String> = (0..500)
+            .map(|id| format!("({id}, 'a long text, so that the log is not short')"))
+            .collect();
+        database
+            .execute(&format!("insert into orders values {}", rows.join(",")))
+            .await
+            .unwrap();
+        take(&mut reads, &mut offsets, 500).await;
+        drop(reads);
+        database.execute(reset).await.unwrap();
+        database.execute("insert into orders values (1000, 'b')").await.unwrap();
+        let mut again = source(&database, json!({ "snapshot": "no_data" }), &offsets).await;
+        let failure = loop {
+            if let Err(failure) = tokio::time::timeout(Duration::from_secs(20), again.poll()).await.unwrap() {
+                break failure;
+            }
+        };
+        assert_eq!(failure.code, "CDC_POSITION_LOST", "{}: {failure}", system.name());
+        // As the configuration allows it.
+        let mut anew = source(&database, json!({ "snapshot": "when_needed" }), &offsets).await;
+        let rows = take(&mut anew, &mut offsets, 501).await;
+        assert_eq!(said(&rows).last().unwrap(), "r - 1000:b", "{}", system.name());
+    }
 }

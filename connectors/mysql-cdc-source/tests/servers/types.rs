@@ -14,6 +14,7 @@ pub(crate) const TYPES: &[(&str, &[&str])] = &[
     ("mediumint unsigned", &["16777215"]),
     ("int unsigned", &["4294967295"]),
     ("bigint", &["-9223372036854775808"]),
+    ("int(8) unsigned zerofill", &["42", "0"]),
     ("bigint unsigned", &["18446744073709551615"]),
     (
         "decimal(65,30)",
@@ -128,5 +129,38 @@ async fn every_type_looks_the_same_in_the_snapshot_and_in_the_log() {
             }
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
+
+#[tokio::test]
+async fn dates_that_no_calendar_has_look_the_same_too() {
+    for database in databases().await {
+        let name = database.system().name();
+        database
+            .execute("create table odd (id integer primary key, d date, t datetime(3), s timestamp null, y year)")
+            .await
+            .unwrap();
+        let lax = "set session sql_mode = ''";
+        database
+            .execute(&format!(
+                "{lax}; insert into odd values (0, '0000-00-00', '0000-00-00', '0000-00-00', 0), (1, '2024-00-00', '2024-02-00 01:02:03.456', null, 1)"
+            ))
+            .await
+            .unwrap();
+        let mut offsets = Offsets::new();
+        let mut reads = source(&database, json!({}), &offsets).await;
+        let rows = take(&mut reads, &mut offsets, 2).await;
+        database
+            .execute(&format!("{lax}; insert into odd select id + 10, d, t, s, y from odd order by id"))
+            .await
+            .unwrap();
+        let changes = take(&mut reads, &mut offsets, 2).await;
+        for (row, change) in rows.iter().zip(&changes) {
+            let (mut row, mut change) = (data(row)["after"].clone(), data(change)["after"].clone());
+            row["id"] = json!(0);
+            change["id"] = json!(0);
+            assert_eq!(row, change, "{name}");
+        }
+        assert_eq!(data(&changes[0])["after"]["d"], "0000-00-00", "{name}");
     }
 }
