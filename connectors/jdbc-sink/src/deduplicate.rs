@@ -46,7 +46,7 @@ impl Delivered {
         // In neither of them.
         hash.update(&[0]);
         hash.update(event.id().as_bytes());
-        hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(hash.finish())
     }
 
     /// Makes the table where it is missing, and removes old ids now and then.

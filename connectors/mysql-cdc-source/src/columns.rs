@@ -189,7 +189,7 @@ impl Hide {
                     Cell::Bytes(bytes) => hmac::sign(key, bytes),
                     cell => hmac::sign(key, Mark::of(cell).map(|mark| mark.text()).unwrap_or_default().as_bytes()),
                 };
-                Cell::Text(tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+                Cell::Text(hex::encode(tag))
             }
         }
     }

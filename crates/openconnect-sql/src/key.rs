@@ -31,7 +31,7 @@ pub fn attribute_text(text: String) -> String {
         return text;
     }
     let hash = digest(&SHA256, text.as_bytes());
-    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(hash)
 }
 
 #[cfg(test)]
