@@ -7,6 +7,8 @@ use metrics::gauge;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, Row};
 use openconnect_core::Failure;
+use openconnect_core::source::Intake;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::server::{connect, failure};
@@ -16,13 +18,24 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Below this part of the retention it is said in the log.
 const LOW: f64 = 0.25;
 
-/// How far the log is read: the file, and when the last event in it was written.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Seen(Arc<Mutex<Option<FileAndTime>>>);
+/// How far the log is read: the file, and when the last event in it was written. It stays where it is while the mesh takes nothing:
+/// what is read then is not stored, and would be read again.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    intake: watch::Receiver<Intake>,
+    at: Arc<Mutex<Option<FileAndTime>>>,
+}
 
 type FileAndTime = (Arc<str>, u64);
 
 impl Seen {
+    pub(crate) fn new(intake: watch::Receiver<Intake>) -> Self {
+        Self {
+            intake,
+            at: Arc::default(),
+        }
+    }
+
     pub(crate) fn set(&self, file: &Arc<str>, seconds: u32) {
         self.store(file, seconds.into());
     }
@@ -33,11 +46,14 @@ impl Seen {
     }
 
     fn store(&self, file: &Arc<str>, seconds: u64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(file), seconds));
+        if *self.intake.borrow() != Intake::Open {
+            return;
+        }
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(file), seconds));
     }
 
     fn get(&self) -> Option<FileAndTime> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -46,7 +62,7 @@ fn now() -> u64 {
 }
 
 /// Measures until it is dropped. A server that can't be asked is asked again: the reader of the log tells about that.
-pub(crate) fn watch(options: Opts, timeout: Duration, seen: Seen) -> AbortOnDropHandle<()> {
+pub(crate) fn observe(options: Opts, timeout: Duration, seen: Seen) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         let mut low = false;
         loop {

@@ -92,7 +92,7 @@ impl Source for MySqlCdcSource {
             partition,
             position,
             stage: Stage::Closed,
-            seen: Seen::default(),
+            seen: Seen::new(cx.intake),
             watching: None,
             config,
         })
@@ -195,7 +195,7 @@ impl MySqlCdcSource {
             "reads the log"
         );
         if log.is_some() && self.watching.is_none() {
-            self.watching = Some(headroom::watch(self.options.clone(), within, self.seen.clone()));
+            self.watching = Some(headroom::observe(self.options.clone(), within, self.seen.clone()));
         }
         self.stage = Stage::Reading(Box::new(Reading {
             about,
