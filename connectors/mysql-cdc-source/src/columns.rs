@@ -47,18 +47,11 @@ pub struct HashMask {
 
 impl ColumnSettings {
     pub(crate) fn validate(&self, problems: &mut Problems) {
-        let mut check = |at: String, names: &[String]| {
-            if names.iter().any(|name| !name.contains('.')) {
-                problems.add(at, "must be `table.column`; `*.column` means the column of any table");
-            }
-        };
-        check("columns.include".into(), &self.include);
-        check("columns.exclude".into(), &self.exclude);
-        for (number, mask) in self.masks.iter().enumerate() {
-            check(format!("columns.masks[{number}].columns"), &mask.columns);
-        }
+        check_names(problems, "columns.include", &self.include);
+        check_names(problems, "columns.exclude", &self.exclude);
         for (number, mask) in self.masks.iter().enumerate() {
             let at = format!("columns.masks[{number}]");
+            check_names(problems, &format!("{at}.columns"), &mask.columns);
             let given = [mask.hash.is_some(), mask.truncate.is_some(), mask.fixed.is_some()];
             if mask.columns.is_empty() {
                 problems.add(at.clone(), "names no columns");
@@ -85,6 +78,12 @@ impl ColumnSettings {
             (_, Some(characters), _) => Hide::Truncate(characters as usize),
             (_, _, fixed) => Hide::Fixed(fixed.clone().unwrap_or_default()),
         }
+    }
+}
+
+fn check_names(problems: &mut Problems, at: &str, names: &[String]) {
+    if names.iter().any(|name| !name.contains('.')) {
+        problems.add(at, "must be `table.column`; `*.column` means the column of any table");
     }
 }
 

@@ -89,7 +89,7 @@ pub enum Format {
     /// Values as SQL and JSON write them, the same in every SQL connector.
     #[default]
     Native,
-    /// Byte for byte what Debezium's consumers know: its envelope, and its numbers for decimals and times.
+    /// What Debezium's consumers know: its envelope, and its numbers for decimals and times.
     Debezium,
 }
 

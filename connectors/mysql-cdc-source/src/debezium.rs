@@ -96,9 +96,8 @@ fn value(column: &Column, cell: &Cell) -> Option<String> {
     match column.kind {
         Kind::Decimal => Some(quoted_bytes(&unscaled(text))),
         Kind::Integer => text.parse::<u64>().ok().filter(|number| *number > i64::MAX as u64).map(wrapped),
-        Kind::Bits { width: 2.. } => {
+        Kind::Bits { width: width @ 2.. } => {
             let number: u64 = text.parse().ok()?;
-            let Kind::Bits { width } = column.kind else { return None };
             let bytes = number.to_le_bytes();
             Some(quoted_bytes(bytes.get(..width.div_ceil(8) as usize)?))
         }

@@ -1,6 +1,6 @@
 //! The rows of one event of the log: a row's image before the change, and after it.
 //!
-//! The driver reads such rows too, but makes a description of all columns for each of them, which takes half of the time.
+//! The driver reads such rows too, but makes a description of all columns for each of them.
 
 use std::io;
 

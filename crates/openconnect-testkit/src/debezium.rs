@@ -1,13 +1,14 @@
 //! Debezium's MySQL connector, as `ci/debezium` runs it: what a CDC source is compared with.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 use url::Url;
 
 use crate::Result;
+use crate::maven;
 use crate::services::Database;
 
 /// Built and ready to be started.
@@ -36,30 +37,14 @@ pub struct Running {
 impl Debezium {
     /// Builds it with Maven, which fetches Debezium; none when Java or Maven is missing, which is an error with `CI=true`.
     pub fn build() -> Result<Option<Self>> {
-        for tool in ["java", "mvn"] {
-            let found = Command::new(tool)
-                .arg("-version")
-                .output()
-                .is_ok_and(|output| output.status.success());
-            if !found && std::env::var("CI").is_ok_and(|ci| ci == "true") {
+        if let Some(tool) = maven::missing_tool() {
+            if std::env::var("CI").is_ok_and(|ci| ci == "true") {
                 return Err(format!("{tool} is not installed").into());
             }
-            if !found {
-                println!("skipped: {tool} is not installed");
-                return Ok(None);
-            }
+            println!("skipped: {tool} is not installed");
+            return Ok(None);
         }
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let output = workspace.join("target/debezium");
-        let built = Command::new("mvn")
-            .args(["-q", "-B", "package", "-f"])
-            .arg(workspace.join("ci/debezium/pom.xml"))
-            .arg(format!("-Doutput={}", output.display()))
-            .status()?;
-        if !built.success() {
-            return Err("Maven could not build ci/debezium".into());
-        }
-        let classpath = format!("{}:{}/*", output.join("classes").display(), output.join("lib").display());
+        let classpath = maven::build("debezium")?;
         Ok(Some(Self { classpath }))
     }
 

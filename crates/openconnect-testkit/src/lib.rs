@@ -11,6 +11,7 @@
 //! | [`oracle`] | did everything arrive, unaltered, in order per key? |
 //! | [`services`] | database servers, shared or of a test's own |
 //! | [`debezium`] | Debezium, to compare a CDC source with |
+//! | [`maven`] | builds the programs in Java of `ci/` |
 //! | [`table`] | what is in an SQLite file |
 //! | [`prove`], [`subjects`] | the proof of delivery, and who takes part |
 
@@ -19,6 +20,7 @@ pub mod connector;
 pub mod debezium;
 pub mod http;
 pub mod kit;
+pub mod maven;
 pub mod mesh;
 pub mod oracle;
 pub mod process;

@@ -37,6 +37,15 @@ pub(super) enum Side {
     Debezium,
 }
 
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "openconnect",
+            Self::Debezium => "debezium",
+        }
+    }
+}
+
 impl Reader {
     fn start(setup: &Setup, kit: &Kit, side: Side, database: &Database, snapshot: &str) -> Result<Self> {
         if let Side::Debezium = side {
@@ -135,17 +144,13 @@ async fn fill(database: &Database) -> Result<()> {
     Ok(())
 }
 
-/// All rows that are there. The start of the process is in it.
+/// All rows that are there, from the first that is told on.
 pub(super) async fn snapshot(setup: &Setup, side: Side) -> Result<Sample> {
     let kit = Kit::quiet(&setup.binaries)?;
     let (_, database) = stocked().await?;
-    let (name, mode) = match side {
-        Side::Ours => ("openconnect", "initial"),
-        Side::Debezium => ("debezium", "initial"),
-    };
-    let mut reader = Reader::start(setup, &kit, side, database, mode)?;
+    let mut reader = Reader::start(setup, &kit, side, database, "initial")?;
     reader.reaches(1).await?;
-    reader.measure(name, 1, ROWS).await
+    reader.measure(side.name(), 1, ROWS).await
 }
 
 /// As many rows from the log. They are written while the reader is stopped, so that the server has nothing else to do later.
@@ -154,10 +159,6 @@ pub(super) async fn log(setup: &Setup, side: Side) -> Result<Sample> {
     let (server, _) = stocked().await?;
     let database = server.database().await?;
     make(&database).await?;
-    let name = match side {
-        Side::Ours => "openconnect",
-        Side::Debezium => "debezium",
-    };
     let mut reader = Reader::start(setup, &kit, side, &database, "no_data")?;
     // It reads once it has told one.
     let mut id = 1_000_000_000_u64;
@@ -170,5 +171,5 @@ pub(super) async fn log(setup: &Setup, side: Side) -> Result<Sample> {
     reader.signal("-STOP")?;
     fill(&database).await?;
     reader.signal("-CONT")?;
-    reader.measure(name, told, told + ROWS).await
+    reader.measure(side.name(), told, told + ROWS).await
 }

@@ -5,11 +5,12 @@
 mod matrix;
 
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use openconnect_testkit::Result;
 use openconnect_testkit::kit::Kit;
+use openconnect_testkit::maven;
 use openconnect_testkit::mesh::Mesh;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -47,16 +48,10 @@ pub(crate) fn command(write: bool) -> ExitCode {
 }
 
 pub(crate) fn run(write: bool) -> Result<Outcome> {
-    for tool in ["java", "mvn"] {
-        let found = Command::new(tool)
-            .arg("-version")
-            .output()
-            .is_ok_and(|output| output.status.success());
-        if !found {
-            return Ok(Outcome::Skipped(format!("{tool} is not installed")));
-        }
+    if let Some(tool) = maven::missing_tool() {
+        return Ok(Outcome::Skipped(format!("{tool} is not installed")));
     }
-    let classpath = build()?;
+    let classpath = maven::build("java-sdk")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let matrix = runtime.block_on(async {
         tokio::time::timeout(LIMIT, checks(&classpath))
@@ -69,21 +64,6 @@ pub(crate) fn run(write: bool) -> Result<Outcome> {
         failed: matrix.failed(),
         page_holds,
     }))
-}
-
-/// Builds the program and gives its class path.
-fn build() -> Result<String> {
-    let output = workspace().join("target/java-sdk");
-    let built = Command::new("mvn")
-        .args(["-q", "-B", "package"])
-        .arg("-f")
-        .arg(workspace().join("ci/java-sdk/pom.xml"))
-        .arg(format!("-Doutput={}", output.display()))
-        .status()?;
-    if !built.success() {
-        return Err("Maven could not build ci/java-sdk".into());
-    }
-    Ok(format!("{}:{}/*", output.join("classes").display(), output.join("lib").display()))
 }
 
 async fn checks(classpath: &str) -> Result<Matrix> {
