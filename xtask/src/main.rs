@@ -1,12 +1,16 @@
 //! The workspace's own commands, one file each: `cargo xtask <command>`.
 
+mod affected;
 mod bench;
+mod binaries;
+mod build;
 mod cargo;
+mod connectors;
 mod demo;
 mod fuzz;
 mod java;
+mod list;
 mod prove;
-mod release;
 mod test;
 
 use std::process::ExitCode;
@@ -22,8 +26,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Which connectors a change touches, by what their binaries are made of.
+    Affected(affected::Arguments),
     /// Measures throughput, memory, start and size with release binaries.
     Bench(bench::Arguments),
+    /// Builds connectors for release, each alone.
+    Build(build::Arguments),
     /// The main job on this machine, with kills in the middle, and a count at the end.
     Demo,
     /// Feeds every decoder with inputs that are to break it; needs cargo-fuzz and nightly.
@@ -40,19 +48,34 @@ enum Command {
         #[arg(long)]
         write: bool,
     },
+    /// The connectors that exist: version, size, guarantee.
+    List(list::Arguments),
     /// Kills, cuts, stalls and fills real pipelines by random plans, and shows that nothing is lost.
     Prove(prove::Arguments),
-    /// Formatting, lints, and all tests, with the real binaries.
-    Test,
+    /// Formatting, lints, and all tests, with the real binaries; or those of some connectors.
+    Test(test::Arguments),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Affected(arguments) => ends(affected::run(&arguments)),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Build(arguments) => ends(build::run(&arguments)),
         Command::Demo => demo::run(),
         Command::Fuzz { target, time } => fuzz::run(target.as_deref(), time),
         Command::Java { write } => java::command(write),
+        Command::List(arguments) => ends(list::run(&arguments)),
         Command::Prove(arguments) => prove::run(&arguments),
-        Command::Test => test::run(),
+        Command::Test(arguments) => test::run(&arguments),
+    }
+}
+
+fn ends(done: openconnect_testkit::Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
     }
 }

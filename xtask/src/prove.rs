@@ -11,7 +11,7 @@ use openconnect_testkit::prove::subject::Subject;
 use openconnect_testkit::prove::{BUILD, Series, built_for_proof, clock, series, shortest};
 use openconnect_testkit::subjects;
 
-use crate::release::workspace;
+use crate::binaries::workspace;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -43,10 +43,10 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// So many runs of every subject, with the binaries as they are built.
-pub(crate) fn of_all(runs: usize) -> bool {
+/// So many runs of a subject, or of `all`, with the binaries as they are built.
+pub(crate) fn of(subject: &str, runs: usize) -> bool {
     proved(&Arguments {
-        subject: "all".to_owned(),
+        subject: subject.to_owned(),
         seed: None,
         runs,
         parallel: None,

@@ -1,11 +1,13 @@
-//! `cargo xtask test`: what must hold before a change lands.
+//! `cargo xtask test`: what must hold before a change lands; `cargo xtask test <connector>`: what concerns that one.
 
 use std::io::{BufRead, BufReader};
 use std::process::{ExitCode, Stdio};
 use std::time::Instant;
 
 use openconnect_testkit::prove::{BUILD, FEATURES};
+use openconnect_testkit::subjects;
 
+use crate::connectors::{self, Connector};
 use crate::{cargo, java, prove};
 
 /// Runs of each subject of the proof.
@@ -27,17 +29,55 @@ struct Seen {
     steps: Vec<String>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Connectors, as `cargo xtask list` names them; without one, all tests of the workspace.
+    connectors: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    if arguments.connectors.is_empty() {
+        return all();
+    }
+    match connectors::named(&arguments.connectors) {
+        Ok(chosen) => some(&chosen),
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Lints and tests of these connectors alone, and their proof of delivery.
+fn some(chosen: &[Connector]) -> ExitCode {
+    let mut seen = Seen::default();
+    for connector in chosen {
+        let package = connector.package.as_str();
+        seen.step(&format!("lints of {}", connector.name), || {
+            cargo::runs(&["clippy", "--package", package, "--all-targets", "--", "-D", "warnings"])
+        });
+    }
+    seen.step("binaries", || cargo::runs(BUILD));
+    let packages: Vec<&str> = chosen.iter().flat_map(|connector| ["--package", &connector.package]).collect();
+    seen.tests(&packages);
+    for connector in chosen {
+        // A connector to several systems has a subject for each.
+        let own = |name: &&str| *name == connector.name || name.starts_with(&format!("{}-", connector.name));
+        for subject in subjects::ALL.iter().map(|subject| subject.name).filter(own) {
+            seen.step(&format!("proof of delivery of {subject}"), || prove::of(subject, RUNS));
+        }
+    }
+    seen.end()
+}
+
 /// Runs all steps, also after a failure; says at the end which failed, and how many tests.
-pub(crate) fn run() -> ExitCode {
+fn all() -> ExitCode {
     let mut seen = Seen::default();
     for (name, arguments) in STEPS {
         seen.step(name, || cargo::runs(arguments));
     }
-    let (mut passed, mut failed) = (0, 0);
-    seen.step("tests", || tests(&mut passed, &mut failed));
-    seen.passed += passed;
-    seen.failed += failed;
-    seen.step("proof of delivery", || prove::of_all(RUNS));
+    seen.tests(&["--workspace"]);
+    seen.step("proof of delivery", || prove::of("all", RUNS));
     seen.java();
     if cargo::runs(&["deny", "--version"]) {
         seen.step("licences, bans, sources", || {
@@ -46,15 +86,7 @@ pub(crate) fn run() -> ExitCode {
     } else {
         println!("== licences, bans, sources: skipped, cargo-deny is not installed");
     }
-    if !seen.steps.is_empty() {
-        println!("== failed: {}", seen.steps.join(", "));
-    }
-    println!("{} passed, {} failed", seen.passed, seen.failed);
-    if seen.steps.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    seen.end()
 }
 
 impl Seen {
@@ -66,6 +98,26 @@ impl Seen {
         println!("== {name}: {how} in {:.0} s", started.elapsed().as_secs_f64());
         if !passed {
             self.steps.push(name.to_owned());
+        }
+    }
+
+    /// Runs the tests of these packages.
+    fn tests(&mut self, packages: &[&str]) {
+        let (mut passed, mut failed) = (0, 0);
+        self.step("tests", || tests(packages, &mut passed, &mut failed));
+        self.passed += passed;
+        self.failed += failed;
+    }
+
+    fn end(&self) -> ExitCode {
+        if !self.steps.is_empty() {
+            println!("== failed: {}", self.steps.join(", "));
+        }
+        println!("{} passed, {} failed", self.passed, self.failed);
+        if self.steps.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
         }
     }
 
@@ -92,10 +144,13 @@ impl Seen {
     }
 }
 
-/// Runs all tests; their output goes on, and their results are added up.
-fn tests(passed: &mut usize, failed: &mut usize) -> bool {
-    let child = cargo::command()
-        .args(["test", "--workspace", "--no-fail-fast", "--features", FEATURES])
+/// Runs tests; their output goes on, and their results are added up.
+fn tests(packages: &[&str], passed: &mut usize, failed: &mut usize) -> bool {
+    let mut cargo = cargo::command();
+    cargo.arg("test").args(packages).arg("--no-fail-fast");
+    // The packages of the features are in every connector.
+    cargo.args(["--features", FEATURES]);
+    let child = cargo
         // Built above, with the same features.
         .env("OPENCONNECT_EXAMPLES_BUILT", "1")
         .stdout(Stdio::piped())

@@ -26,13 +26,18 @@ impl Events {
             &relation.key
         };
         let key = key_text(identity, cells);
+        let id = match version {
+            Some(version) => attribute_text([&key, "@", version].concat()),
+            None => key.clone(),
+        };
+        let ordered = [&relation.name, "/", &key].concat();
         let mut builder = EventBuilderV10::new()
-            .id(version.map_or_else(|| key.clone(), |version| attribute_text(format!("{key}@{version}"))))
-            .source(format!("{}/{}", self.source, relation.name))
+            .id(id)
+            .source([&self.source, "/", &relation.name].concat())
             .ty(self.ty.as_str())
-            .subject(key.as_str())
+            .subject(key)
             .extension("sqltable", relation.name.as_str())
-            .extension("partitionkey", format!("{}/{key}", relation.name));
+            .extension("partitionkey", ordered);
         if let Some(time) = time(relation, cells) {
             builder = builder.time(time);
         }

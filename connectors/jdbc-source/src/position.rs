@@ -6,8 +6,8 @@ use std::sync::Arc;
 use openconnect_sql::Mark;
 use serde::{Deserialize, Serialize};
 
-/// A row's values of the ordering columns, in their order.
-pub(crate) type Marks = Vec<Mark>;
+/// A row's values of the ordering columns, in their order. Shared: each record has them, and the reader keeps the last ones.
+pub(crate) type Marks = Arc<[Mark]>;
 
 /// Identifies the row that has these marks, among those that were read lately.
 pub(crate) fn identity(marks: &[Mark]) -> u64 {
@@ -29,7 +29,7 @@ pub(crate) fn identity(marks: &[Mark]) -> u64 {
 pub struct Position {
     /// The last row in the order of the ordering columns; none: before the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Vec<Mark>>,
+    pub after: Option<Arc<[Mark]>>,
     /// With `bulk`: when this reading of all rows began, in ms since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began_ms: Option<u64>,
@@ -47,7 +47,7 @@ pub struct Position {
 pub struct Unsettled {
     /// They come after this row; none: from the first one on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Vec<Mark>>,
+    pub after: Option<Arc<[Mark]>>,
     /// Which of them were read, by a hash of their marks, where they are few; none: not known, so all are read again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read: Option<Vec<u64>>,
@@ -61,11 +61,11 @@ mod tests {
     #[test]
     fn positions_are_stored_as_they_always_were() {
         let position = Position {
-            after: Some(vec![
+            after: Some(Arc::from([
                 Mark::Text("2024-01-31 12:00:00".into()),
                 Mark::Integer(7),
                 Mark::Bytes { base64: "AA==".into() },
-            ]),
+            ])),
             unsettled: Some(Arc::new(Unsettled {
                 after: None,
                 read: Some(vec![1, 2]),

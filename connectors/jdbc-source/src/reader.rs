@@ -244,7 +244,14 @@ impl Reader {
     async fn page(&self, pool: &Pool, after: Option<Marks>) -> Result<Page, Failure> {
         let relation = &self.relation.rows;
         let parallel = if self.behind { self.parallel } else { 1 };
-        let splits = Split::all(&mut pool.acquire().await?, relation, after, self.page_rows, parallel).await?;
+        let splits = Split::all(
+            &mut pool.acquire().await?,
+            relation,
+            after.map(|after| after.to_vec()),
+            self.page_rows,
+            parallel,
+        )
+        .await?;
         let reads = splits.iter().map(async |split| {
             let mut connection = pool.acquire().await?;
             split.read(&mut connection, relation, self.page_rows).await

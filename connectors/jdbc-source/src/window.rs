@@ -142,11 +142,14 @@ mod tests {
         window.advance(start, None);
         assert!(window.note(1) && !window.note(1));
         for second in (10..=100).step_by(10) {
-            window.advance(start + Duration::from_secs(second), Some(&vec![Mark::Integer(second as i64)]));
+            window.advance(
+                start + Duration::from_secs(second),
+                Some(&Marks::from([Mark::Integer(second as i64)])),
+            );
             assert!(window.knows(1), "{second}");
             assert_eq!(window.after(), Some(None), "{second}");
         }
-        window.advance(start + Duration::from_secs(120), Some(&vec![Mark::Integer(120)]));
+        window.advance(start + Duration::from_secs(120), Some(&Marks::from([Mark::Integer(120)])));
         assert!(!window.knows(1));
         assert!(window.after().unwrap().is_some());
     }
@@ -154,12 +157,12 @@ mod tests {
     #[test]
     fn what_is_stored_is_known_again() {
         let mut window = Window::new(Duration::from_secs(60));
-        window.advance(Instant::now(), Some(&vec![Mark::Integer(5)]));
+        window.advance(Instant::now(), Some(&Marks::from([Mark::Integer(5)])));
         window.note(9);
         let stored = window.unsettled().unwrap();
         let mut again = Window::new(Duration::from_secs(60));
         again.restore(&stored, Instant::now());
         assert!(again.knows(9) && !again.knows(8));
-        assert_eq!(again.after(), Some(Some(&vec![Mark::Integer(5)])));
+        assert_eq!(again.after(), Some(Some(&Marks::from([Mark::Integer(5)]))));
     }
 }

@@ -84,12 +84,12 @@ impl<'a> Select<'a> {
     }
 
     /// Only these rows.
-    pub fn only(mut self, rows: &[Vec<Mark>]) -> Result<Self, Failure> {
+    pub fn only<M: AsRef<[Mark]>>(mut self, rows: &[M]) -> Result<Self, Failure> {
         let mut lead = " and (";
         for marks in rows {
             self.sql.push_str(lead);
             self.sql.push('(');
-            for (at, mark) in marks.iter().enumerate() {
+            for (at, mark) in marks.as_ref().iter().enumerate() {
                 if at > 0 {
                     self.sql.push_str(" and ");
                 }

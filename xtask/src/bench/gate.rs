@@ -9,7 +9,7 @@ use openconnect_testkit::Result;
 use super::report::Series;
 use super::run::Setup;
 use super::suite::head_and_base;
-use crate::release::{self, workspace};
+use crate::binaries::workspace;
 
 /// What counts as slower beyond the noise of the machine.
 const SLOWER: f64 = 0.95;
@@ -76,10 +76,10 @@ fn build(commit: &str) -> Result<PathBuf> {
     println!("building {commit} (the first time takes minutes)");
     let target = workspace().join("target/bench-base-target");
     let mut cargo = crate::cargo::command();
-    cargo.args(["build", "--release", "--quiet"]).env("CARGO_TARGET_DIR", &target);
-    for binary in release::BINARIES {
-        cargo.args(["--package", binary]);
-    }
+    // All that it has: a connector may be younger.
+    cargo
+        .args(["build", "--release", "--quiet", "--workspace", "--exclude", "xtask", "--bins"])
+        .env("CARGO_TARGET_DIR", &target);
     let built = cargo.current_dir(&checkout).status()?;
     run("git", &["worktree", "remove", "--force", &place], &workspace())?;
     if built.success() {

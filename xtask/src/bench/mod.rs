@@ -35,7 +35,7 @@ use openconnect_testkit::Result;
 use self::report::{Machine, Report};
 use self::run::Setup;
 use self::suite::{Effort, SUBJECTS, Subject};
-use crate::release;
+use crate::binaries;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -105,14 +105,14 @@ fn dispatch(what: &What) -> Result<ExitCode> {
     }
     if cfg!(debug_assertions) {
         // The load must not be what is slow: this program too is built for release, and goes on as that.
-        let binaries = match what {
-            What::Cdc(_) => release::build_example("openconnect-mysql-cdc-source", "null_consumer")?,
-            _ => release::build()?,
+        let folder = match what {
+            What::Cdc(_) => binaries::build_example("openconnect-mysql-cdc-source", "null_consumer")?,
+            _ => binaries::build()?,
         };
-        let status = Command::new(binaries.join("xtask")).args(std::env::args_os().skip(1)).status()?;
+        let status = Command::new(folder.join("xtask")).args(std::env::args_os().skip(1)).status()?;
         return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let binaries = release::folder();
+    let binaries = binaries::folder();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         tokio::select! {
@@ -176,7 +176,7 @@ fn size() -> Result<ExitCode> {
         command: "cargo xtask bench size".to_owned(),
         machine: Machine::this()?,
         limits: None,
-        binaries: release::sizes()?,
+        binaries: binaries::sizes()?,
         series: Vec::new(),
     };
     println!("written: {}", report.save()?.display());
@@ -198,6 +198,6 @@ fn micro() -> Result<ExitCode> {
         "-p",
         "openconnect-core",
     ]);
-    let done = cargo.current_dir(release::workspace()).status()?;
+    let done = cargo.current_dir(binaries::workspace()).status()?;
     Ok(if done.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

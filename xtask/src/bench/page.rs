@@ -9,7 +9,7 @@ use openconnect_testkit::Result;
 use super::plot::bars;
 use super::report::{Point, Report, Series, folder};
 use super::suite::SUBJECTS;
-use crate::release::workspace;
+use crate::binaries::workspace;
 
 const LEAD: &str = "# Benchmarks
 

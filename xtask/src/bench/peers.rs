@@ -15,7 +15,7 @@ use super::http::requests;
 use super::load::Load;
 use super::run::{Sample, Setup, sample};
 use super::usage::Watched;
-use crate::release::workspace;
+use crate::binaries::workspace;
 
 /// Benthos, the engine of Redpanda Connect, from the Go modules that `xtask/peers/benthos` names.
 pub(crate) fn build_benthos() -> Result<()> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::limits::Limits;
 use super::run::{Sample, Setup};
 use super::stats::{Ratio, median, ratio};
-use crate::release::workspace;
+use crate::binaries::workspace;
 
 /// All that one command measured.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,11 +1,14 @@
 //! The SQL connectors and PostgreSQL, beside what its driver alone does with the same rows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openconnect_core::config::MeshSettings;
 use openconnect_core::mesh::Subscriber;
+use openconnect_core::source::{Intake, Source as _, SourceContext};
+use openconnect_jdbc_source::JdbcSource;
 use openconnect_sql::{Cell, Dialect, Login, Pool, PoolSettings, Statement, Target, Value};
 use openconnect_testkit::Result;
 use openconnect_testkit::connector::Connector;
@@ -14,6 +17,7 @@ use openconnect_testkit::mesh::Mesh;
 use openconnect_testkit::services::{Database, Server, System};
 use serde_json::json;
 use sqlx::postgres::PgPoolCopyExt as _;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -173,6 +177,32 @@ pub(super) async fn source(setup: &Setup) -> Result<Sample> {
         Watched::busy("mesh", &mesh.process, mesh.ready_after),
     ];
     sample(setup, &mut watched, async || Ok(received.load(Ordering::Relaxed))).await
+}
+
+/// The connector with nobody behind it: every event is made, and dropped. What the driver alone does is compared with this;
+/// the rest of [`source`] is the mesh, which shares the cores.
+pub(super) async fn null_source(setup: &Setup) -> Result<Sample> {
+    let (database, _) = stocked(setup).await?;
+    let config = json!({
+        "url": database.url, "tables": ["rows"], "mode": "incrementing", "incrementing": "id", "page_rows": ROWS_OF_A_PAGE,
+    });
+    let (_open, intake) = watch::channel(Intake::Open);
+    let context = SourceContext {
+        name: "null".into(),
+        offsets: BTreeMap::new(),
+        intake,
+        max_event_bytes: 3 << 20,
+        shutdown: CancellationToken::new(),
+    };
+    let mut source = JdbcSource::open(serde_json::from_value(config)?, context).await?;
+    let made = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&made);
+    let _polling = AbortOnDropHandle::new(tokio::spawn(async move {
+        while let Ok(records) = source.poll().await {
+            counted.fetch_add(records.len() as u64, Ordering::Relaxed);
+        }
+    }));
+    sample(setup, &mut [], async || Ok(made.load(Ordering::Relaxed))).await
 }
 
 /// The same rows by the driver alone, in the same pages.

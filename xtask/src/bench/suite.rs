@@ -180,7 +180,9 @@ pub(crate) async fn sql(base: &Setup, rounds: usize) -> Result<Vec<Series>> {
     }
     let source: (&str, Setup, Run) = ("jdbc-source", base.clone(), |setup| Box::pin(sql::source(setup)));
     let bare: (&str, Setup, Run) = ("bare select", base.clone(), |setup| Box::pin(sql::bare_select(setup)));
-    all.push(compare("out of PostgreSQL", [source, bare], rounds).await?);
+    all.push(compare("out of PostgreSQL", [source, bare.clone()], rounds).await?);
+    let null: (&str, Setup, Run) = ("jdbc-source", base.clone(), |setup| Box::pin(sql::null_source(setup)));
+    all.push(compare("out of PostgreSQL, with nobody behind it", [null, bare], rounds).await?);
     Ok(all)
 }
 

@@ -22,7 +22,7 @@ use openconnect_testkit::table;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::release;
+use crate::binaries;
 use input::{Delivery, Input};
 
 const SECRET: &str = "the-demo's-webhook-secret";
@@ -31,7 +31,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// Runs it until its end or Ctrl-C; no process and no file of it is left either way.
 pub(crate) fn run() -> ExitCode {
-    let done = release::build().and_then(|binaries| {
+    let done = binaries::build().and_then(|binaries| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(async {
             tokio::select! {
@@ -115,7 +115,7 @@ async fn demo(binaries: &std::path::Path) -> Result<bool> {
 
 /// The files that make the pipeline.
 fn show_files() -> Result<()> {
-    let examples = release::workspace().join("examples");
+    let examples = binaries::workspace().join("examples");
     for name in ["github.yaml", "github-table.yaml"] {
         println!("--- examples/{name}");
         print!("{}", std::fs::read_to_string(examples.join(name))?);
@@ -128,7 +128,7 @@ async fn start(kit: &Kit, receiver: &Receiver) -> Result<(Line, SocketAddr)> {
     let mesh = Mesh::start(kit, json!({})).await?;
     let address = free_address()?;
     let example = |binary: &str, name: &str, set: Vec<String>| {
-        let file = release::workspace().join("examples").join(format!("{name}.yaml"));
+        let file = binaries::workspace().join("examples").join(format!("{name}.yaml"));
         let mut all = vec![format!("mesh.url={}", mesh.url()), "mesh.reconnect_max=200ms".to_owned()];
         all.extend(set);
         let mut connector = Connector::from_file(kit, binary, name, file, &all)?;

@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use self::matrix::Matrix;
-use crate::release::workspace;
+use crate::binaries::workspace;
 
 /// The whole run takes about a minute; a busy machine takes longer, and the SDK's own threads may hang.
 const LIMIT: Duration = Duration::from_secs(300);

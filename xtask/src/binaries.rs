@@ -4,20 +4,33 @@ use std::path::PathBuf;
 
 use openconnect_testkit::Result;
 
-/// The programs that users get.
-pub(crate) const BINARIES: &[&str] = &[
-    "openconnect-mesh",
-    "openconnect-http-source",
-    "openconnect-http-sink",
-    "openconnect-jdbc-source",
-    "openconnect-jdbc-sink",
-    "openconnect-mysql-cdc-source",
-];
+use crate::connectors;
+
+/// The programs that users get: the mesh and every connector.
+pub(crate) fn programs() -> Result<Vec<String>> {
+    let connectors = connectors::named(&[])?.into_iter().map(|connector| connector.package);
+    Ok(std::iter::once("openconnect-mesh".to_owned()).chain(connectors).collect())
+}
 
 /// Builds them and says where they are.
 pub(crate) fn build() -> Result<PathBuf> {
-    println!("building the release binaries (the first time takes minutes)");
-    cargo_build(BINARIES.iter().chain(&["xtask"]))
+    let mut packages = programs()?;
+    packages.push("xtask".to_owned());
+    build_release(&packages)
+}
+
+/// Builds these packages for release and says where their binaries are.
+pub(crate) fn build_release(packages: &[String]) -> Result<PathBuf> {
+    println!("building for release (the first time takes minutes)");
+    let mut cargo = crate::cargo::command();
+    cargo.args(["build", "--release", "--quiet"]);
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
+    if !cargo.current_dir(workspace()).status()?.success() {
+        return Err("the build failed".into());
+    }
+    Ok(folder())
 }
 
 /// Builds this program and a crate's example, which is beside it in `examples/`.
@@ -28,29 +41,18 @@ pub(crate) fn build_example(package: &str, example: &str) -> Result<PathBuf> {
     if !cargo.current_dir(workspace()).status()?.success() {
         return Err("the build failed".into());
     }
-    cargo_build(["xtask"].iter())
+    build_release(&["xtask".to_owned()])
 }
 
 /// Builds each alone, as users get them, and gives their sizes in bytes: together they get each other's features.
 pub(crate) fn sizes() -> Result<Vec<(String, u64)>> {
-    let size = |name: &&str| {
+    let size = |name: String| {
         println!("building {name} alone");
-        let folder = cargo_build([name].into_iter())?;
-        Ok(((*name).to_owned(), std::fs::metadata(folder.join(name))?.len()))
+        let folder = build_release(std::slice::from_ref(&name))?;
+        let size = std::fs::metadata(folder.join(&name))?.len();
+        Ok((name, size))
     };
-    BINARIES.iter().map(size).collect()
-}
-
-fn cargo_build<'n>(packages: impl Iterator<Item = &'n &'n str>) -> Result<PathBuf> {
-    let mut cargo = crate::cargo::command();
-    cargo.args(["build", "--release", "--quiet"]);
-    for package in packages {
-        cargo.args(["--package", package]);
-    }
-    if !cargo.current_dir(workspace()).status()?.success() {
-        return Err("the build failed".into());
-    }
-    Ok(folder())
+    programs()?.into_iter().map(size).collect()
 }
 
 /// Where they are built.

@@ -1,0 +1,152 @@
+//! `cargo xtask affected --since <ref>`: which connectors a change touches, by what their binaries are made of.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::process::Command;
+
+use cargo_metadata::{DependencyKind, Metadata, PackageId};
+use openconnect_testkit::Result;
+
+use crate::binaries::workspace;
+use crate::connectors;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// A commit, a branch or a tag; what is not committed counts as changed too.
+    #[arg(long)]
+    since: String,
+    /// Say what each is touched by.
+    #[arg(long)]
+    why: bool,
+}
+
+/// Prints their names, one a line.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    for (name, reasons) in since(&arguments.since)? {
+        if arguments.why {
+            println!("{name}: {}", reasons.into_iter().collect::<Vec<_>>().join(", "));
+        } else {
+            println!("{name}");
+        }
+    }
+    Ok(())
+}
+
+/// Connectors that differ from those at the commit, with the packages or files that make the difference.
+pub(crate) fn since(commit: &str) -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let metadata = connectors::metadata()?;
+    let changed = changed(commit, &metadata)?;
+    let mut affected = BTreeMap::new();
+    for connector in connectors::all(&metadata)? {
+        let parts = parts(&metadata, &connector.package)?;
+        let reasons: BTreeSet<String> = changed
+            .iter()
+            .filter(|(_, what)| what.touches(&parts))
+            .map(|(name, _)| name.clone())
+            .collect();
+        if !reasons.is_empty() {
+            affected.insert(connector.name, reasons);
+        }
+    }
+    Ok(affected)
+}
+
+/// What a change touches.
+enum Touched {
+    Everything,
+    Package(PackageId),
+}
+
+impl Touched {
+    fn touches(&self, parts: &BTreeSet<PackageId>) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Package(id) => parts.contains(id),
+        }
+    }
+}
+
+/// What has changed, by its name.
+fn changed(commit: &str, metadata: &Metadata) -> Result<Vec<(String, Touched)>> {
+    let files = git(&["diff", "--name-only", commit])? + &git(&["ls-files", "--others", "--exclude-standard"])?;
+    let mut changed = Vec::new();
+    for file in files.lines() {
+        let path = metadata.workspace_root.join(file);
+        let owner = metadata
+            .workspace_packages()
+            .into_iter()
+            .find(|package| package.manifest_path.parent().is_some_and(|folder| path.starts_with(folder)));
+        match owner {
+            Some(package) if built_in(package, &path) => changed.push((package.name.to_string(), Touched::Package(package.id.clone()))),
+            Some(_) => {}
+            None if file == "Cargo.lock" => changed.extend(relocked(commit, metadata)?),
+            None if matches!(file, "Cargo.toml" | "rust-toolchain.toml") || file.starts_with(".cargo/") => {
+                changed.push((file.to_owned(), Touched::Everything));
+            }
+            None => {}
+        }
+    }
+    Ok(changed)
+}
+
+/// Tests, benches and examples of a package are in no binary.
+fn built_in(package: &cargo_metadata::Package, file: &cargo_metadata::camino::Utf8Path) -> bool {
+    let folder = package.manifest_path.parent().unwrap_or(&package.manifest_path);
+    let outside = ["tests", "benches", "examples", "README.md", "CHANGELOG.md"];
+    !outside.iter().any(|name| file.starts_with(folder.join(name)))
+}
+
+/// Dependencies that have another version than they had.
+fn relocked(commit: &str, metadata: &Metadata) -> Result<Vec<(String, Touched)>> {
+    let before = git(&["show", &format!("{commit}:Cargo.lock")])?;
+    let known: BTreeSet<(&str, &str)> = locked(&before).collect();
+    let other = metadata.packages.iter().filter(|package| package.source.is_some());
+    Ok(other
+        .filter(|package| !known.contains(&(package.name.as_str(), package.version.to_string().as_str())))
+        .map(|package| {
+            (
+                format!("{} {}", package.name, package.version),
+                Touched::Package(package.id.clone()),
+            )
+        })
+        .collect())
+}
+
+/// Name and version of each package in a lock file.
+fn locked(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split("[[package]]").filter_map(|package| {
+        let field = |key: &str| {
+            let line = package.lines().find_map(|line| line.strip_prefix(key))?;
+            Some(line.trim_start_matches(" = ").trim_matches('"'))
+        };
+        Some((field("name")?, field("version")?))
+    })
+}
+
+/// All that a package's binary is built of, itself among them.
+fn parts(metadata: &Metadata, package: &str) -> Result<BTreeSet<PackageId>> {
+    let resolve = metadata.resolve.as_ref().ok_or("Cargo has not resolved the dependencies")?;
+    let nodes: HashMap<&PackageId, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
+    let first = metadata.packages.iter().find(|known| known.name.as_str() == package);
+    let mut open: Vec<&PackageId> = first.map(|package| &package.id).into_iter().collect();
+    let mut parts = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        if !parts.insert(id.clone()) {
+            continue;
+        }
+        let needed = nodes.get(id).into_iter().flat_map(|node| &node.deps);
+        open.extend(
+            needed
+                .filter(|needed| needed.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development))
+                .map(|needed| &needed.pkg),
+        );
+    }
+    Ok(parts)
+}
+
+fn git(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("git").args(arguments).current_dir(workspace()).output()?;
+    if !output.status.success() {
+        return Err(format!("git {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
