@@ -6,11 +6,14 @@ use std::time::Duration;
 use openconnect_core::bytes_size::ByteSize;
 use openconnect_core::config::{ConnectorConfig, Problems};
 use openconnect_core::duration::HumanDuration;
+use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
 use openconnect_core::template::Template;
 use openconnect_core::tls::TlsSettings;
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use crate::import;
 
 /// Where events go and how.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -202,6 +205,23 @@ fn is_pattern(text: &str) -> bool {
 }
 
 impl ConnectorConfig for HttpSinkConfig {
+    fn import(import: &mut Import) {
+        import::import(import);
+    }
+
+    fn effect_of_change(path: &str) -> Option<&'static str> {
+        match path {
+            "url" => Some("events that are not delivered yet go to the new endpoint; what the old one has it keeps"),
+            "mode" | "headers" | "compression" | "compression.encoding" => {
+                Some("requests look different from the restart on; nothing is repeated or left out")
+            }
+            path if path.starts_with("codes") => {
+                Some("decides what becomes a dead letter: a refusal that was retried before may not be any more")
+            }
+            _ => None,
+        }
+    }
+
     fn validate(&self, problems: &mut Problems) {
         match Template::compile(&self.url) {
             Err(error) => problems.add("url", error.message),

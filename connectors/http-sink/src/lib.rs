@@ -3,6 +3,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `config.rs` | the `sink:` section |
+//! | `import.rs` | the configuration of the Java connector |
 //! | `request.rs` | events to requests: modes, URL and headers from templates, compression, signature |
 //! | `auth.rs` | basic, bearer, OAuth2 client credentials |
 //! | `answer.rs` | what an answer means: delivered, retry, dead letter |
@@ -11,6 +12,7 @@
 mod answer;
 mod auth;
 mod config;
+mod import;
 mod request;
 mod sink;
 

@@ -5,11 +5,14 @@ use std::time::Duration;
 use openconnect_core::bytes_size::ByteSize;
 use openconnect_core::config::{ConnectorConfig, Problems};
 use openconnect_core::duration::HumanDuration;
+use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
 use openconnect_core::template::Template;
 use openconnect_core::tls::TlsServerSettings;
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use crate::import;
 
 /// What the server listens to and how requests become events.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -197,6 +200,21 @@ pub enum Preset {
 }
 
 impl ConnectorConfig for HttpSourceConfig {
+    fn import(import: &mut Import) {
+        import::import(import);
+    }
+
+    fn effect_of_change(path: &str) -> Option<&'static str> {
+        match path {
+            "listen" | "path" => Some("senders that use the old address get no answer: they keep their events, if they try again"),
+            path if path.starts_with("auth") => Some("senders with the old credentials get 401: they keep their events, if they try again"),
+            path if path.starts_with("event") => {
+                Some("attributes differ from the restart on: another id means that a repeat across the change is not recognised")
+            }
+            _ => None,
+        }
+    }
+
     fn validate(&self, problems: &mut Problems) {
         if self
             .listen

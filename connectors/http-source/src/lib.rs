@@ -3,6 +3,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `config.rs` | the `source:` section |
+//! | `import.rs` | the configuration of the Java connector |
 //! | `source.rs` | the connector: opens the server, hands requests to the core |
 //! | `server.rs` | connections, one request from its head to its answer |
 //! | `body.rs` | reading a body within its limits, decompression |
@@ -16,6 +17,7 @@ mod body;
 mod config;
 mod decode;
 mod github;
+mod import;
 mod problem;
 mod server;
 mod source;

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use openconnect_core::config::{ConnectorConfig, Problems};
 use openconnect_core::duration::HumanDuration;
+use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
 use openconnect_core::template::Template;
 use openconnect_sql::{Dialect, Login, SqlTls, Target};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::import;
 use crate::raw::RawStatement;
 
 /// Where rows go and what is in them.
@@ -224,6 +226,20 @@ impl JdbcSinkConfig {
 }
 
 impl ConnectorConfig for JdbcSinkConfig {
+    fn import(import: &mut Import) {
+        import::import(import);
+    }
+
+    fn effect_of_change(path: &str) -> Option<&'static str> {
+        match path {
+            "url" | "table" => Some("rows are written to the new place from the restart on; those in the old one stay"),
+            "key" | "mode" | "deduplicate" | "deduplicate.table" => {
+                Some("how a repeat is recognised: an event that is delivered again across the change may be written twice")
+            }
+            _ => None,
+        }
+    }
+
     fn validate(&self, problems: &mut Problems) {
         match self.target() {
             Err(reason) => problems.add("url", reason),

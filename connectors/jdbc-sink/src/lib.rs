@@ -3,6 +3,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `config.rs` | the `sink:` section |
+//! | `import.rs` | the configuration of the Java connector |
 //! | `event.rs` | an event to fields by name, to be put or deleted; change events |
 //! | `debezium.rs` | values of Debezium's events with a schema |
 //! | `raw.rs` | a statement of the configuration's own |
@@ -16,6 +17,7 @@ mod config;
 mod debezium;
 mod deduplicate;
 mod event;
+mod import;
 mod raw;
 mod row;
 mod sink;

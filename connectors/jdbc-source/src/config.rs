@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use openconnect_core::config::{ConnectorConfig, Problems};
 use openconnect_core::duration::HumanDuration;
+use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
 use openconnect_sql::{Decimals, Login, SqlTls, Target};
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use crate::import;
 
 /// Rows of which tables, and how new ones are found.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -143,6 +146,27 @@ impl JdbcSourceConfig {
 }
 
 impl ConnectorConfig for JdbcSourceConfig {
+    fn import(import: &mut Import) {
+        import::import(import);
+    }
+
+    fn effect_of_change(path: &str) -> Option<&'static str> {
+        match path {
+            "url" => Some(
+                "the stored positions are used in the new database: rows before them are NOT READ there; `offsets reset` reads it from the start, and REPEATS",
+            ),
+            "tables" | "exclude" => Some("new tables are read from their first row; tables that are left out keep their positions"),
+            "mode" | "incrementing" | "timestamp" | "query" => Some(
+                "stored positions are values of the old columns: stop, `offsets reset` and start, which REPEATS all rows; without it rows may be MISSED",
+            ),
+            "lag" => Some("shorter: rows whose transactions take longer to commit are MISSED from the restart on"),
+            "key" | "event_type" | "decimals" => {
+                Some("events look different from the restart on; another key means other ids for the same rows")
+            }
+            _ => None,
+        }
+    }
+
     fn validate(&self, problems: &mut Problems) {
         if let Err(reason) = self.target() {
             problems.add("url", reason);

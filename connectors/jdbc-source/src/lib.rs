@@ -3,6 +3,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `config.rs` | the `source:` section |
+//! | `import.rs` | the configuration of the Java connector |
 //! | `relation.rs` | what is read: a table or a query, its columns, and those that order it |
 //! | `position.rs` | how far it was read, as it is stored |
 //! | `window.rs` | the last rows that were read: among them rows appear whose transactions commit late |
@@ -12,6 +13,7 @@
 
 mod config;
 mod event;
+mod import;
 mod position;
 mod reader;
 mod relation;

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use openconnect_core::config::{ConnectorConfig, Problems};
 use openconnect_core::duration::HumanDuration;
+use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
 use openconnect_sql::{Decimals, Dialect, Login, NamePattern, SqlTls, Target};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::columns::ColumnSettings;
+use crate::import;
 
 /// Which tables of which server, and from where on.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -155,6 +157,27 @@ impl MySqlCdcConfig {
 }
 
 impl ConnectorConfig for MySqlCdcConfig {
+    fn import(import: &mut Import) {
+        import::import(import);
+    }
+
+    fn effect_of_change(path: &str) -> Option<&'static str> {
+        match path {
+            "url" => Some(
+                "goes on by GTID where the new server has the same transactions (a failover); else the position is lost, and `on_lost_position` decides",
+            ),
+            "tables" | "exclude" => Some(
+                "tables that are added are told from their next change on; their rows so far are NOT TOLD, until `offsets reset` begins with a new snapshot, which REPEATS",
+            ),
+            "snapshot" => Some("matters at the first start, or after `offsets reset`; a snapshot that has begun is read to its end"),
+            "format" | "event_type" | "decimals" => Some("events look different from the restart on: consumers must know both forms"),
+            path if path.starts_with("columns") => {
+                Some("events have other columns, or other masks, from the restart on; what was published stays as it is")
+            }
+            _ => None,
+        }
+    }
+
     fn validate(&self, problems: &mut Problems) {
         if let Err(reason) = self.target() {
             problems.add("url", reason);

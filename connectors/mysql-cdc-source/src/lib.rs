@@ -4,6 +4,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `config.rs` | the `source:` section |
+//! | `import.rs` | the configuration of the Java connector |
 //! | `position.rs`, `gtid.rs` | where the log was read to, as it is stored; sets of transactions |
 //! | `server.rs` | connections for the log, what the server is and how it must be set up |
 //! | `snapshot.rs` | the rows that are there, in chunks, while the log is read |
@@ -25,6 +26,7 @@ mod event;
 mod gtid;
 mod headroom;
 mod image;
+mod import;
 mod json;
 mod log;
 mod position;

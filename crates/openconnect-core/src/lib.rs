@@ -9,6 +9,7 @@
 //! | `inbox`, `state`, `offsets` | what is durable: the sink's journal, the instance's folder, a source's positions |
 //! | [`dead_letter`] | events that can't be delivered |
 //! | [`transform`], [`template`] | steps on events; text from events |
+//! | [`import`] | configurations of the Java connectors, turned into ours |
 //! | [`config`], [`cli`], [`admin`], [`telemetry`] | settings, command line, health and metrics, logs |
 //! | [`tls`], [`secret`] | TLS settings for clients and servers; values that never show |
 
@@ -22,6 +23,7 @@ pub mod duration;
 pub mod engine;
 pub mod error;
 pub mod failure;
+pub mod import;
 mod inbox;
 pub mod mesh;
 pub mod offsets;

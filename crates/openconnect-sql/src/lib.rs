@@ -11,6 +11,7 @@
 //! | `keyset.rs`, `mark.rs` | rows page by page in the order of some columns; the values by which they are ordered |
 //! | `split.rs` | parts of a relation that are read at the same time |
 //! | `key.rs` | a row's key as text |
+//! | `import.rs` | `jdbcConfig` of the Java connectors |
 //! | `pattern.rs` | names with `*` |
 //! | `time.rs` | times as databases and as CloudEvents write them |
 //! | `failure.rs` | what a database's error means; texts name columns, never values |
@@ -21,6 +22,7 @@
 mod dialect;
 mod failure;
 mod from_json;
+mod import;
 mod key;
 mod keyset;
 mod kind;
@@ -36,6 +38,7 @@ mod to_json;
 pub use dialect::Dialect;
 pub use failure::{failure, missing};
 pub use from_json::{Input, Unfit};
+pub use import::import_login;
 pub use key::{attribute_text, key_text};
 pub use keyset::{Keyset, Select};
 pub use kind::{Decimals, Kind};

@@ -1,4 +1,4 @@
-//! Health, metrics and status over HTTP: `/livez`, `/readyz`, `/metrics`, `/status`.
+//! Health, metrics and status over HTTP: `/livez`, `/readyz`, `/metrics`, `/status`, which is JSON, and a page for a browser.
 //!
 //! The server is for probes and scrapers: one request a connection, small heads, few connections, short timeouts.
 
@@ -31,6 +31,10 @@ const MAX_CONNECTIONS: usize = 64;
 const MAX_HEAD: usize = 16 * 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
+/// Loads nothing from elsewhere; `default-src 'none'` holds it to that.
+const STATUS_PAGE: &str = include_str!("status.html");
+const PAGE_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'";
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The admin server, bound and not yet serving.
@@ -102,7 +106,7 @@ impl AdminServer {
 
 async fn serve_connection(stream: TcpStream, view: Arc<View>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), &view);
+        let answer = answer(&request, &view);
         async move { Ok::<_, Infallible>(answer) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -119,7 +123,8 @@ async fn serve_connection(stream: TcpStream, view: Arc<View>) {
     }
 }
 
-fn answer(method: &Method, path: &str, view: &View) -> Response<Full<Bytes>> {
+fn answer<B>(request: &Request<B>, view: &View) -> Response<Full<Bytes>> {
+    let (method, path) = (request.method(), request.uri().path());
     if method != Method::GET && method != Method::HEAD {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
         response
@@ -140,9 +145,22 @@ fn answer(method: &Method, path: &str, view: &View) -> Response<Full<Bytes>> {
             }
             response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page)
         }
+        "/status" if wants_page(request) => {
+            let mut page = response(StatusCode::OK, "text/html; charset=utf-8", STATUS_PAGE.to_owned());
+            let headers = page.headers_mut();
+            headers.insert(header::CONTENT_SECURITY_POLICY, http::HeaderValue::from_static(PAGE_POLICY));
+            headers.insert(header::VARY, http::HeaderValue::from_static("accept"));
+            page
+        }
         "/status" => response(StatusCode::OK, "application/json", format!("{}\n", view.status.to_json())),
         _ => text(StatusCode::NOT_FOUND, "/livez /readyz /metrics /status\n"),
     }
+}
+
+/// Browsers name HTML first; programs name JSON, anything, or nothing.
+fn wants_page<B>(request: &Request<B>) -> bool {
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.trim_start().starts_with("text/html"))
 }
 
 fn text(status: StatusCode, body: impl Into<String>) -> Response<Full<Bytes>> {

@@ -74,6 +74,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DeadLettersCommand,
     },
+    /// Makes a configuration out of one of EventMesh's Java connectors, and names what has no counterpart.
+    ImportEventmesh {
+        /// Its `source-config.yml` or `sink-config.yml`.
+        file: PathBuf,
+    },
+    /// Prints the manual page.
+    Man,
     /// Prints the completions of a shell.
     Completions {
         /// The shell.
@@ -83,7 +90,7 @@ pub(crate) enum Command {
 }
 
 /// `config …`
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// A commented file with every setting.
     Example,
@@ -91,6 +98,13 @@ pub(crate) enum ConfigCommand {
     Schema,
     /// What file, environment and flags give together, without secrets.
     Show,
+    /// What it means to go from one configuration to another: what is read again, repeated or left out.
+    Plan {
+        /// The file that is in use.
+        old: PathBuf,
+        /// The file that is to be used.
+        new: PathBuf,
+    },
 }
 
 /// `offsets …`

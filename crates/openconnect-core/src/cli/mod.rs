@@ -8,7 +8,10 @@
 //! | `config` | `config example`, `config schema`, `config show` |
 //! | `offsets` | `offsets show`, `offsets set`, `offsets reset` |
 //! | `dead_letters` | `dead-letters list`, `dead-letters show`, `dead-letters replay` |
-//! | `completions` | `completions` |
+//! | `plan` | `config plan` |
+//! | `import_eventmesh` | `import-eventmesh` |
+//! | `completions`, `man` | `completions`, `man` |
+//! | `systemd` | readiness and watchdog of a service |
 //! | `connector` | sources and sinks under one face |
 //! | `output` | text for people, JSON for programs |
 
@@ -30,9 +33,13 @@ mod completions;
 mod config;
 mod connector;
 mod dead_letters;
+mod import_eventmesh;
+mod man;
 mod offsets;
 mod output;
+mod plan;
 mod run;
+mod systemd;
 
 use args::{Args, Command};
 use connector::{AsSink, AsSource, Connector};
@@ -147,6 +154,8 @@ fn execute<C: Connector>(cli: &Cli) -> Result<Exit> {
         Command::Config { command } => config::config::<C>(cli, command),
         Command::Offsets { command } => offsets::offsets::<C>(cli, command),
         Command::DeadLetters { command } => dead_letters::dead_letters::<C>(cli, command),
+        Command::ImportEventmesh { file } => import_eventmesh::import::<C>(cli, file),
+        Command::Man => man::man::<C>(cli),
         Command::Completions { shell } => completions::completions::<C>(cli, *shell),
     }
 }

@@ -2,8 +2,9 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{Cli, Connector, runtime};
+use super::{Cli, Connector, runtime, systemd};
 use crate::admin::{AdminServer, State, StatusHandle};
 use crate::config::{Loaded, Settings};
 use crate::engine::App;
@@ -49,6 +50,7 @@ async fn supervise<C: Connector>(app: App<C::Config>, version: &'static str) -> 
     let stop_admin = CancellationToken::new();
     let admin = start_admin::<C>(&app.settings, &app.status, version, &stop_admin).await?;
     let (status, shutdown) = (app.status.clone(), app.shutdown.clone());
+    let _notifying = AbortOnDropHandle::new(tokio::spawn(systemd::notify(status.clone(), shutdown.clone())));
     let result = tokio::select! {
         result = C::run(app) => result,
         () = signals.twice(&shutdown) => {

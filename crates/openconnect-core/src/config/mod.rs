@@ -7,10 +7,12 @@
 //! | `place`, `problem` | where a value was written; one mistake |
 //! | `schema`, `check`, `validate` | the schema; the value held against it; what types cannot say |
 //! | `load` | all of it in order |
-//! | `redact`, `example` | what may be shown; an example made from the schema |
+//! | `redact`, `example`, `write` | what may be shown; an example made from the schema; a value as YAML |
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+
+use crate::import::Import;
 
 mod check;
 mod example;
@@ -23,6 +25,7 @@ mod redact;
 mod schema;
 mod settings;
 mod validate;
+mod write;
 mod yaml;
 
 pub use example::{example, example_alone};
@@ -31,6 +34,8 @@ pub use load::{Loaded, load, load_alone};
 pub use problem::{Problem, Rejected};
 pub use schema::{Section, schema, schema_alone};
 pub use settings::*;
+pub(crate) use write::write_yaml;
+pub(crate) use yaml::parse as parse_yaml;
 
 /// A connector's own section (`source:` or `sink:`). Every field has a doc comment: it becomes the reference. A required
 /// field has an example (`#[schemars(example = &"…")]`) that passes `validate`: it becomes part of `config example`.
@@ -38,6 +43,19 @@ pub trait ConnectorConfig: DeserializeOwned + JsonSchema + Send + 'static {
     /// Checks what types cannot say. Every problem found is reported, not only the first.
     fn validate(&self, problems: &mut Problems) {
         let _ = problems;
+    }
+
+    /// For `config plan`: what a change of the setting at `path` (dotted, relative to the connector's section) does to events
+    /// that were delivered or will be. None where it only holds from the restart on, and nothing is repeated or left out.
+    fn effect_of_change(path: &str) -> Option<&'static str> {
+        let _ = path;
+        None
+    }
+
+    /// For `import-eventmesh`: takes over what the Java connector of the same kind has in its own section. What is not taken is
+    /// named as having no counterpart.
+    fn import(import: &mut Import) {
+        let _ = import;
     }
 }
 

@@ -1,0 +1,13 @@
+//! `man`: the manual page, in roff.
+
+use super::{Cli, Connector, command};
+use crate::error::{Error, Exit, Result};
+
+pub(crate) fn man<C: Connector>(cli: &Cli) -> Result<Exit> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command::<C>(cli.version))
+        .render(&mut page)
+        .map_err(|e| Error::unavailable("OC0502", format!("can't write the manual page: {e}")))?;
+    cli.output.line(String::from_utf8_lossy(&page).trim_end());
+    Ok(Exit::Clean)
+}

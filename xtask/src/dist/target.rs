@@ -1,0 +1,100 @@
+//! The platforms, and the build.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::ValueEnum;
+use openconnect_testkit::Result;
+
+use super::{Release, tools};
+
+/// A platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Target {
+    /// For distributions with glibc 2.28 or newer.
+    #[value(name = "x86_64-unknown-linux-gnu")]
+    X86Gnu,
+    /// Static: for container images, and for everything else.
+    #[value(name = "x86_64-unknown-linux-musl")]
+    X86Musl,
+    /// For distributions with glibc 2.28 or newer.
+    #[value(name = "aarch64-unknown-linux-gnu")]
+    ArmGnu,
+    /// Static: for container images, and for everything else.
+    #[value(name = "aarch64-unknown-linux-musl")]
+    ArmMusl,
+}
+
+/// The C library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Libc {
+    Gnu,
+    Musl,
+}
+
+/// The oldest glibc that is linked against: Debian 10, RHEL 8, Ubuntu 18.10.
+pub(super) const GLIBC: &str = "2.28";
+
+impl Target {
+    pub(super) fn of_this_machine() -> Result<Vec<Self>> {
+        match std::env::consts::ARCH {
+            "x86_64" => Ok(vec![Self::X86Gnu, Self::X86Musl]),
+            "aarch64" => Ok(vec![Self::ArmGnu, Self::ArmMusl]),
+            other => Err(format!("no release is made on {other}").into()),
+        }
+    }
+
+    pub(super) fn triple(self) -> &'static str {
+        match self {
+            Self::X86Gnu => "x86_64-unknown-linux-gnu",
+            Self::X86Musl => "x86_64-unknown-linux-musl",
+            Self::ArmGnu => "aarch64-unknown-linux-gnu",
+            Self::ArmMusl => "aarch64-unknown-linux-musl",
+        }
+    }
+
+    pub(super) fn libc(self) -> Libc {
+        match self {
+            Self::X86Gnu | Self::ArmGnu => Libc::Gnu,
+            Self::X86Musl | Self::ArmMusl => Libc::Musl,
+        }
+    }
+
+    /// As Debian and OCI call the processor.
+    pub(super) fn architecture(self) -> &'static str {
+        match self {
+            Self::X86Gnu | Self::X86Musl => "amd64",
+            Self::ArmGnu | Self::ArmMusl => "arm64",
+        }
+    }
+}
+
+/// Builds the connector from the workspace at `place`, and says where the binary is. Paths of the machine are replaced, so that
+/// the bytes do not depend on them; the list of all crates in it is embedded (`cargo audit bin` reads it).
+pub(super) fn build(release: &Release<'_>, target: Target, place: &Path) -> Result<PathBuf> {
+    println!("building {} for {}", release.connector.package, target.triple());
+    let tools = tools::fetch()?;
+    tools::rust_std(target.triple())?;
+    let output = place.join("target/dist/build");
+    let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
+        PathBuf::from,
+    );
+    let flags = [(place, "/build"), (cargo_home.as_path(), "/cargo")].map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    let zig_target = match target.libc() {
+        Libc::Gnu => format!("{}.{GLIBC}", target.triple()),
+        Libc::Musl => target.triple().to_owned(),
+    };
+    let mut cargo: Command = crate::cargo::command();
+    cargo
+        .args(["auditable", "zigbuild", "--release", "--locked", "--package", &release.connector.package, "--target", &zig_target])
+        .env("CARGO_TARGET_DIR", &output)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
+        .env("SOURCE_DATE_EPOCH", release.epoch.to_string())
+        .env("PATH", tools.path()?)
+        .current_dir(place);
+    if !cargo.status()?.success() {
+        return Err(format!("{} could not be built for {}", release.connector.package, target.triple()).into());
+    }
+    Ok(output.join(target.triple()).join("release").join(&release.connector.package))
+}
