@@ -1,13 +1,12 @@
 //! `cargo xtask affected --since <ref>`: which connectors a change touches, by what their binaries are made of.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::process::Command;
+use std::collections::{BTreeMap, BTreeSet};
 
-use cargo_metadata::{DependencyKind, Metadata, PackageId};
+use cargo_metadata::{Metadata, PackageId};
 use openconnect_testkit::Result;
 
-use crate::binaries::workspace;
-use crate::connectors;
+use crate::connectors::{self, parts};
+use crate::git;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -67,7 +66,7 @@ impl Touched {
 
 /// What has changed, by its name.
 fn changed(commit: &str, metadata: &Metadata) -> Result<Vec<(String, Touched)>> {
-    let files = git(&["diff", "--name-only", commit])? + &git(&["ls-files", "--others", "--exclude-standard"])?;
+    let files = git::read(&["diff", "--name-only", commit])? + &git::read(&["ls-files", "--others", "--exclude-standard"])?;
     let mut changed = Vec::new();
     for file in files.lines() {
         let path = metadata.workspace_root.join(file);
@@ -97,7 +96,7 @@ fn built_in(package: &cargo_metadata::Package, file: &cargo_metadata::camino::Ut
 
 /// Dependencies that have another version than they had.
 fn relocked(commit: &str, metadata: &Metadata) -> Result<Vec<(String, Touched)>> {
-    let before = git(&["show", &format!("{commit}:Cargo.lock")])?;
+    let before = git::read(&["show", &format!("{commit}:Cargo.lock")])?;
     let known: BTreeSet<(&str, &str)> = locked(&before).collect();
     let other = metadata.packages.iter().filter(|package| package.source.is_some());
     Ok(other
@@ -120,33 +119,4 @@ fn locked(text: &str) -> impl Iterator<Item = (&str, &str)> {
         };
         Some((field("name")?, field("version")?))
     })
-}
-
-/// All that a package's binary is built of, itself among them.
-fn parts(metadata: &Metadata, package: &str) -> Result<BTreeSet<PackageId>> {
-    let resolve = metadata.resolve.as_ref().ok_or("Cargo has not resolved the dependencies")?;
-    let nodes: HashMap<&PackageId, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
-    let first = metadata.packages.iter().find(|known| known.name.as_str() == package);
-    let mut open: Vec<&PackageId> = first.map(|package| &package.id).into_iter().collect();
-    let mut parts = BTreeSet::new();
-    while let Some(id) = open.pop() {
-        if !parts.insert(id.clone()) {
-            continue;
-        }
-        let needed = nodes.get(id).into_iter().flat_map(|node| &node.deps);
-        open.extend(
-            needed
-                .filter(|needed| needed.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development))
-                .map(|needed| &needed.pkg),
-        );
-    }
-    Ok(parts)
-}
-
-fn git(arguments: &[&str]) -> Result<String> {
-    let output = Command::new("git").args(arguments).current_dir(workspace()).output()?;
-    if !output.status.success() {
-        return Err(format!("git {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()).into());
-    }
-    Ok(String::from_utf8(output.stdout)?)
 }

@@ -1,6 +1,8 @@
 //! The connectors of the workspace, as Cargo knows them: a crate below `connectors/` each.
 
-use cargo_metadata::{Metadata, MetadataCommand, Package, camino::Utf8PathBuf};
+use std::collections::{BTreeSet, HashMap};
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId, camino::Utf8PathBuf};
 use openconnect_testkit::Result;
 use serde::Deserialize;
 
@@ -87,4 +89,25 @@ impl Connector {
             folder: folder.to_owned(),
         })
     }
+}
+
+/// All that a package's binary is built of, itself among them.
+pub(crate) fn parts(metadata: &Metadata, package: &str) -> Result<BTreeSet<PackageId>> {
+    let resolve = metadata.resolve.as_ref().ok_or("Cargo has not resolved the dependencies")?;
+    let nodes: HashMap<&PackageId, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
+    let first = metadata.packages.iter().find(|known| known.name.as_str() == package);
+    let mut open: Vec<&PackageId> = first.map(|package| &package.id).into_iter().collect();
+    let mut parts = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        if !parts.insert(id.clone()) {
+            continue;
+        }
+        let needed = nodes.get(id).into_iter().flat_map(|node| &node.deps);
+        open.extend(
+            needed
+                .filter(|needed| needed.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development))
+                .map(|needed| &needed.pkg),
+        );
+    }
+    Ok(parts)
 }

@@ -7,7 +7,9 @@ mod build;
 mod cargo;
 mod connectors;
 mod demo;
+mod dist;
 mod fuzz;
+mod git;
 mod java;
 mod list;
 mod prove;
@@ -34,6 +36,8 @@ enum Command {
     Build(build::Arguments),
     /// The main job on this machine, with kills in the middle, and a count at the end.
     Demo,
+    /// What users install: tarballs, Debian packages, container images, with all that belongs to them.
+    Dist(dist::Arguments),
     /// Feeds every decoder with inputs that are to break it; needs cargo-fuzz and nightly.
     Fuzz {
         /// One target only.
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Build(arguments) => ends(build::run(&arguments)),
         Command::Demo => demo::run(),
+        Command::Dist(arguments) => ends(dist::run(&arguments)),
         Command::Fuzz { target, time } => fuzz::run(target.as_deref(), time),
         Command::Java { write } => java::command(write),
         Command::List(arguments) => ends(list::run(&arguments)),

@@ -1,7 +1,7 @@
 //! This tree against other binaries: the same load on both, in turn.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Args;
 use openconnect_testkit::Result;
@@ -10,6 +10,7 @@ use super::report::Series;
 use super::run::Setup;
 use super::suite::head_and_base;
 use crate::binaries::workspace;
+use crate::git;
 
 /// What counts as slower beyond the noise of the machine.
 const SLOWER: f64 = 0.95;
@@ -59,20 +60,7 @@ fn is_slower(pair: &[Series]) -> bool {
 /// The release binaries of a commit, from a checkout below `target`.
 fn build(commit: &str) -> Result<PathBuf> {
     let checkout = workspace().join("target/bench-base");
-    let run = |program: &str, arguments: &[&str], at: &Path| {
-        let status = Command::new(program).args(arguments).current_dir(at).status()?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("{program} {} failed", arguments.join(" ")))
-        }
-        .map_err(openconnect_testkit::Error::from)
-    };
-    let place = checkout.to_string_lossy().into_owned();
-    if checkout.exists() {
-        run("git", &["worktree", "remove", "--force", &place], &workspace())?;
-    }
-    run("git", &["worktree", "add", "--detach", &place, commit], &workspace())?;
+    git::checkout(commit, &checkout)?;
     println!("building {commit} (the first time takes minutes)");
     let target = workspace().join("target/bench-base-target");
     let mut cargo = crate::cargo::command();
@@ -81,7 +69,7 @@ fn build(commit: &str) -> Result<PathBuf> {
         .args(["build", "--release", "--quiet", "--workspace", "--exclude", "xtask", "--bins"])
         .env("CARGO_TARGET_DIR", &target);
     let built = cargo.current_dir(&checkout).status()?;
-    run("git", &["worktree", "remove", "--force", &place], &workspace())?;
+    git::remove_checkout(&checkout)?;
     if built.success() {
         Ok(target.join("release"))
     } else {

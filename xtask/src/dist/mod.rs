@@ -98,7 +98,10 @@ impl<'c> Release<'c> {
             let bytes = fs::read(&binary)?;
             println!("{}: {} bytes, sha256 {}", target.triple(), bytes.len(), sha256(&bytes));
             let files = files::of(self, &speaker, bytes)?;
-            self.write(&format!("{}-{}.tar.gz", self.stem(), target.triple()), &tree::gzip(&files.archive(&self.stem(), self.epoch)?)?)?;
+            self.write(
+                &format!("{}-{}.tar.gz", self.stem(), target.triple()),
+                &tree::gzip(&files.archive(&self.stem(), self.epoch)?)?,
+            )?;
             match target.libc() {
                 Libc::Gnu => self.write(&deb::name(self, *target), &deb::package(self, *target, &files)?)?,
                 Libc::Musl => images.push((*target, files)),
@@ -107,10 +110,16 @@ impl<'c> Release<'c> {
         if !images.is_empty() {
             oci::layout(self, &images, &self.folder.join(format!("{}-oci", self.stem())))?;
         }
-        self.write(&format!("{}.kubernetes.yaml", self.stem()), files::kubernetes(self.connector).as_bytes())?;
+        self.write(
+            &format!("{}.kubernetes.yaml", self.stem()),
+            files::kubernetes(self.connector).as_bytes(),
+        )?;
         self.write(&format!("{}.cdx.json", self.stem()), sbom::cyclonedx(self)?.as_bytes())?;
         let sums = self.sums()?;
-        self.write(&format!("{}.intoto.json", self.stem()), provenance::statement(self, targets, &sums)?.as_bytes())?;
+        self.write(
+            &format!("{}.intoto.json", self.stem()),
+            provenance::statement(self, targets, &sums)?.as_bytes(),
+        )?;
         let lines: Vec<String> = self.sums()?.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect();
         self.write("SHA256SUMS", lines.concat().as_bytes())?;
         println!("{}", self.folder.display());
@@ -146,14 +155,17 @@ impl<'c> Release<'c> {
         let elsewhere = workspace().join("target/dist/again/a longer path");
         crate::git::checkout(&self.commit, &elsewhere)?;
         let compared: Result<()> = targets.iter().try_for_each(|target| {
-            let [first, second] = [&workspace(), &elsewhere].map(|place| -> Result<Vec<u8>> {
-                Ok(fs::read(target::build(self, *target, place)?)?)
-            });
+            let [first, second] =
+                [&workspace(), &elsewhere].map(|place| -> Result<Vec<u8>> { Ok(fs::read(target::build(self, *target, place)?)?) });
             let (first, second) = (first?, second?);
             if first != second {
                 return Err(format!("{}: a second build gives other bytes", target.triple()).into());
             }
-            println!("{}: a second build in another place gives the same {} bytes", target.triple(), first.len());
+            println!(
+                "{}: a second build in another place gives the same {} bytes",
+                target.triple(),
+                first.len()
+            );
             Ok(())
         });
         crate::git::remove_checkout(&elsewhere)?;

@@ -80,14 +80,24 @@ pub(super) fn build(release: &Release<'_>, target: Target, place: &Path) -> Resu
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
         PathBuf::from,
     );
-    let flags = [(place, "/build"), (cargo_home.as_path(), "/cargo")].map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    let flags =
+        [(place, "/build"), (cargo_home.as_path(), "/cargo")].map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
     let zig_target = match target.libc() {
         Libc::Gnu => format!("{}.{GLIBC}", target.triple()),
         Libc::Musl => target.triple().to_owned(),
     };
     let mut cargo: Command = crate::cargo::command();
     cargo
-        .args(["auditable", "zigbuild", "--release", "--locked", "--package", &release.connector.package, "--target", &zig_target])
+        .args([
+            "auditable",
+            "zigbuild",
+            "--release",
+            "--locked",
+            "--package",
+            &release.connector.package,
+            "--target",
+            &zig_target,
+        ])
         .env("CARGO_TARGET_DIR", &output)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env("SOURCE_DATE_EPOCH", release.epoch.to_string())

@@ -31,14 +31,27 @@ pub(super) fn fetch() -> Result<Tools> {
         return Ok(tools);
     }
     println!("fetching {} and cargo-auditable", PYTHON.join(", "));
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&tools.python), "Python 3 with venv is needed")?;
     run(
-        Command::new(tools.python.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check"]).args(PYTHON),
+        Command::new("python3").args(["-m", "venv", "--clear"]).arg(&tools.python),
+        "Python 3 with venv is needed",
+    )?;
+    run(
+        Command::new(tools.python.join("bin/pip"))
+            .args(["install", "--quiet", "--disable-pip-version-check"])
+            .args(PYTHON),
         "pip could not install the tools",
     )?;
     run(
         crate::cargo::command()
-            .args(["install", "--quiet", "--locked", "cargo-auditable", "--version", AUDITABLE, "--root"])
+            .args([
+                "install",
+                "--quiet",
+                "--locked",
+                "cargo-auditable",
+                "--version",
+                AUDITABLE,
+                "--root",
+            ])
             .arg(&tools.cargo),
         "cargo could not install cargo-auditable",
     )?;
@@ -49,7 +62,9 @@ pub(super) fn fetch() -> Result<Tools> {
 /// Rust's standard library for a platform.
 pub(super) fn rust_std(triple: &str) -> Result<()> {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output()?;
-    let folder = PathBuf::from(String::from_utf8(sysroot.stdout)?.trim()).join("lib/rustlib").join(triple);
+    let folder = PathBuf::from(String::from_utf8(sysroot.stdout)?.trim())
+        .join("lib/rustlib")
+        .join(triple);
     if folder.join("lib").is_dir() {
         return Ok(());
     }

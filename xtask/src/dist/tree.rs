@@ -102,9 +102,18 @@ mod tests {
             .entries()
             .unwrap()
             .map(Result::unwrap)
-            .map(|e| (e.path().unwrap().display().to_string(), e.header().mtime().unwrap(), e.header().mode().unwrap()))
+            .map(|e| {
+                (
+                    e.path().unwrap().display().to_string(),
+                    e.header().mtime().unwrap(),
+                    e.header().mode().unwrap(),
+                )
+            })
             .collect();
-        let names: Vec<&str> = entries.iter().map(|(name, ..)| name.trim_start_matches("./").trim_end_matches('/')).collect();
+        let names: Vec<&str> = entries
+            .iter()
+            .map(|(name, ..)| name.trim_start_matches("./").trim_end_matches('/'))
+            .collect();
         assert_eq!(names, ["etc", "usr", "usr/bin", "etc/openconnect", "usr/bin/a"]);
         assert!(entries.iter().all(|(_, time, _)| *time == 7));
         assert_eq!(entries.last().unwrap().2, 0o755);

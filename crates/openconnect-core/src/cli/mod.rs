@@ -45,6 +45,11 @@ use args::{Args, Command};
 use connector::{AsSink, AsSource, Connector};
 use output::Output;
 
+/// musl's own is slow where one thread frees what another has allocated, as here.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Makes `main` of a source's binary: `openconnect_core::source_main!(MySource);`.
 #[macro_export]
 macro_rules! source_main {
