@@ -90,11 +90,14 @@ impl<'c> Release<'c> {
             fs::remove_dir_all(&self.folder)?;
         }
         fs::create_dir_all(&self.folder)?;
+        // What is committed, whatever else lies about.
+        let source = Place::new("source", "build");
+        crate::git::checkout(&self.commit, &source.checkout)?;
         let mut images = Vec::new();
         // A binary of this machine says what it has: completions, manual page, example, schema.
-        let speaker = target::build(self, Target::of_this_machine()?.first().copied().ok_or("no target")?, &workspace())?;
+        let speaker = target::build(self, Target::of_this_machine()?.first().copied().ok_or("no target")?, &source)?;
         for target in targets {
-            let binary = target::build(self, *target, &workspace())?;
+            let binary = target::build(self, *target, &source)?;
             let bytes = fs::read(&binary)?;
             println!("{}: {} bytes, sha256 {}", target.triple(), bytes.len(), sha256(&bytes));
             let files = files::of(self, &speaker, bytes)?;
@@ -107,6 +110,7 @@ impl<'c> Release<'c> {
                 Libc::Musl => images.push((*target, files)),
             }
         }
+        crate::git::remove_checkout(&source.checkout)?;
         if !images.is_empty() {
             oci::layout(self, &images, &self.folder.join(format!("{}-oci", self.stem())))?;
         }
@@ -152,24 +156,35 @@ impl<'c> Release<'c> {
 
     /// Builds again from a checkout in another place, with nothing of the first build, and compares.
     fn verify(&self, targets: &[Target]) -> Result<()> {
-        let elsewhere = workspace().join("target/dist/again/a longer path");
-        crate::git::checkout(&self.commit, &elsewhere)?;
-        let compared: Result<()> = targets.iter().try_for_each(|target| {
-            let [first, second] =
-                [&workspace(), &elsewhere].map(|place| -> Result<Vec<u8>> { Ok(fs::read(target::build(self, *target, place)?)?) });
+        let places = [Place::new("source", "build"), Place::new("again/a longer path", "again/build")];
+        for place in &places {
+            crate::git::checkout(&self.commit, &place.checkout)?;
+        }
+        for target in targets {
+            let [first, second] = places.each_ref().map(|place| -> Result<Vec<u8>> { Ok(fs::read(target::build(self, *target, place)?)?) });
             let (first, second) = (first?, second?);
             if first != second {
                 return Err(format!("{}: a second build gives other bytes", target.triple()).into());
             }
-            println!(
-                "{}: a second build in another place gives the same {} bytes",
-                target.triple(),
-                first.len()
-            );
-            Ok(())
-        });
-        crate::git::remove_checkout(&elsewhere)?;
-        compared
+            println!("{}: a second build in another place gives the same {} bytes", target.triple(), first.len());
+        }
+        places.iter().try_for_each(|place| crate::git::remove_checkout(&place.checkout))
+    }
+}
+
+/// Where a build is made.
+struct Place {
+    checkout: PathBuf,
+    output: PathBuf,
+}
+
+impl Place {
+    fn new(checkout: &str, output: &str) -> Self {
+        let folder = workspace().join("target/dist");
+        Self {
+            checkout: folder.join(checkout),
+            output: folder.join(output),
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! The platforms, and the build.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use clap::ValueEnum;
 use openconnect_testkit::Result;
 
-use super::{Release, tools};
+use super::{Place, Release, tools};
 
 /// A platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -69,19 +69,18 @@ impl Target {
     }
 }
 
-/// Builds the connector from the workspace at `place`, and says where the binary is. Paths of the machine are replaced, so that
+/// Builds the connector from the checkout at `place`, and says where the binary is. Paths of the machine are replaced, so that
 /// the bytes do not depend on them; the list of all crates in it is embedded (`cargo audit bin` reads it).
-pub(super) fn build(release: &Release<'_>, target: Target, place: &Path) -> Result<PathBuf> {
+pub(super) fn build(release: &Release<'_>, target: Target, place: &Place) -> Result<PathBuf> {
     println!("building {} for {}", release.connector.package, target.triple());
     let tools = tools::fetch()?;
     tools::rust_std(target.triple())?;
-    let output = place.join("target/dist/build");
     let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
         PathBuf::from,
     );
     let flags =
-        [(place, "/build"), (cargo_home.as_path(), "/cargo")].map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+        [(place.checkout.as_path(), "/build"), (cargo_home.as_path(), "/cargo")].map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
     let zig_target = match target.libc() {
         Libc::Gnu => format!("{}.{GLIBC}", target.triple()),
         Libc::Musl => target.triple().to_owned(),
@@ -98,13 +97,13 @@ pub(super) fn build(release: &Release<'_>, target: Target, place: &Path) -> Resu
             "--target",
             &zig_target,
         ])
-        .env("CARGO_TARGET_DIR", &output)
+        .env("CARGO_TARGET_DIR", &place.output)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env("SOURCE_DATE_EPOCH", release.epoch.to_string())
         .env("PATH", tools.path()?)
-        .current_dir(place);
+        .current_dir(&place.checkout);
     if !cargo.status()?.success() {
         return Err(format!("{} could not be built for {}", release.connector.package, target.triple()).into());
     }
-    Ok(output.join(target.triple()).join("release").join(&release.connector.package))
+    Ok(place.output.join(target.triple()).join("release").join(&release.connector.package))
 }
