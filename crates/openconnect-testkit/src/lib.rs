@@ -16,6 +16,7 @@
 //! | [`prove`], [`subjects`] | the proof of delivery, and who takes part |
 
 pub mod binary;
+pub mod browser;
 pub mod connector;
 pub mod debezium;
 pub mod http;

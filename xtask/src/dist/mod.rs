@@ -161,12 +161,18 @@ impl<'c> Release<'c> {
             crate::git::checkout(&self.commit, &place.checkout)?;
         }
         for target in targets {
-            let [first, second] = places.each_ref().map(|place| -> Result<Vec<u8>> { Ok(fs::read(target::build(self, *target, place)?)?) });
+            let [first, second] = places
+                .each_ref()
+                .map(|place| -> Result<Vec<u8>> { Ok(fs::read(target::build(self, *target, place)?)?) });
             let (first, second) = (first?, second?);
             if first != second {
                 return Err(format!("{}: a second build gives other bytes", target.triple()).into());
             }
-            println!("{}: a second build in another place gives the same {} bytes", target.triple(), first.len());
+            println!(
+                "{}: a second build in another place gives the same {} bytes",
+                target.triple(),
+                first.len()
+            );
         }
         places.iter().try_for_each(|place| crate::git::remove_checkout(&place.checkout))
     }

@@ -1,0 +1,57 @@
+//! Dashboards and alerts ask for metrics that the connectors really export.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use openconnect_testkit::connector::Connector;
+use openconnect_testkit::http;
+use openconnect_testkit::kit::{Kit, free_address};
+use openconnect_testkit::mesh::Mesh;
+use openconnect_testkit::receiver::Receiver;
+use serde_json::json;
+
+/// What only exists with a MySQL behind it: the test of the CDC source sees them.
+const OF_CDC: [&str; 2] = ["openconnect_cdc_retention_headroom_seconds", "openconnect_cdc_older_log_files"];
+/// Only where several processes share a lease.
+const OF_LEASES: &str = "openconnect_role";
+
+/// Names of metrics in a text.
+fn names(text: &str) -> BTreeSet<String> {
+    let ends = |c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    text.match_indices("openconnect_")
+        .map(|(at, _)| text[at..].split(ends).next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+async fn exported(connector: &Connector) -> BTreeSet<String> {
+    let page = http::get(connector.admin, "/metrics").await.unwrap().text();
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_metric_in_a_dashboard_or_an_alert_is_exported() {
+    let kit = Kit::new("dashboards").unwrap();
+    let mesh = Mesh::start(&kit, json!({})).await.unwrap();
+    let receiver = Receiver::start().await.unwrap();
+    let to_mesh = json!({ "url": mesh.url(), "topic": "orders" });
+    let source = json!({ "mesh": to_mesh, "source": { "listen": free_address().unwrap() } });
+    let source = Connector::start(&kit, "openconnect-http-source", "in", source).await.unwrap();
+    let sink = json!({ "mesh": to_mesh, "sink": { "url": receiver.url() } });
+    let sink = Connector::start(&kit, "openconnect-http-sink", "out", sink).await.unwrap();
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+    let read = |file: &str| std::fs::read_to_string(deploy.join(file)).unwrap();
+    let known: BTreeSet<String> = OF_CDC.iter().chain([&OF_LEASES]).map(|name| (*name).to_owned()).collect();
+    for (file, connector) in [
+        ("grafana/openconnect-source.json", &source),
+        ("grafana/openconnect-sink.json", &sink),
+        ("prometheus/openconnect.rules.yaml", &sink),
+    ] {
+        let asked = names(&read(file));
+        assert!(asked.len() > 5, "{file}: {asked:?}");
+        let known: BTreeSet<String> = exported(connector).await.union(&known).cloned().collect();
+        let missing: Vec<&String> = asked.difference(&known).collect();
+        assert!(missing.is_empty(), "{file} asks for {missing:?}");
+    }
+}
