@@ -9,6 +9,7 @@
 //! | [`sender`], [`receiver`] | numbered events sent over HTTP; an HTTP target with faults that keeps what it got |
 //! | [`http`] | a small bounded HTTP client |
 //! | [`oracle`] | did everything arrive, unaltered, in order per key? |
+//! | [`browser`] | a headless browser that looks at a page |
 //! | [`services`] | database servers, shared or of a test's own |
 //! | [`debezium`] | Debezium, to compare a CDC source with |
 //! | [`maven`] | builds the programs in Java of `ci/` |

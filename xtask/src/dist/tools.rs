@@ -59,6 +59,19 @@ pub(super) fn fetch() -> Result<Tools> {
     Ok(tools)
 }
 
+/// The toolchain that is in use.
+pub(super) fn toolchain() -> Result<String> {
+    if let Ok(name) = std::env::var("RUSTUP_TOOLCHAIN") {
+        return Ok(name);
+    }
+    let active = Command::new("rustup")
+        .args(["show", "active-toolchain"])
+        .current_dir(workspace())
+        .output()?;
+    let text = String::from_utf8(active.stdout)?;
+    Ok(text.split_whitespace().next().ok_or("rustup names no toolchain")?.to_owned())
+}
+
 /// Rust's standard library for a platform.
 pub(super) fn rust_std(triple: &str) -> Result<()> {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output()?;
