@@ -8,6 +8,7 @@ mod cargo;
 mod connectors;
 mod demo;
 mod dist;
+mod docs;
 mod fuzz;
 mod git;
 mod java;
@@ -38,6 +39,8 @@ enum Command {
     Demo,
     /// What users install: tarballs, Debian packages, container images, with all that belongs to them.
     Dist(dist::Arguments),
+    /// Makes the reference from the programs, and tries every example.
+    Docs(docs::Arguments),
     /// Feeds every decoder with inputs that are to break it; needs cargo-fuzz and nightly.
     Fuzz {
         /// One target only.
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Build(arguments) => ends(build::run(&arguments)),
         Command::Demo => demo::run(),
         Command::Dist(arguments) => ends(dist::run(&arguments)),
+        Command::Docs(arguments) => ends(docs::run(&arguments)),
         Command::Fuzz { target, time } => fuzz::run(target.as_deref(), time),
         Command::Java { write } => java::command(write),
         Command::List(arguments) => ends(list::run(&arguments)),

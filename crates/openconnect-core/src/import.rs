@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use crate::config::{Section, parse_yaml, write_yaml};
+use crate::config::{Section, write_yaml, yaml_value};
 use crate::error::{Error, Result};
 
 const SECTIONS: [&str; 3] = ["connectorConfig", "sourceConnectorConfig", "sinkConnectorConfig"];
@@ -29,9 +29,7 @@ pub struct Import {
 impl Import {
     /// Takes a text apart, YAML or JSON, and what every connector has.
     pub(crate) fn new(text: &str, section: Section) -> Result<Self> {
-        let document =
-            parse_yaml(text).map_err(|e| Error::config("OC0110", format!("line {}, column {}: {}", e.line, e.column, e.message)))?;
-        let value = document.value;
+        let value = yaml_value(text).map_err(|reason| Error::config("OC0110", reason))?;
         let mut java = BTreeMap::new();
         flatten(&value, "", &mut java);
         let own = SECTIONS.into_iter().find(|name| value.get(name).is_some()).unwrap_or(SECTIONS[0]);

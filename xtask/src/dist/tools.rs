@@ -9,8 +9,8 @@ use openconnect_testkit::Result;
 use crate::binaries::workspace;
 
 /// Zig's C compiler and linker know every platform and every glibc; certifi has the certificates of public authorities.
-const PYTHON: &[&str] = &["ziglang==0.15.1", "cargo-zigbuild==0.20.1", "certifi==2025.8.3"];
-const AUDITABLE: &str = "0.7.1";
+const PYTHON: &[&str] = &["ziglang==0.17.1", "cargo-zigbuild==0.24.1", "certifi==2025.8.3"];
+const AUDITABLE: &str = "0.7.7";
 
 /// Where they are.
 pub(super) struct Tools {

@@ -35,7 +35,7 @@ pub use problem::{Problem, Rejected};
 pub use schema::{Section, schema, schema_alone};
 pub use settings::*;
 pub(crate) use write::write_yaml;
-pub(crate) use yaml::parse as parse_yaml;
+pub use yaml::yaml_value;
 
 /// A connector's own section (`source:` or `sink:`). Every field has a doc comment: it becomes the reference. A required
 /// field has an example (`#[schemars(example = &"…")]`) that passes `validate`: it becomes part of `config example`.

@@ -50,6 +50,14 @@ pub(crate) fn parse(text: &str) -> Result<Document, SyntaxError> {
     Ok(reader.document)
 }
 
+/// One YAML (or JSON) document as a value; why it can't be read, with line and column.
+pub fn yaml_value(text: &str) -> Result<Value, String> {
+    match parse(text) {
+        Ok(document) => Ok(document.value),
+        Err(e) => Err(format!("line {}, column {}: {}", e.line, e.column, e.message)),
+    }
+}
+
 fn error(at: &Marker, message: impl Into<String>) -> SyntaxError {
     SyntaxError {
         line: at.line(),

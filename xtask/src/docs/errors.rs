@@ -1,0 +1,31 @@
+//! The index of the error pages.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use openconnect_testkit::Result;
+
+/// A line for each page in the folder, from its heading.
+pub(super) fn index(folder: &Path) -> Result<String> {
+    let mut pages = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        if !name.starts_with("OC") {
+            continue;
+        }
+        let text = fs::read_to_string(&path)?;
+        let heading = text.lines().next().unwrap_or_default();
+        let what = heading.split_once(": ").map(|(_, what)| what.to_owned());
+        pages.push((name.clone(), what.ok_or_else(|| format!("{name} has no heading"))?));
+    }
+    pages.sort();
+    let mut text = "<!-- Made by `cargo xtask docs` from the pages. -->\n\n# Error codes\n\nEvery error of the core has a code with a page. Errors of a target, such as \
+                    `HTTP_400` or `SQL_23505`, are told in the connector's page.\n\n| code | what |\n|---|---|\n"
+        .to_owned();
+    for (name, what) in pages {
+        let _ = writeln!(text, "| [{}]({name}) | {what} |", name.trim_end_matches(".md"));
+    }
+    Ok(text)
+}

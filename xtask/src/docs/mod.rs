@@ -1,0 +1,108 @@
+//! `cargo xtask docs`: what the documentation says of settings, metrics and errors, made from the programs themselves.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `reference.rs` | every setting of a connector, from its JSON Schema |
+//! | `errors.rs` | the index of the error pages |
+//! | `examples.rs` | every configuration in the documentation and in `examples/` is fit to run |
+//! | `site.rs` | all pages as a site |
+
+mod errors;
+mod examples;
+mod reference;
+mod site;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use openconnect_testkit::{Result, binary};
+use serde_json::Value;
+
+use crate::binaries::workspace;
+use crate::connectors::{self, Connector};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Write nothing; fail when something is stale.
+    #[arg(long)]
+    check: bool,
+    /// Also make the site, in `target/site`; fetches mdBook.
+    #[arg(long)]
+    site: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if !crate::cargo::runs(&["build", "--quiet", "--workspace", "--exclude", "xtask", "--bins"]) {
+        return Err("the programs can't be built".into());
+    }
+    pages(arguments.check)?;
+    if arguments.site {
+        site::build()?;
+    }
+    Ok(())
+}
+
+/// Writes all pages that are made, or says which are stale; then tries every example. The programs are built.
+pub(crate) fn pages(check: bool) -> Result<()> {
+    let connectors = connectors::named(&[])?;
+    let docs = workspace().join("docs");
+    let mut pages = BTreeMap::new();
+    for connector in &connectors {
+        let schema = schema(connector)?;
+        let released = released(connector)?;
+        pages.insert(docs.join("reference").join(format!("{}.md", connector.name)), reference::page(connector, &schema, &released));
+        pages.insert(docs.join("schemas").join(format!("{}.schema.json", connector.name)), format!("{schema:#}\n"));
+    }
+    pages.insert(docs.join("errors/README.md"), errors::index(&docs.join("errors"))?);
+    pages.insert(docs.join("SUMMARY.md"), site::summary(&connectors, &docs)?);
+    let mut stale = Vec::new();
+    for (file, text) in &pages {
+        if fs::read_to_string(file).is_ok_and(|old| old == *text) {
+            continue;
+        }
+        if check {
+            stale.push(file.display().to_string());
+        } else {
+            fs::create_dir_all(file.parent().unwrap_or(file))?;
+            fs::write(file, text)?;
+            println!("written: {}", file.display());
+        }
+    }
+    if !stale.is_empty() {
+        return Err(format!("stale, run `cargo xtask docs`: {}", stale.join(", ")).into());
+    }
+    examples::try_all(&connectors)?;
+    Ok(())
+}
+
+/// The JSON Schema of a connector's configuration, as its program prints it.
+pub(crate) fn schema(connector: &Connector) -> Result<Value> {
+    Ok(serde_json::from_slice(&ask(connector, &["config", "schema"])?)?)
+}
+
+fn ask(connector: &Connector, arguments: &[&str]) -> Result<Vec<u8>> {
+    let output = Command::new(binary::path(&connector.package)?).args(arguments).output()?;
+    if !output.status.success() {
+        return Err(format!("{} {}: {}", connector.package, arguments.join(" "), String::from_utf8_lossy(&output.stderr)).into());
+    }
+    Ok(output.stdout)
+}
+
+/// The schemas of the versions that were released, oldest first: `released/<version>.schema.json` of the connector.
+pub(crate) fn released(connector: &Connector) -> Result<Vec<(semver::Version, Value)>> {
+    let folder: PathBuf = connector.folder.join("released").into();
+    let mut all = Vec::new();
+    for entry in fs::read_dir(&folder).into_iter().flatten() {
+        let path = entry?.path();
+        let Some(version) = version_of(&path) else { continue };
+        all.push((version, serde_json::from_str(&fs::read_to_string(&path)?)?));
+    }
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(all)
+}
+
+fn version_of(path: &Path) -> Option<semver::Version> {
+    path.file_name()?.to_str()?.strip_suffix(".schema.json")?.parse().ok()
+}
