@@ -20,6 +20,7 @@ use crate::import;
 #[serde(deny_unknown_fields)]
 pub struct HttpSinkConfig {
     /// The endpoint, optionally as a template: `https://api/{{ type | urlencode }}`.
+    #[schemars(example = &"https://example.com/events")]
     pub url: String,
     /// Default POST.
     #[serde(default = "post")]

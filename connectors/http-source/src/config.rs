@@ -19,6 +19,7 @@ use crate::import;
 #[serde(deny_unknown_fields)]
 pub struct HttpSourceConfig {
     /// Address to listen on, `host:port`; port 0 takes a free one and logs it.
+    #[schemars(example = &"127.0.0.1:8080")]
     pub listen: String,
     /// Path of the webhook. Default `/`.
     #[serde(default = "root")]

@@ -21,6 +21,7 @@ use crate::raw::RawStatement;
 pub struct JdbcSinkConfig {
     /// `postgresql://host/database`, `mysql://host/database`, `mariadb://host/database` or `sqlite:///path/file.db`; each also
     /// after `jdbc:`.
+    #[schemars(example = &"postgresql://127.0.0.1/shop")]
     pub url: String,
     /// User; goes before one in the URL.
     pub user: Option<String>,
@@ -31,6 +32,7 @@ pub struct JdbcSinkConfig {
     /// Table name, optionally with its schema (`schema.table`), or a template over the event, e.g. `events_{{ type }}`, which
     /// needs `tables`. Quoted, so it can't be anything else. None with `sql`.
     #[serde(default)]
+    #[schemars(example = &"orders", extend("x-in-example" = true))]
     pub table: String,
     /// Tables that a template may name; `*` stands for any characters. An event for another one is a dead letter.
     #[serde(default)]

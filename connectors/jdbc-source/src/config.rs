@@ -18,6 +18,7 @@ use crate::import;
 pub struct JdbcSourceConfig {
     /// `postgresql://host/database`, `mysql://host/database`, `mariadb://host/database` or `sqlite:///path/file.db`; each also
     /// after `jdbc:`.
+    #[schemars(example = &"postgresql://127.0.0.1/shop")]
     pub url: String,
     /// User; goes before one in the URL.
     pub user: Option<String>,
@@ -28,6 +29,7 @@ pub struct JdbcSourceConfig {
     /// Tables to read; `*` stands for any characters, so that tables that are made later are read too. In PostgreSQL those of
     /// another schema than the current one are `schema.table`.
     #[serde(default)]
+    #[schemars(example = &["orders"], extend("x-in-example" = true))]
     pub tables: Vec<String>,
     /// Tables that are not read, though `tables` names them.
     #[serde(default)]
@@ -35,8 +37,10 @@ pub struct JdbcSourceConfig {
     /// A query to read instead of tables. It is read as a table is, so `mode` and `key` go with it.
     pub query: Option<String>,
     /// How rows are found that were not read yet.
+    #[schemars(example = &"incrementing")]
     pub mode: Mode,
     /// A column that only grows from row to row, for `incrementing` and `timestamp+incrementing`.
+    #[schemars(example = &"id", extend("x-in-example" = true))]
     pub incrementing: Option<String>,
     /// A column with the time of a row's last change, for `timestamp` and `timestamp+incrementing`. Rows where it is null are not
     /// read.

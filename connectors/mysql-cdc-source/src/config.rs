@@ -18,6 +18,7 @@ use crate::import;
 #[serde(deny_unknown_fields)]
 pub struct MySqlCdcConfig {
     /// `mysql://host/database` or `mariadb://host/database`; each also after `jdbc:`. Snapshots are made of this database.
+    #[schemars(example = &"mysql://127.0.0.1/shop")]
     pub url: String,
     /// User; goes before one in the URL.
     pub user: Option<String>,
@@ -26,6 +27,7 @@ pub struct MySqlCdcConfig {
     /// TLS to the server. Default: none.
     pub tls: Option<SqlTls>,
     /// Tables of the database; `*` stands for any characters, so that tables that are made later are read too.
+    #[schemars(example = &["*"])]
     pub tables: Vec<String>,
     /// Tables that are not read, though `tables` names them.
     #[serde(default)]

@@ -35,6 +35,8 @@ pub(super) fn try_all(connectors: &[Connector]) -> Result<()> {
         check(connector, &file.display().to_string(), &text)?;
     }
     for connector in connectors {
+        let example = String::from_utf8(ask(connector, &["config", "example"])?)?;
+        check(connector, &format!("{} config example", connector.package), &example)?;
         let page = workspace().join("docs/connectors").join(format!("{}.md", connector.name));
         for (line, text) in blocks(&fs::read_to_string(&page)?) {
             check(connector, &format!("{}:{line}", page.display()), &text)?;
@@ -44,11 +46,12 @@ pub(super) fn try_all(connectors: &[Connector]) -> Result<()> {
             check(connector, &format!("{readme}:{line}"), &text)?;
         }
     }
-    // What every connector has: the first stands for all.
-    let any = connectors.first().ok_or("there is no connector")?;
+    // What every connector has, or every source, or every sink: one of them takes it.
     for file in files(&workspace().join("docs"), "md")? {
         for (line, text) in blocks(&fs::read_to_string(&file)?) {
-            check(any, &format!("{}:{line}", file.display()), &text)?;
+            let taken = |connector: &&Connector| fits(connector, &text, folder.path()).is_ok_and(|fits| fits.is_ok());
+            let connector = connectors.iter().find(taken).or(connectors.first());
+            check(connector.ok_or("there is no connector")?, &format!("{}:{line}", file.display()), &text)?;
         }
     }
     if wrong.is_empty() {

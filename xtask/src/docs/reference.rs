@@ -31,31 +31,43 @@ pub(super) fn page(connector: &Connector, schema: &Value, released: &[(Version, 
     let known: Vec<(&Version, Vec<Setting>)> = released.iter().map(|(version, schema)| (version, self::settings(schema))).collect();
     let since = |path: &str| {
         let first = known.iter().find(|(_, settings)| settings.iter().any(|setting| setting.path == path));
-        first.map_or_else(|| format!("{}, not released yet", connector.version), |(version, _)| version.to_string())
+        first.map_or_else(|| "next".to_owned(), |(version, _)| version.to_string())
     };
-    let mut section = String::new();
+    let mut section = "";
     for setting in &settings {
-        let own = setting.path.split(['.', '[']).next().unwrap_or_default().to_owned();
-        let own = if setting.path.contains('.') || setting.path.contains('[') { own } else { String::new() };
-        if own != section && !own.is_empty() {
-            let _ = write!(text, "\n## `{own}`\n");
-            section = own.clone();
-        }
-        if own.is_empty() && setting.takes == "section" {
+        let top = setting.path.split(['.', '[']).next().unwrap_or_default();
+        let alone = top == setting.path;
+        if alone && setting.takes == "section" {
             continue;
         }
-        let _ = write!(text, "\n### `{}`\n\n{}\n\n", setting.path, setting.meaning);
-        let required = if setting.required { ", required" } else { "" };
-        let _ = write!(text, "{}{required}", setting.takes);
-        if let Some(default) = &setting.default {
-            let _ = write!(text, "; default `{default}`");
+        if section.is_empty() || (top != section && !alone) {
+            let title = if alone { String::new() } else { format!("\n## `{top}`\n") };
+            let _ = write!(text, "{title}\n| setting | takes | default | meaning | since |\n|---|---|---|---|---|\n");
+            section = top;
         }
-        if let Some(example) = &setting.example {
-            let _ = write!(text, "; for example `{example}`");
-        }
-        let _ = writeln!(text, "; since {}.", since(&setting.path));
+        let default = match &setting.default {
+            Some(default) => format!("`{default}`"),
+            None if setting.required => "required".to_owned(),
+            None => String::new(),
+        };
+        let example = setting.example.as_ref().map(|example| format!(" For example `{example}`."));
+        let meaning = format!("{}{}", setting.meaning, example.unwrap_or_default());
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | {} | {} |",
+            setting.path,
+            setting.takes,
+            cell(&default),
+            cell(&meaning),
+            since(&setting.path)
+        );
     }
     text
+}
+
+/// Fits into a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
 }
 
 /// All settings of a schema, sections before what is in them.
@@ -73,7 +85,8 @@ struct Walk<'s> {
 impl Walk<'_> {
     fn object(&mut self, schema: &Value, prefix: &str, depth: usize) {
         let schema = self.follow(schema);
-        let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let required: Vec<&str> = required.collect();
         for (name, child) in schema["properties"].as_object().into_iter().flatten() {
             let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
             self.setting(child, path, required.contains(&name.as_str()), depth);
@@ -98,19 +111,35 @@ impl Walk<'_> {
         if depth > 6 {
             return;
         }
-        for part in self.parts(&resolved) {
+        for part in self.variants(&resolved) {
             self.object(&part, &path, depth + 1);
-            if let Some(items) = part.get("items") {
-                for part in self.parts(&self.follow(items)) {
-                    self.object(&part, &format!("{path}[]"), depth + 1);
-                }
-            }
-            if let Some(values) = part.get("additionalProperties").filter(|values| values.is_object()) {
-                for part in self.parts(&self.follow(values)) {
-                    self.object(&part, &format!("{path}.<name>"), depth + 1);
+            let inner = part.get("items").map(|items| (items, format!("{path}[]")));
+            let values = part.get("additionalProperties").filter(|values| values.is_object());
+            for (schema, path) in inner.into_iter().chain(values.map(|values| (values, format!("{path}.<name>")))) {
+                for part in self.variants(&self.follow(schema)) {
+                    self.object(&part, &path, depth + 1);
                 }
             }
         }
+    }
+
+    /// The branches of a schema. Of several, none needs its settings in every configuration, and what one is for is told at its
+    /// only setting.
+    fn variants(&self, schema: &Value) -> Vec<Value> {
+        let mut parts = self.parts(schema);
+        if parts.len() > 1 {
+            for part in parts.iter_mut().filter_map(Value::as_object_mut) {
+                part.remove("required");
+                let meaning = part.get("description").cloned();
+                if let Some(Value::Object(settings)) = part.get_mut("properties")
+                    && settings.len() == 1
+                    && let (Some(meaning), Some(Value::Object(only))) = (meaning, settings.values_mut().next())
+                {
+                    only.entry("description").or_insert(meaning);
+                }
+            }
+        }
+        parts
     }
 
     /// What it takes, in a few words.
@@ -208,7 +237,7 @@ mod tests {
         assert!(find("sink").is_some_and(|sink| sink.required && sink.takes == "section" && sink.meaning == "The sink."));
         assert!(find("sink.wait").is_some_and(|wait| wait.takes.starts_with("duration") && wait.default == Some(json!("10s"))));
         assert!(find("sink.auth").is_some_and(|auth| auth.takes == "one of `none`, `bearer`"));
-        assert!(find("sink.auth.token").is_some_and(|token| token.takes == "secret text" && token.required));
+        assert!(find("sink.auth.token").is_some_and(|token| token.takes == "secret text" && !token.required));
         assert!(find("sink.rules[].name").is_some());
     }
 }

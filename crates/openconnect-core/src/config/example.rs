@@ -51,7 +51,12 @@ impl Writer<'_> {
     fn object(&mut self, schema: &Value, depth: usize, off: bool) {
         let empty = Map::new();
         let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-        let needed = required(schema);
+        // What is needed mostly, though not always, stands there too: the schema marks it with `x-in-example`.
+        let marked = properties.iter().filter(|(_, schema)| schema.get("x-in-example").is_some());
+        let needed: Vec<&str> = required(schema)
+            .into_iter()
+            .chain(marked.map(|(key, _)| key.as_str()))
+            .collect();
         let mut keys: Vec<&String> = properties.keys().collect();
         keys.sort_by_key(|key| {
             let place = if depth == 0 {
@@ -150,7 +155,9 @@ impl Writer<'_> {
         };
         let default = |schema: &Value| schema.get("default").filter(|value| !value.is_null()).cloned();
         let text = schema.get("description").and_then(Value::as_str).unwrap_or_default();
-        let given = default(schema)
+        let marked = schema.get("x-in-example").and_then(|_| example(schema));
+        let given = marked
+            .or_else(|| default(schema))
             .or_else(|| self.stated(text, resolved))
             .or_else(|| example(schema))
             .or_else(|| default(resolved))
