@@ -5,6 +5,7 @@ mod bench;
 mod binaries;
 mod build;
 mod cargo;
+mod check;
 mod connectors;
 mod demo;
 mod dist;
@@ -13,6 +14,7 @@ mod fuzz;
 mod git;
 mod java;
 mod list;
+mod new;
 mod prove;
 mod test;
 
@@ -35,6 +37,11 @@ enum Command {
     Bench(bench::Arguments),
     /// Builds connectors for release, each alone.
     Build(build::Arguments),
+    /// One of the checks, as CI runs it.
+    Check {
+        /// Which.
+        what: check::What,
+    },
     /// The main job on this machine, with kills in the middle, and a count at the end.
     Demo,
     /// What users install: tarballs, Debian packages, container images, with all that belongs to them.
@@ -57,6 +64,8 @@ enum Command {
     },
     /// The connectors that exist: version, size, guarantee.
     List(list::Arguments),
+    /// A connector that works already, against a toy: begin here to write one.
+    New(new::Arguments),
     /// Kills, cuts, stalls and fills real pipelines by random plans, and shows that nothing is lost.
     Prove(prove::Arguments),
     /// Formatting, lints, and all tests, with the real binaries; or those of some connectors.
@@ -68,12 +77,14 @@ fn main() -> ExitCode {
         Command::Affected(arguments) => ends(affected::run(&arguments)),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Build(arguments) => ends(build::run(&arguments)),
+        Command::Check { what } => check::run(what),
         Command::Demo => demo::run(),
         Command::Dist(arguments) => ends(dist::run(&arguments)),
         Command::Docs(arguments) => ends(docs::run(&arguments)),
         Command::Fuzz { target, time } => fuzz::run(target.as_deref(), time),
         Command::Java { write } => java::command(write),
         Command::List(arguments) => ends(list::run(&arguments)),
+        Command::New(arguments) => ends(new::run(&arguments)),
         Command::Prove(arguments) => prove::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
     }

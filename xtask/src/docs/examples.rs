@@ -51,7 +51,11 @@ pub(super) fn try_all(connectors: &[Connector]) -> Result<()> {
         for (line, text) in blocks(&fs::read_to_string(&file)?) {
             let taken = |connector: &&Connector| fits(connector, &text, folder.path()).is_ok_and(|fits| fits.is_ok());
             let connector = connectors.iter().find(taken).or(connectors.first());
-            check(connector.ok_or("there is no connector")?, &format!("{}:{line}", file.display()), &text)?;
+            check(
+                connector.ok_or("there is no connector")?,
+                &format!("{}:{line}", file.display()),
+                &text,
+            )?;
         }
     }
     if wrong.is_empty() {

@@ -52,8 +52,14 @@ pub(crate) fn pages(check: bool) -> Result<()> {
     for connector in &connectors {
         let schema = schema(connector)?;
         let released = released(connector)?;
-        pages.insert(docs.join("reference").join(format!("{}.md", connector.name)), reference::page(connector, &schema, &released));
-        pages.insert(docs.join("schemas").join(format!("{}.schema.json", connector.name)), format!("{schema:#}\n"));
+        pages.insert(
+            docs.join("reference").join(format!("{}.md", connector.name)),
+            reference::page(connector, &schema, &released),
+        );
+        pages.insert(
+            docs.join("schemas").join(format!("{}.schema.json", connector.name)),
+            format!("{schema:#}\n"),
+        );
     }
     pages.insert(docs.join("errors/README.md"), errors::index(&docs.join("errors"))?);
     pages.insert(docs.join("SUMMARY.md"), site::summary(&connectors, &docs)?);
@@ -85,7 +91,13 @@ pub(crate) fn schema(connector: &Connector) -> Result<Value> {
 fn ask(connector: &Connector, arguments: &[&str]) -> Result<Vec<u8>> {
     let output = Command::new(binary::path(&connector.package)?).args(arguments).output()?;
     if !output.status.success() {
-        return Err(format!("{} {}: {}", connector.package, arguments.join(" "), String::from_utf8_lossy(&output.stderr)).into());
+        return Err(format!(
+            "{} {}: {}",
+            connector.package,
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        )
+        .into());
     }
     Ok(output.stdout)
 }

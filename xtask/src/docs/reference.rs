@@ -30,7 +30,9 @@ pub(super) fn page(connector: &Connector, schema: &Value, released: &[(Version, 
     let settings = settings(schema);
     let known: Vec<(&Version, Vec<Setting>)> = released.iter().map(|(version, schema)| (version, self::settings(schema))).collect();
     let since = |path: &str| {
-        let first = known.iter().find(|(_, settings)| settings.iter().any(|setting| setting.path == path));
+        let first = known
+            .iter()
+            .find(|(_, settings)| settings.iter().any(|setting| setting.path == path));
         first.map_or_else(|| "next".to_owned(), |(version, _)| version.to_string())
     };
     let mut section = "";
@@ -42,7 +44,10 @@ pub(super) fn page(connector: &Connector, schema: &Value, released: &[(Version, 
         }
         if section.is_empty() || (top != section && !alone) {
             let title = if alone { String::new() } else { format!("\n## `{top}`\n") };
-            let _ = write!(text, "{title}\n| setting | takes | default | meaning | since |\n|---|---|---|---|---|\n");
+            let _ = write!(
+                text,
+                "{title}\n| setting | takes | default | meaning | since |\n|---|---|---|---|---|\n"
+            );
             section = top;
         }
         let default = match &setting.default {
@@ -72,7 +77,10 @@ fn cell(text: &str) -> String {
 
 /// All settings of a schema, sections before what is in them.
 pub(crate) fn settings(schema: &Value) -> Vec<Setting> {
-    let mut walk = Walk { root: schema, found: Vec::new() };
+    let mut walk = Walk {
+        root: schema,
+        found: Vec::new(),
+    };
     walk.object(schema, "", 0);
     walk.found
 }
@@ -88,7 +96,11 @@ impl Walk<'_> {
         let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let required: Vec<&str> = required.collect();
         for (name, child) in schema["properties"].as_object().into_iter().flatten() {
-            let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+            let path = if prefix.is_empty() {
+                name.clone()
+            } else {
+                format!("{prefix}.{name}")
+            };
             self.setting(child, path, required.contains(&name.as_str()), depth);
         }
     }
@@ -99,7 +111,13 @@ impl Walk<'_> {
             return;
         }
         let resolved = self.follow(schema);
-        let text = |key: &str| schema.get(key).or_else(|| resolved.get(key)).and_then(Value::as_str).unwrap_or_default();
+        let text = |key: &str| {
+            schema
+                .get(key)
+                .or_else(|| resolved.get(key))
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         self.found.push(Setting {
             takes: self.takes(&resolved),
             default: schema.get("default").filter(|value| simple(value)).cloned(),
@@ -151,7 +169,11 @@ impl Walk<'_> {
         let mut kinds: Vec<&str> = self.parts(schema).iter().filter_map(|part| self.kind(part)).collect();
         kinds.sort_unstable();
         kinds.dedup();
-        if kinds.is_empty() { "anything".to_owned() } else { kinds.join(" or ") }
+        if kinds.is_empty() {
+            "anything".to_owned()
+        } else {
+            kinds.join(" or ")
+        }
     }
 
     fn kind(&self, part: &Value) -> Option<&'static str> {
@@ -178,13 +200,22 @@ impl Walk<'_> {
     fn choices(&self, part: &Value) -> Vec<String> {
         let names = part["enum"].as_array().into_iter().flatten().chain(part.get("const"));
         let tags = part["properties"]["type"].get("const");
-        names.chain(tags).filter_map(Value::as_str).map(|name| format!("`{name}`")).collect()
+        names
+            .chain(tags)
+            .filter_map(Value::as_str)
+            .map(|name| format!("`{name}`"))
+            .collect()
     }
 
     /// The branches of a schema, or itself.
     fn parts(&self, schema: &Value) -> Vec<Value> {
         match schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array) {
-            Some(list) => list.iter().map(|part| self.follow(part)).filter(|part| part["type"] != "null").flat_map(|part| self.parts(&part)).collect(),
+            Some(list) => list
+                .iter()
+                .map(|part| self.follow(part))
+                .filter(|part| part["type"] != "null")
+                .flat_map(|part| self.parts(&part))
+                .collect(),
             None => vec![schema.clone()],
         }
     }

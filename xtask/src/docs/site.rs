@@ -14,10 +14,15 @@ const MDBOOK: &str = "0.4.52";
 
 /// `docs/SUMMARY.md`: what the site has, in order.
 pub(super) fn summary(connectors: &[Connector], docs: &Path) -> Result<String> {
-    let mut text = "<!-- Made by `cargo xtask docs`. -->\n\n# EventMesh connectors in Rust\n\n[What it is](README.md)\n\n# Connectors\n\n".to_owned();
+    let mut text =
+        "<!-- Made by `cargo xtask docs`. -->\n\n# EventMesh connectors in Rust\n\n[What it is](README.md)\n\n# Connectors\n\n".to_owned();
     for connector in connectors {
         let title = title(&docs.join("connectors").join(format!("{}.md", connector.name)))?;
-        let _ = writeln!(text, "- [{title}](connectors/{}.md)\n  - [Settings](reference/{}.md)", connector.name, connector.name);
+        let _ = writeln!(
+            text,
+            "- [{title}](connectors/{}.md)\n  - [Settings](reference/{}.md)",
+            connector.name, connector.name
+        );
     }
     text.push_str("\n# Every connector\n\n");
     let mut pages = Vec::new();
@@ -47,7 +52,9 @@ pub(super) fn summary(connectors: &[Connector], docs: &Path) -> Result<String> {
 fn title(page: &Path) -> Result<String> {
     let text = fs::read_to_string(page)?;
     let heading = text.lines().find_map(|line| line.strip_prefix("# "));
-    Ok(heading.ok_or_else(|| format!("{} has no heading", page.display()))?.replace('`', ""))
+    Ok(heading
+        .ok_or_else(|| format!("{} has no heading", page.display()))?
+        .replace('`', ""))
 }
 
 pub(super) fn build() -> Result<()> {
@@ -56,13 +63,28 @@ pub(super) fn build() -> Result<()> {
     if !mdbook.exists() {
         println!("fetching mdBook {MDBOOK}");
         let mut install = crate::cargo::command();
-        install.args(["install", "--quiet", "--locked", "mdbook", "--no-default-features", "--features", "search", "--version", MDBOOK, "--root"]);
+        install.args([
+            "install",
+            "--quiet",
+            "--locked",
+            "mdbook",
+            "--no-default-features",
+            "--features",
+            "search",
+            "--version",
+            MDBOOK,
+            "--root",
+        ]);
         if !install.arg(&tools).status()?.success() {
             return Err("mdBook can't be fetched".into());
         }
     }
     let output = workspace().join("target/site");
-    let built = Command::new(mdbook).args(["build", "--dest-dir"]).arg(&output).arg(workspace().join("docs")).status()?;
+    let built = Command::new(mdbook)
+        .args(["build", "--dest-dir"])
+        .arg(&output)
+        .arg(workspace().join("docs"))
+        .status()?;
     if !built.success() {
         return Err("the site can't be built".into());
     }

@@ -53,10 +53,7 @@ impl Writer<'_> {
         let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
         // What is needed mostly, though not always, stands there too: the schema marks it with `x-in-example`.
         let marked = properties.iter().filter(|(_, schema)| schema.get("x-in-example").is_some());
-        let needed: Vec<&str> = required(schema)
-            .into_iter()
-            .chain(marked.map(|(key, _)| key.as_str()))
-            .collect();
+        let needed: Vec<&str> = required(schema).into_iter().chain(marked.map(|(key, _)| key.as_str())).collect();
         let mut keys: Vec<&String> = properties.keys().collect();
         keys.sort_by_key(|key| {
             let place = if depth == 0 {

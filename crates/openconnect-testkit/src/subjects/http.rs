@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::Result;
+use crate::connector::merge;
 use crate::kit::{Kit, free_address};
 use crate::oracle::Arrived;
 use crate::prove::fault::Trouble;
@@ -67,34 +68,52 @@ impl Input for Client {
     }
 }
 
-/// The endpoint of the HTTP sink.
-struct Endpoint(Receiver);
+/// An endpoint that takes CloudEvents' batch format.
+struct Endpoint {
+    receiver: Receiver,
+    binary: &'static str,
+    /// What its sink needs beside `url` and `timeout`.
+    section: Value,
+}
 
-/// Makes it.
+/// For the HTTP sink.
 pub(super) fn output(_: &Kit) -> Later<'_, Box<dyn Output>> {
-    Box::pin(async { Ok(Box::new(Endpoint(Receiver::start().await?)) as Box<dyn Output>) })
+    endpoint("openconnect-http-sink", json!({ "mode": "batch" }))
+}
+
+/// For another sink that posts batches to its `url`.
+pub(super) fn endpoint(binary: &'static str, section: Value) -> Later<'static, Box<dyn Output>> {
+    Box::pin(async move {
+        Ok(Box::new(Endpoint {
+            receiver: Receiver::start().await?,
+            binary,
+            section,
+        }) as Box<dyn Output>)
+    })
 }
 
 impl Output for Endpoint {
     fn binary(&self) -> &'static str {
-        "openconnect-http-sink"
+        self.binary
     }
 
     fn address(&self) -> Option<SocketAddr> {
-        Some(self.0.address())
+        Some(self.receiver.address())
     }
 
     fn section(&self, via: Option<SocketAddr>) -> Value {
-        let address = via.unwrap_or_else(|| self.0.address());
-        json!({ "url": format!("http://{address}/"), "mode": "batch", "timeout": millis(SINK_TIMEOUT) })
+        let address = via.unwrap_or_else(|| self.receiver.address());
+        let mut section = json!({ "url": format!("http://{address}/"), "timeout": millis(SINK_TIMEOUT) });
+        merge(&mut section, self.section.clone());
+        section
     }
 
     fn arrived(&self) -> Later<'_, Vec<Arrived>> {
-        Box::pin(async { Ok(self.0.arrived()) })
+        Box::pin(async { Ok(self.receiver.arrived()) })
     }
 
     fn trouble(&self, trouble: Option<Trouble>) -> Later<'_, ()> {
-        self.0.set(match trouble {
+        self.receiver.set(match trouble {
             None => Fault::None,
             Some(Trouble::Down) => Fault::Refuse,
             Some(Trouble::Busy) => Fault::Status(503),

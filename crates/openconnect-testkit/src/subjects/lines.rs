@@ -1,4 +1,4 @@
-//! A file that grows line by line, for the `lines_source` example: a source with positions.
+//! A file that grows line by line: for the `lines_source` example, and for new sources until they have a system of their own.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -16,18 +16,25 @@ use crate::prove::{KEYS, PADDING, PAUSE};
 use crate::sender::data;
 
 struct Lines {
+    binary: &'static str,
     file: PathBuf,
     /// What was written, each with the offset behind it.
     written: Arc<Mutex<Vec<(u64, Sent)>>>,
     writer: Option<AbortOnDropHandle<()>>,
 }
 
-/// Makes it.
+/// For the example.
 pub(super) fn input(kit: &Kit) -> Later<'_, Box<dyn Input>> {
+    of(kit, "examples/lines_source")
+}
+
+/// For a source that reads such files.
+pub(super) fn of<'k>(kit: &'k Kit, binary: &'static str) -> Later<'k, Box<dyn Input>> {
     let file = kit.file("lines.txt");
-    Box::pin(async {
+    Box::pin(async move {
         File::create(&file)?;
         Ok(Box::new(Lines {
+            binary,
             file,
             written: Arc::default(),
             writer: None,
@@ -43,7 +50,7 @@ impl Lines {
 
 impl Input for Lines {
     fn binary(&self) -> &'static str {
-        "examples/lines_source"
+        self.binary
     }
 
     fn section(&self) -> Value {

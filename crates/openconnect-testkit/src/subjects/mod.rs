@@ -195,6 +195,7 @@ pub const ALL: &[Subject] = &[
         server: Some(System::MariaDb),
         ..LOG
     },
+    // `cargo xtask new` adds here.
     Subject {
         name: "mesh",
         aims: &[Part::Mesh],

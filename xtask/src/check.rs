@@ -1,0 +1,194 @@
+//! `cargo xtask check <what>`: one of the checks, as CI and a person run it.
+
+use std::process::{Command, ExitCode};
+
+use clap::ValueEnum;
+use openconnect_testkit::Result;
+
+use crate::binaries::{folder, workspace};
+use crate::{cargo, connectors, docs, git};
+
+/// What is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// Formatting.
+    Fmt,
+    /// Lints, warnings denied.
+    Clippy,
+    /// Licences, bans and sources of dependencies (cargo-deny).
+    Deny,
+    /// The reference, the schemas and every example.
+    Docs,
+    /// Rustdoc, warnings denied.
+    Rustdoc,
+    /// Release binaries against `ci/sizes.json`.
+    Sizes,
+    /// The oldest Rust that is named builds it.
+    Msrv,
+    /// No dependency that nothing uses (cargo-machete).
+    Unused,
+    /// What of the public API has changed since the last release (cargo-semver-checks).
+    Api,
+    /// The commands of `docs/authoring.md`, in a fresh checkout.
+    Authoring,
+}
+
+pub(crate) fn run(what: What) -> ExitCode {
+    println!(
+        "== {}",
+        what.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    );
+    match check(what) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(what: What) -> Result<()> {
+    match what {
+        What::Fmt => cargo(&["fmt", "--all", "--check"]),
+        What::Clippy => cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        What::Deny => tool("cargo-deny", "0.20.2", &["deny", "check", "licenses", "bans", "sources"]),
+        What::Docs => {
+            cargo(&["build", "--quiet", "--workspace", "--exclude", "xtask", "--bins"])?;
+            docs::pages(true)
+        }
+        What::Rustdoc => rustdoc(),
+        What::Sizes => sizes(),
+        What::Msrv => msrv(),
+        What::Unused => tool("cargo-machete", "0.9.1", &["machete"]),
+        What::Api => api(),
+        What::Authoring => authoring(),
+    }
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    if cargo::runs(arguments) {
+        Ok(())
+    } else {
+        Err(format!("cargo {} failed", arguments.join(" ")).into())
+    }
+}
+
+/// A cargo command that is fetched into `target/tools` when it is missing.
+fn tool(package: &str, version: &str, arguments: &[&str]) -> Result<()> {
+    let root = workspace().join("target/tools/cargo");
+    if !root.join("bin").join(package).exists() {
+        println!("fetching {package} {version}");
+        let root = root.to_string_lossy();
+        cargo(&["install", "--quiet", "--locked", package, "--version", version, "--root", &root])?;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(root.join("bin")).chain(std::env::split_paths(&path)))?;
+    let done = crate::cargo::command()
+        .args(arguments)
+        .env("PATH", path)
+        .current_dir(workspace())
+        .status()?;
+    if done.success() {
+        Ok(())
+    } else {
+        Err(format!("{package} found something").into())
+    }
+}
+
+fn rustdoc() -> Result<()> {
+    let mut doc = crate::cargo::command();
+    doc.args(["doc", "--workspace", "--no-deps", "--document-private-items"])
+        .env("RUSTDOCFLAGS", "-D warnings");
+    if doc.current_dir(workspace()).status()?.success() {
+        Ok(())
+    } else {
+        Err("rustdoc has warnings".into())
+    }
+}
+
+/// Each connector alone, as users get it. A size in `ci/sizes.json` is the most that its binary may have, in bytes.
+fn sizes() -> Result<()> {
+    let budget: std::collections::BTreeMap<String, u64> = serde_json::from_slice(&std::fs::read(workspace().join("ci/sizes.json"))?)?;
+    let mut over = Vec::new();
+    for connector in connectors::named(&[])? {
+        let Some(most) = budget.get(&connector.name) else {
+            over.push(format!("{} has no size in ci/sizes.json", connector.name));
+            continue;
+        };
+        crate::binaries::build_release(std::slice::from_ref(&connector.package))?;
+        let bytes = std::fs::metadata(folder().join(&connector.package))?.len();
+        println!("{}: {bytes} of {most} bytes", connector.name);
+        if bytes > *most {
+            over.push(format!("{} has {bytes} bytes, {most} are allowed (ci/sizes.json)", connector.name));
+        }
+    }
+    if over.is_empty() { Ok(()) } else { Err(over.join("\n").into()) }
+}
+
+/// With the toolchain of `rust-version`, which rustup fetches.
+fn msrv() -> Result<()> {
+    let metadata = connectors::metadata()?;
+    let version = metadata
+        .workspace_packages()
+        .iter()
+        .find_map(|package| package.rust_version.clone());
+    let version = version.ok_or("no package has a rust-version")?.to_string();
+    let status = Command::new("rustup")
+        .args([
+            "run",
+            "--install",
+            &version,
+            "cargo",
+            "check",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+        ])
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .env("CARGO_TARGET_DIR", workspace().join("target/msrv"))
+        .current_dir(workspace())
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("Rust {version} does not build it").into())
+    }
+}
+
+fn api() -> Result<()> {
+    let tags = git::read(&["tag", "--list", "core-v*", "--sort=-version:refname"])?;
+    let Some(last) = tags.lines().next() else {
+        println!("nothing was released yet: there is nothing to compare with");
+        return Ok(());
+    };
+    tool(
+        "cargo-semver-checks",
+        "0.44.0",
+        &["semver-checks", "--package", "openconnect-core", "--baseline-rev", last],
+    )
+}
+
+/// `new`, `test` and `docs` in a checkout, for a source and a sink.
+fn authoring() -> Result<()> {
+    let checkout = workspace().join("target/authoring");
+    git::checkout("HEAD", &checkout)?;
+    let in_checkout = |arguments: &[&str]| -> Result<()> {
+        let mut command = crate::cargo::command();
+        command.arg("xtask").args(arguments).current_dir(&checkout);
+        // Its own: programs of the same name would take the place of ours.
+        command.env("CARGO_TARGET_DIR", workspace().join("target/authoring-target"));
+        if command.status()?.success() {
+            Ok(())
+        } else {
+            Err(format!("cargo xtask {} failed", arguments.join(" ")).into())
+        }
+    };
+    let done = ["sink", "source"]
+        .iter()
+        .try_for_each(|kind| in_checkout(&["new", "acme", kind]))
+        .and_then(|()| in_checkout(&["docs"]))
+        .and_then(|()| in_checkout(&["test", "acme-sink", "acme-source"]));
+    git::remove_checkout(&checkout)?;
+    done
+}
