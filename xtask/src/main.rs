@@ -16,6 +16,7 @@ mod java;
 mod list;
 mod new;
 mod prove;
+mod release;
 mod test;
 
 use std::process::ExitCode;
@@ -68,6 +69,8 @@ enum Command {
     New(new::Arguments),
     /// Kills, cuts, stalls and fills real pipelines by random plans, and shows that nothing is lost.
     Prove(prove::Arguments),
+    /// Makes a version of one connector; refuses what would break those who have the one before.
+    Release(release::Arguments),
     /// Formatting, lints, and all tests, with the real binaries; or those of some connectors.
     Test(test::Arguments),
 }
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::List(arguments) => ends(list::run(&arguments)),
         Command::New(arguments) => ends(new::run(&arguments)),
         Command::Prove(arguments) => prove::run(&arguments),
+        Command::Release(arguments) => ends(release::run(&arguments)),
         Command::Test(arguments) => test::run(&arguments),
     }
 }

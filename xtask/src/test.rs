@@ -78,6 +78,9 @@ fn all() -> ExitCode {
     for (name, arguments) in STEPS {
         seen.step(name, || cargo::runs(arguments));
     }
+    seen.step("documentation", || {
+        crate::docs::pages(true).inspect_err(|error| println!("{error}")).is_ok()
+    });
     seen.tests(&["--workspace"]);
     seen.step("proof of delivery", || prove::of("all", RUNS));
     seen.java();

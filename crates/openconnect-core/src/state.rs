@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Settings, StateSettings};
 use crate::error::{Error, Result};
 
-const FORMAT: u32 = 1;
+/// The format of the state folder. A binary refuses what is newer than it knows (`OC0204`); it is raised when an older binary could not
+/// read what a newer one writes.
+pub const FORMAT: u32 = 1;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Instance {

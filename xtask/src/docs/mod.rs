@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use crate::binaries::workspace;
 use crate::connectors::{self, Connector};
+pub(crate) use reference::{Setting, settings};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {

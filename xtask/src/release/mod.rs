@@ -1,0 +1,173 @@
+//! `cargo xtask release <connector>`: a version of one connector, with its changelog, its tag, and a refusal of what would break users.
+//!
+//! `compatibility.rs`: what is not compatible with the last release. `changelog.rs`: its section of the changelog.
+
+mod changelog;
+mod compatibility;
+
+use std::fs;
+
+use openconnect_testkit::Result;
+use semver::Version;
+
+use crate::binaries::workspace;
+use crate::connectors::{self, Connector};
+use crate::{docs, git};
+use changelog::Changelog;
+use compatibility::Differences;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The connector, as `cargo xtask list` names it.
+    connector: String,
+    /// Its version. Default: the next one that the changes demand.
+    #[arg(long)]
+    version: Option<Version>,
+    /// Say what would be done, and try to publish to nowhere; change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let connector = connectors::named(std::slice::from_ref(&arguments.connector))?.remove(0);
+    clean()?;
+    if !crate::cargo::runs(&["build", "--quiet", "--package", &connector.package]) {
+        return Err(format!("{} can't be built", connector.package).into());
+    }
+    let mut changelog = Changelog::read(&connector)?;
+    let schema = docs::schema(&connector)?;
+    let released = docs::released(&connector)?;
+    let last = released.last().map(|(version, _)| version.clone());
+    let differences = Differences::since(&connector, released.last(), &schema)?;
+    differences.tell();
+    let least = differences.least_version(last.as_ref(), &connector.version.parse()?, changelog.adds());
+    let version = arguments.version.clone().unwrap_or_else(|| least.clone());
+    if version < least {
+        return Err(format!(
+            "{} {version} is too low: what has changed since the last release needs {least}",
+            connector.name
+        )
+        .into());
+    }
+    let tag = format!("{}-v{version}", connector.name);
+    if !git::read(&["tag", "--list", &tag])?.trim().is_empty() {
+        return Err(format!("{tag} was released already").into());
+    }
+    core(last.as_ref().map(|last| format!("{}-v{last}", connector.name)))?;
+    let published = packages(&connector)?;
+    println!(
+        "{tag}\n  changelog:\n{}\n  packages, in order: {}",
+        changelog.unreleased(),
+        published.join(", ")
+    );
+    publish_to_nowhere(&published)?;
+    if arguments.dry_run {
+        println!("nothing was changed; without --dry-run {tag} is committed and tagged, and pushing the tag releases it");
+        return Ok(());
+    }
+    set_version(&connector, &version)?;
+    changelog.release(&version)?;
+    let folder = connector.folder.join("released");
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join(format!("{version}.schema.json")), format!("{schema:#}\n"))?;
+    fs::write(folder.join("state-format"), format!("{}\n", openconnect_core::state::FORMAT))?;
+    docs::pages(false)?;
+    if !crate::cargo::runs(&["update", "--workspace", "--quiet"]) {
+        return Err("Cargo.lock can't be brought up to date".into());
+    }
+    git::read(&["add", "--all"])?;
+    git::read(&["commit", "--message", &format!("Release {} {version}", connector.name)])?;
+    git::read(&["tag", "--annotate", &tag, "--message", &format!("{} {version}", connector.package)])?;
+    println!("committed and tagged {tag}; push both: git push --follow-tags");
+    Ok(())
+}
+
+/// What is released is what is committed.
+fn clean() -> Result<()> {
+    let changed = git::read(&["status", "--porcelain"])?;
+    if changed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("there are changes that are not committed:\n{changed}").into())
+    }
+}
+
+/// Does the core need a new version too? Its crates have one in common.
+fn core(since: Option<String>) -> Result<()> {
+    let tags = git::read(&["tag", "--list", "core-v*", "--sort=-version:refname"])?;
+    let base = tags.lines().next().map(str::to_owned).or(since);
+    let Some(base) = base else {
+        println!("the crates below `crates/` are released for the first time, with their version of Cargo.toml");
+        return Ok(());
+    };
+    let changed = git::read(&["diff", "--name-only", &base, "--", "crates/*/src", "crates/*/Cargo.toml"])?;
+    if changed.is_empty() {
+        println!("the crates below `crates/` are as they were at {base}");
+        return Ok(());
+    }
+    let version = git::read(&["show", &format!("{base}:Cargo.toml")])?;
+    let now = fs::read_to_string(workspace().join("Cargo.toml"))?;
+    if workspace_version(&version) == workspace_version(&now) {
+        return Err(format!(
+            "the crates below `crates/` have changed since {base}, but not their version: raise `workspace.package.version`, commit, and tag core-v<version>:\n{changed}"
+        )
+        .into());
+    }
+    Ok(())
+}
+
+fn workspace_version(manifest: &str) -> Option<&str> {
+    let (_, package) = manifest.split_once("[workspace.package]")?;
+    let line = package.lines().find_map(|line| line.strip_prefix("version = "))?;
+    Some(line.trim_matches('"'))
+}
+
+/// The packages of this workspace that the connector is built of, each after those that it needs.
+fn packages(connector: &Connector) -> Result<Vec<String>> {
+    let metadata = connectors::metadata()?;
+    let parts = connectors::parts(&metadata, &connector.package)?;
+    let own = metadata.workspace_packages();
+    let mut open: Vec<_> = own.iter().filter(|package| parts.contains(&package.id)).collect();
+    let mut order: Vec<String> = Vec::new();
+    while !open.is_empty() {
+        let before = order.len();
+        open.retain(|package| {
+            let waits = package.dependencies.iter().any(|needed| {
+                needed.kind != cargo_metadata::DependencyKind::Development
+                    && own.iter().any(|own| own.name.as_str() == needed.name && parts.contains(&own.id))
+                    && !order.contains(&needed.name)
+            });
+            if !waits {
+                order.push(package.name.to_string());
+            }
+            waits
+        });
+        if order.len() == before {
+            return Err("the packages need each other in a circle".into());
+        }
+    }
+    Ok(order)
+}
+
+fn publish_to_nowhere(packages: &[String]) -> Result<()> {
+    let mut publish = crate::cargo::command();
+    publish.args(["publish", "--dry-run", "--quiet"]);
+    for package in packages {
+        publish.args(["--package", package]);
+    }
+    if publish.current_dir(workspace()).status()?.success() {
+        Ok(())
+    } else {
+        Err("cargo publish --dry-run failed".into())
+    }
+}
+
+fn set_version(connector: &Connector, version: &Version) -> Result<()> {
+    let file = connector.folder.join("Cargo.toml");
+    let text = fs::read_to_string(&file)?;
+    let old = format!("version = \"{}\"", connector.version);
+    if !text.contains(&old) {
+        return Err(format!("{file} has no `{old}`").into());
+    }
+    Ok(fs::write(file, text.replacen(&old, &format!("version = \"{version}\""), 1))?)
+}
