@@ -79,8 +79,13 @@ pub(super) fn build(release: &Release<'_>, target: Target, place: &Place) -> Res
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
         PathBuf::from,
     );
-    let flags = [(place.checkout.as_path(), "/build"), (cargo_home.as_path(), "/cargo")]
-        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    let places = [
+        (place.checkout.as_path(), "/build"),
+        // Code that is made while building lies there.
+        (place.output.as_path(), "/out"),
+        (cargo_home.as_path(), "/cargo"),
+    ];
+    let flags = places.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
     let zig_target = match target.libc() {
         Libc::Gnu => format!("{}.{GLIBC}", target.triple()),
         Libc::Musl => target.triple().to_owned(),
