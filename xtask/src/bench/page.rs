@@ -23,7 +23,7 @@ says nothing. Intervals are 95 of 100 redraws of the runs. Processor time is use
 
 pub(crate) fn write() -> Result<()> {
     let mut page = LEAD.to_owned();
-    let names = SUBJECTS.iter().map(|subject| subject.name).chain(["peers", "size"]);
+    let names = SUBJECTS.iter().map(|subject| subject.name).chain(["sql", "cdc", "peers", "size"]);
     for name in names {
         let file = folder().join(format!("{name}.json"));
         if file.exists() {
@@ -39,6 +39,8 @@ fn section(page: &mut String, report: &Report) -> Result<()> {
     let about = SUBJECTS.iter().find(|subject| subject.name == report.subject);
     let about = match (about, report.subject.as_str()) {
         (Some(subject), _) => subject.about,
+        (None, "sql") => "the SQL connectors with PostgreSQL on the same cores, beside what its driver alone does with the same rows",
+        (None, "cdc") => "a snapshot and the binary log of MySQL, with nobody behind the source, beside Debezium embedded",
         (None, "size") => "stripped release binaries, each built alone",
         (None, _) => "HTTP in, HTTP out: ours with a durable mesh in between, the peer without",
     };

@@ -24,30 +24,37 @@ pub(super) struct Files {
     name: String,
 }
 
+/// What the connector's binary for this machine prints.
+fn ask(speaker: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
+    let answer = Command::new(speaker).args(arguments).output()?;
+    if !answer.status.success() {
+        return Err(format!(
+            "{} {}: {}",
+            speaker.display(),
+            arguments.join(" "),
+            String::from_utf8_lossy(&answer.stderr)
+        )
+        .into());
+    }
+    Ok(answer.stdout)
+}
+
+/// A configuration with every setting.
+pub(super) fn example(speaker: &Path) -> Result<Vec<u8>> {
+    ask(speaker, &["config", "example"])
+}
+
 /// `speaker` is the connector's binary for this machine.
 pub(super) fn of(release: &Release<'_>, speaker: &Path, binary: Vec<u8>) -> Result<Files> {
-    let ask = |arguments: &[&str]| -> Result<Vec<u8>> {
-        let answer = Command::new(speaker).args(arguments).output()?;
-        if !answer.status.success() {
-            return Err(format!(
-                "{} {}: {}",
-                speaker.display(),
-                arguments.join(" "),
-                String::from_utf8_lossy(&answer.stderr)
-            )
-            .into());
-        }
-        Ok(answer.stdout)
-    };
     let connector = release.connector;
     let shells = ["bash", "zsh", "fish"];
-    let completions = shells.into_iter().map(|shell| Ok((shell, ask(&["completions", shell])?)));
+    let completions = shells.into_iter().map(|shell| Ok((shell, ask(speaker, &["completions", shell])?)));
     Ok(Files {
         binary,
         completions: completions.collect::<Result<_>>()?,
-        man: ask(&["man"])?,
-        example: ask(&["config", "example"])?,
-        schema: ask(&["config", "schema"])?,
+        man: ask(speaker, &["man"])?,
+        example: example(speaker)?,
+        schema: ask(speaker, &["config", "schema"])?,
         unit: unit(connector),
         page: text(&workspace().join("docs/connectors").join(format!("{}.md", connector.name)))?,
         changes: text(connector.folder.join("CHANGELOG.md").as_std_path())?,
@@ -178,7 +185,15 @@ WantedBy=multi-user.target
 }
 
 /// Manifests for Kubernetes: one process with its own volume, probes, and nothing that it does not need.
-pub(super) fn kubernetes(connector: &Connector) -> String {
+///
+/// The configuration is what `config example` demands.
+pub(super) fn kubernetes(connector: &Connector, example: &[u8]) -> String {
+    let example = String::from_utf8_lossy(example);
+    let demanded = example
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty());
+    let demanded: Vec<String> = demanded.map(|line| format!("    {line}\n")).collect();
+    let demanded = demanded.concat().replace("127.0.0.1:10000", "eventmesh:10000");
     let (name, version) = (&connector.package, &connector.version);
     format!(
         "# {description}.
@@ -189,11 +204,9 @@ metadata: {{ name: {name} }}
 data:
   openconnect.yaml: |
     # `{name} config example` prints every setting. Secrets: ${{file:/run/secrets/openconnect/<key>}}
-    name: {short}
     admin: {{ listen: \"0.0.0.0:9090\" }}
     state: {{ dir: /var/lib/openconnect }}
-    mesh: {{ url: \"tcp://eventmesh:10000\", topic: orders }}
----
+{demanded}---
 apiVersion: v1
 kind: Service
 metadata: {{ name: {name}, labels: {{ app.kubernetes.io/name: {name} }} }}
@@ -247,6 +260,5 @@ spec:
       spec: {{ accessModes: [ReadWriteOnce], resources: {{ requests: {{ storage: 2Gi }} }} }}
 ",
         description = connector.description,
-        short = connector.name,
     )
 }

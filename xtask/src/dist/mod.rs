@@ -116,7 +116,7 @@ impl<'c> Release<'c> {
         }
         self.write(
             &format!("{}.kubernetes.yaml", self.stem()),
-            files::kubernetes(self.connector).as_bytes(),
+            files::kubernetes(self.connector, &files::example(&speaker)?).as_bytes(),
         )?;
         self.write(&format!("{}.cdx.json", self.stem()), sbom::cyclonedx(self)?.as_bytes())?;
         let sums = self.sums()?;
