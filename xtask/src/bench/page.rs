@@ -117,6 +117,10 @@ fn rows(page: &mut String, point: &Point) -> Result<()> {
         )?;
         lead = "| | |".to_owned();
     }
+    // Where no program of ours ran beside the one that measures.
+    if point.samples.iter().all(|sample| sample.processes.is_empty()) {
+        writeln!(page, "{lead} – | – | – | – | – |")?;
+    }
     Ok(())
 }
 
