@@ -26,7 +26,7 @@ pub(crate) fn import(import: &mut Import) {
     }
     import.without_counterpart(
         &["maxFormAttributeSize"],
-        "bodies of every kind are bounded by source.max_body_bytes (16 MiB)",
+        "bodies of every kind are bounded by source.max_body_bytes (1 MiB)",
     );
     import.without_counterpart(
         &["maxStorageSize", "batchSize"],

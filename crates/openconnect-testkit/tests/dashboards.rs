@@ -43,6 +43,18 @@ async fn every_metric_in_a_dashboard_or_an_alert_is_exported() {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
     let read = |file: &str| std::fs::read_to_string(deploy.join(file)).unwrap();
     let known: BTreeSet<String> = OF_CDC.iter().chain([&OF_LEASES]).map(|name| (*name).to_owned()).collect();
+    let page = names(&std::fs::read_to_string(deploy.join("../docs/metrics.md")).unwrap());
+    for connector in [&source, &sink] {
+        let parts = ["_bucket", "_sum", "_count"];
+        let told = |name: &String| {
+            page.contains(name)
+                || parts
+                    .iter()
+                    .any(|part| name.strip_suffix(part).is_some_and(|name| page.contains(name)))
+        };
+        let missing: Vec<String> = exported(connector).await.into_iter().filter(|name| !told(name)).collect();
+        assert!(missing.is_empty(), "docs/metrics.md does not tell of {missing:?}");
+    }
     for (file, connector) in [
         ("grafana/openconnect-source.json", &source),
         ("grafana/openconnect-sink.json", &sink),
