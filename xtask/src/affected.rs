@@ -97,10 +97,10 @@ fn built_in(package: &cargo_metadata::Package, file: &cargo_metadata::camino::Ut
 /// Dependencies that have another version than they had.
 fn relocked(commit: &str, metadata: &Metadata) -> Result<Vec<(String, Touched)>> {
     let before = git::read(&["show", &format!("{commit}:Cargo.lock")])?;
-    let known: BTreeSet<(&str, &str)> = locked(&before).collect();
+    let known = connectors::locked(&before);
     let other = metadata.packages.iter().filter(|package| package.source.is_some());
     Ok(other
-        .filter(|package| !known.contains(&(package.name.as_str(), package.version.to_string().as_str())))
+        .filter(|package| !known.contains_key(&(package.name.to_string(), package.version.to_string())))
         .map(|package| {
             (
                 format!("{} {}", package.name, package.version),
@@ -108,15 +108,4 @@ fn relocked(commit: &str, metadata: &Metadata) -> Result<Vec<(String, Touched)>>
             )
         })
         .collect())
-}
-
-/// Name and version of each package in a lock file.
-fn locked(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.split("[[package]]").filter_map(|package| {
-        let field = |key: &str| {
-            let line = package.lines().find_map(|line| line.strip_prefix(key))?;
-            Some(line.trim_start_matches(" = ").trim_matches('"'))
-        };
-        Some((field("name")?, field("version")?))
-    })
 }

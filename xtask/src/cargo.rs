@@ -1,5 +1,7 @@
 //! Cargo, called from a program that cargo runs.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Command;
 
 /// The cargo that built this program. Without the variables that describe `xtask` itself: build scripts look at them
@@ -14,7 +16,17 @@ pub(crate) fn command() -> Command {
             command.env_remove(name);
         }
     }
+    // A crate may name a toolchain of its own, which is not meant for those who build it: what rustup calls must not follow it.
+    if let (None, Some(name)) = (std::env::var_os("RUSTUP_TOOLCHAIN"), toolchain()) {
+        command.env("RUSTUP_TOOLCHAIN", name);
+    }
     command
+}
+
+/// The toolchain of that cargo, where rustup keeps it: `toolchains/<name>/bin/cargo`.
+fn toolchain() -> Option<&'static OsStr> {
+    let folder = Path::new(env!("CARGO")).parent()?.parent()?;
+    folder.parent()?.ends_with("toolchains").then(|| folder.file_name())?
 }
 
 /// Runs it to the end; whether it went well.

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use openconnect_testkit::Result;
 
 use crate::binaries::{folder, workspace};
+use crate::tools::{self, Tool};
 use crate::{cargo, connectors, docs, git};
 
 /// What is checked.
@@ -48,19 +49,24 @@ pub(crate) fn run(what: What) -> ExitCode {
     }
 }
 
+/// Whether it holds; why not is printed.
+pub(crate) fn passes(what: What) -> bool {
+    check(what).inspect_err(|error| println!("{error}")).is_ok()
+}
+
 fn check(what: What) -> Result<()> {
     match what {
         What::Fmt => cargo(&["fmt", "--all", "--check"]),
         What::Clippy => cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-        What::Deny => tool("cargo-deny", "0.20.2", &["deny", "check", "licenses", "bans", "sources"]),
-        What::Docs => {
-            cargo(&["build", "--quiet", "--workspace", "--exclude", "xtask", "--bins"])?;
-            docs::pages(true)
-        }
+        What::Deny => tool(
+            &Tool::new("cargo-deny", "0.20.2"),
+            &["deny", "check", "licenses", "bans", "sources"],
+        ),
+        What::Docs => docs::build_and_make(true),
         What::Rustdoc => rustdoc(),
         What::Sizes => sizes(),
         What::Msrv => msrv(),
-        What::Unused => tool("cargo-machete", "0.9.1", &["machete"]),
+        What::Unused => tool(&Tool::new("cargo-machete", "0.9.1"), &["machete"]),
         What::Api => api(),
         What::Authoring => authoring(),
     }
@@ -74,30 +80,20 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     }
 }
 
-/// A cargo command that is fetched into `target/tools` when it is missing.
-fn tool(package: &str, version: &str, arguments: &[&str]) -> Result<()> {
-    let root = workspace().join("target/tools/cargo");
-    if !root.join("bin").join(package).exists() {
-        println!("fetching {package} {version}");
-        let root = root.to_string_lossy();
-        cargo(&["install", "--quiet", "--locked", package, "--version", version, "--root", &root])?;
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(std::iter::once(root.join("bin")).chain(std::env::split_paths(&path)))?;
-    let done = crate::cargo::command()
-        .args(arguments)
-        .env("PATH", path)
-        .current_dir(workspace())
-        .status()?;
-    if done.success() {
+/// A cargo command that is fetched when it is missing.
+fn tool(tool: &Tool, arguments: &[&str]) -> Result<()> {
+    tool.fetch()?;
+    let mut command = cargo::command();
+    command.args(arguments).env("PATH", tools::path([tools::folder()])?);
+    if command.current_dir(workspace()).status()?.success() {
         Ok(())
     } else {
-        Err(format!("{package} found something").into())
+        Err(format!("{} found something", tool.package).into())
     }
 }
 
 fn rustdoc() -> Result<()> {
-    let mut doc = crate::cargo::command();
+    let mut doc = cargo::command();
     doc.args(["doc", "--workspace", "--no-deps", "--document-private-items"])
         .env("RUSTDOCFLAGS", "-D warnings");
     if doc.current_dir(workspace()).status()?.success() {
@@ -163,8 +159,7 @@ fn api() -> Result<()> {
         return Ok(());
     };
     tool(
-        "cargo-semver-checks",
-        "0.44.0",
+        &Tool::new("cargo-semver-checks", "0.44.0"),
         &["semver-checks", "--package", "openconnect-core", "--baseline-rev", last],
     )
 }
@@ -174,7 +169,7 @@ fn authoring() -> Result<()> {
     let checkout = workspace().join("target/authoring");
     git::checkout("HEAD", &checkout)?;
     let in_checkout = |arguments: &[&str]| -> Result<()> {
-        let mut command = crate::cargo::command();
+        let mut command = cargo::command();
         command.arg("xtask").args(arguments).current_dir(&checkout);
         // Its own: programs of the same name would take the place of ours.
         command.env("CARGO_TARGET_DIR", workspace().join("target/authoring-target"));

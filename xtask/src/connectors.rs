@@ -1,6 +1,6 @@
 //! The connectors of the workspace, as Cargo knows them: a crate below `connectors/` each.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId, camino::Utf8PathBuf};
 use openconnect_testkit::Result;
@@ -110,4 +110,15 @@ pub(crate) fn parts(metadata: &Metadata, package: &str) -> Result<BTreeSet<Packa
         );
     }
     Ok(parts)
+}
+
+/// The packages of a lock file by name and version, with the checksums of those that come from a registry.
+pub(crate) fn locked(text: &str) -> BTreeMap<(String, String), Option<String>> {
+    let field = |package: &str, key: &str| {
+        let line = package.lines().find_map(|line| line.strip_prefix(key))?;
+        Some(line.trim_start_matches(" = ").trim_matches('"').to_owned())
+    };
+    text.split("[[package]]")
+        .filter_map(|package| Some(((field(package, "name")?, field(package, "version")?), field(package, "checksum"))))
+        .collect()
 }

@@ -18,6 +18,7 @@ mod new;
 mod prove;
 mod release;
 mod test;
+mod tools;
 
 use std::process::ExitCode;
 

@@ -1,15 +1,15 @@
 //! `cargo xtask prove`: the proof of delivery, on one connector, the mesh or all.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
-use openconnect_testkit::Result;
 use openconnect_testkit::prove::plan::Plan;
 use openconnect_testkit::prove::report::{HEADING, Report};
 use openconnect_testkit::prove::run::{Outcome, run as run_plan};
 use openconnect_testkit::prove::subject::Subject;
 use openconnect_testkit::prove::{BUILD, Series, built_for_proof, clock, series, shortest};
 use openconnect_testkit::subjects;
+use openconnect_testkit::{Result, debian};
 
 use crate::binaries::workspace;
 
@@ -69,14 +69,7 @@ fn fetch_faketime() {
     if clock::library().is_some() {
         return;
     }
-    let apt = |arguments: &[&str]| {
-        let mut apt = Command::new("apt-get");
-        apt.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-        apt.status().is_ok_and(|status| status.success())
-    };
-    let install = || apt(&["install", "--yes", "--quiet", "faketime"]);
-    // A machine that has never asked knows of no packages.
-    let installed = install() || (apt(&["update", "--quiet"]) && install());
+    let installed = debian::install("faketime");
     println!("installing faketime: {}", if installed { "done" } else { "not possible here" });
 }
 

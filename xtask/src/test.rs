@@ -7,19 +7,12 @@ use std::time::Instant;
 use openconnect_testkit::prove::{BUILD, FEATURES};
 use openconnect_testkit::subjects;
 
+use crate::check::{self, What};
 use crate::connectors::{self, Connector};
 use crate::{cargo, java, prove};
 
 /// Runs of each subject of the proof.
 const RUNS: usize = 20;
-
-/// A step: its name and the arguments of cargo.
-const STEPS: &[(&str, &[&str])] = &[
-    ("formatting", &["fmt", "--all", "--check"]),
-    ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-    // The tests run the binaries as a user does; one build, with failpoints and defects in it, serves all of them.
-    ("binaries", BUILD),
-];
 
 /// What was seen so far.
 #[derive(Default)]
@@ -75,9 +68,10 @@ fn some(chosen: &[Connector]) -> ExitCode {
 /// Runs all steps, also after a failure; says at the end which failed, and how many tests.
 fn all() -> ExitCode {
     let mut seen = Seen::default();
-    for (name, arguments) in STEPS {
-        seen.step(name, || cargo::runs(arguments));
-    }
+    seen.step("formatting", || check::passes(What::Fmt));
+    seen.step("lints", || check::passes(What::Clippy));
+    // The tests run the binaries as a user does; one build, with failpoints and defects in it, serves all of them.
+    seen.step("binaries", || cargo::runs(BUILD));
     seen.step("documentation", || {
         crate::docs::pages(true).inspect_err(|error| println!("{error}")).is_ok()
     });

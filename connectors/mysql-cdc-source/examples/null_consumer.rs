@@ -8,24 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use openconnect_core::source::{Intake, Source, SourceContext};
+use openconnect_core::source::{Source, SourceContext};
 use openconnect_mysql_cdc_source::{MySqlCdcConfig, MySqlCdcSource};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
 async fn main() {
     let [url, snapshot] = [1, 2].map(|at| std::env::args().nth(at).expect("the arguments are a URL and a snapshot mode"));
     let config = serde_json::json!({ "url": url, "tables": ["*"], "snapshot": snapshot });
     let config: MySqlCdcConfig = serde_json::from_value(config).unwrap();
-    let (_open, intake) = watch::channel(Intake::Open);
-    let context = SourceContext {
-        name: "null".into(),
-        offsets: BTreeMap::new(),
-        intake,
-        max_event_bytes: 3 << 20,
-        shutdown: CancellationToken::new(),
-    };
+    let context = SourceContext::alone("null", BTreeMap::new());
     let mut source = MySqlCdcSource::open(config, context).await.unwrap();
     let events = Arc::new(AtomicU64::new(0));
     let told = Arc::clone(&events);

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use crate::config::{Section, write_yaml, yaml_value};
+use crate::config::{Section, dotted, write_yaml, yaml_value};
 use crate::error::{Error, Result};
 
 const SECTIONS: [&str; 3] = ["connectorConfig", "sourceConnectorConfig", "sinkConnectorConfig"];
@@ -30,8 +30,7 @@ impl Import {
     /// Takes a text apart, YAML or JSON, and what every connector has.
     pub(crate) fn new(text: &str, section: Section) -> Result<Self> {
         let value = yaml_value(text).map_err(|reason| Error::config("OC0110", reason))?;
-        let mut java = BTreeMap::new();
-        flatten(&value, "", &mut java);
+        let java = dotted(&value);
         let own = SECTIONS.into_iter().find(|name| value.get(name).is_some()).unwrap_or(SECTIONS[0]);
         if ["sourceEnable", "sinkEnable"].iter().any(|key| value.get(key).is_some()) {
             return Err(Error::config(
@@ -166,25 +165,6 @@ impl Import {
             let _ = writeln!(text, "# - {note}");
         }
         text + &write_yaml(&self.out)
-    }
-}
-
-/// Scalars and lists by their dotted keys.
-fn flatten(value: &Value, prefix: &str, out: &mut BTreeMap<String, Value>) {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                let key = if prefix.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{prefix}.{key}")
-                };
-                flatten(value, &key, out);
-            }
-        }
-        other => {
-            out.insert(prefix.to_owned(), other.clone());
-        }
     }
 }
 

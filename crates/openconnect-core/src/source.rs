@@ -6,7 +6,7 @@ use std::future::Future;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::ConnectorConfig;
+use crate::config::{ConnectorConfig, Limits};
 use crate::error::Result;
 use crate::failure::Failure;
 use crate::record::{Partition, Position, Record};
@@ -34,6 +34,21 @@ pub struct SourceContext<P> {
     pub max_event_bytes: usize,
     /// Cancelled when the connector shuts down. `poll` need not look at it: it is dropped.
     pub shutdown: CancellationToken,
+}
+
+impl<P> SourceContext<P> {
+    /// For a source that runs without the engine, in a test or a measurement: the mesh takes everything, nothing shuts it down,
+    /// and `limits` are the default ones. The engine makes its own.
+    pub fn alone(name: &str, offsets: BTreeMap<Partition, P>) -> Self {
+        let (_, intake) = watch::channel(Intake::Open);
+        Self {
+            name: name.to_owned(),
+            offsets,
+            intake,
+            max_event_bytes: usize::try_from(Limits::default().max_event_bytes.0).unwrap_or(usize::MAX),
+            shutdown: CancellationToken::new(),
+        }
+    }
 }
 
 /// Gets records from a system. The core owns the loop: publishing, offsets, back-pressure, shutdown.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::Result;
+use crate::{Result, debian};
 
 /// How long scripts of the page may run, in ms of the page's own clock.
 const BUDGET_MS: u32 = 5000;
@@ -42,14 +42,5 @@ fn browser() -> Option<&'static str> {
             version.status().is_ok_and(|status| status.success())
         })
     };
-    found().or_else(|| {
-        let apt = |arguments: &[&str]| {
-            let mut apt = Command::new("apt-get");
-            apt.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-            apt.status().is_ok_and(|status| status.success())
-        };
-        let install = || apt(&["install", "--yes", "--quiet", "--no-install-recommends", "chromium"]);
-        // A machine that has never asked knows of no packages.
-        (install() || (apt(&["update", "--quiet"]) && install())).then(found)?
-    })
+    found().or_else(|| debian::install("chromium").then(found)?)
 }

@@ -11,6 +11,7 @@
 //! | [`oracle`] | did everything arrive, unaltered, in order per key? |
 //! | [`browser`] | a headless browser that looks at a page |
 //! | [`services`] | database servers, shared or of a test's own |
+//! | [`debian`] | programs from Debian's packages |
 //! | [`debezium`] | Debezium, to compare a CDC source with |
 //! | [`maven`] | builds the programs in Java of `ci/` |
 //! | [`table`] | what is in an SQLite file |
@@ -20,6 +21,7 @@ pub mod binary;
 pub mod browser;
 pub mod connector;
 pub mod debezium;
+pub mod debian;
 pub mod http;
 pub mod kit;
 pub mod maven;

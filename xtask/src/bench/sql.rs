@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use openconnect_core::config::MeshSettings;
 use openconnect_core::mesh::Subscriber;
-use openconnect_core::source::{Intake, Source as _, SourceContext};
+use openconnect_core::source::{Source as _, SourceContext};
 use openconnect_jdbc_source::JdbcSource;
 use openconnect_sql::{Cell, Dialect, Login, Pool, PoolSettings, Statement, Target, Value};
 use openconnect_testkit::Result;
@@ -17,7 +17,6 @@ use openconnect_testkit::mesh::Mesh;
 use openconnect_testkit::services::{Database, Server, System};
 use serde_json::json;
 use sqlx::postgres::PgPoolCopyExt as _;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -186,14 +185,7 @@ pub(super) async fn null_source(setup: &Setup) -> Result<Sample> {
     let config = json!({
         "url": database.url, "tables": ["rows"], "mode": "incrementing", "incrementing": "id", "page_rows": ROWS_OF_A_PAGE,
     });
-    let (_open, intake) = watch::channel(Intake::Open);
-    let context = SourceContext {
-        name: "null".into(),
-        offsets: BTreeMap::new(),
-        intake,
-        max_event_bytes: 3 << 20,
-        shutdown: CancellationToken::new(),
-    };
+    let context = SourceContext::alone("null", BTreeMap::new());
     let mut source = JdbcSource::open(serde_json::from_value(config)?, context).await?;
     let made = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&made);

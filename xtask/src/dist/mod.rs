@@ -119,12 +119,11 @@ impl<'c> Release<'c> {
             files::kubernetes(self.connector, &files::example(&speaker)?).as_bytes(),
         )?;
         self.write(&format!("{}.cdx.json", self.stem()), sbom::cyclonedx(self)?.as_bytes())?;
-        let sums = self.sums()?;
-        self.write(
-            &format!("{}.intoto.json", self.stem()),
-            provenance::statement(self, targets, &sums)?.as_bytes(),
-        )?;
-        let lines: Vec<String> = self.sums()?.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect();
+        let mut sums = self.sums()?;
+        let (name, statement) = (format!("{}.intoto.json", self.stem()), provenance::statement(self, targets, &sums)?);
+        self.write(&name, statement.as_bytes())?;
+        sums.insert(name, sha256(statement.as_bytes()));
+        let lines: Vec<String> = sums.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect();
         self.write("SHA256SUMS", lines.concat().as_bytes())?;
         println!("{}", self.folder.display());
         Ok(())
@@ -150,31 +149,25 @@ impl<'c> Release<'c> {
                 }
             }
         }
-        sums.remove("SHA256SUMS");
         Ok(sums)
     }
 
-    /// Builds again from a checkout in another place, with nothing of the first build, and compares.
+    /// Builds again from a checkout in another place, with nothing of the first build, and compares with that.
     fn verify(&self, targets: &[Target]) -> Result<()> {
-        let places = [Place::new("source", "build"), Place::new("again/a longer path", "again/build")];
-        for place in &places {
-            crate::git::checkout(&self.commit, &place.checkout)?;
-        }
+        let (first, again) = (Place::new("source", "build"), Place::new("again/a longer path", "again/build"));
+        crate::git::checkout(&self.commit, &again.checkout)?;
         for target in targets {
-            let [first, second] = places
-                .each_ref()
-                .map(|place| -> Result<Vec<u8>> { Ok(fs::read(target::build(self, *target, place)?)?) });
-            let (first, second) = (first?, second?);
-            if first != second {
+            let bytes = fs::read(first.binary(self, *target))?;
+            if bytes != fs::read(target::build(self, *target, &again)?)? {
                 return Err(format!("{}: a second build gives other bytes", target.triple()).into());
             }
             println!(
                 "{}: a second build in another place gives the same {} bytes",
                 target.triple(),
-                first.len()
+                bytes.len()
             );
         }
-        places.iter().try_for_each(|place| crate::git::remove_checkout(&place.checkout))
+        crate::git::remove_checkout(&again.checkout)
     }
 }
 
@@ -191,6 +184,10 @@ impl Place {
             checkout: folder.join(checkout),
             output: folder.join(output),
         }
+    }
+
+    fn binary(&self, release: &Release<'_>, target: Target) -> PathBuf {
+        self.output.join(target.triple()).join("release").join(&release.connector.package)
     }
 }
 

@@ -1,18 +1,16 @@
 //! What a connector is made of, as CycloneDX 1.5: every crate that is built into its binary or runs while it is built.
 
-use std::collections::BTreeMap;
-
 use openconnect_testkit::Result;
 use serde_json::{Value, json};
 
 use super::{Release, text};
 use crate::binaries::workspace;
-use crate::connectors::{metadata, parts};
+use crate::connectors::{locked, metadata, parts};
 
 pub(super) fn cyclonedx(release: &Release<'_>) -> Result<String> {
     let metadata = metadata()?;
     let parts = parts(&metadata, &release.connector.package)?;
-    let sums = sums(&text(&workspace().join("Cargo.lock"))?);
+    let sums = locked(&text(&workspace().join("Cargo.lock"))?);
     let reference = |name: &str, version: &str| format!("pkg:cargo/{name}@{version}");
     let mut components = Vec::new();
     let mut depends = Vec::new();
@@ -41,7 +39,7 @@ pub(super) fn cyclonedx(release: &Release<'_>) -> Result<String> {
             if let Some(licence) = &package.license {
                 component.insert("licenses".into(), json!([{ "expression": licence.replace('/', " OR ") }]));
             }
-            if let Some(sum) = sums.get(&(name, version)) {
+            if let Some(Some(sum)) = sums.get(&(name, version)) {
                 component.insert("hashes".into(), json!([{ "alg": "SHA-256", "content": sum }]));
             }
         }
@@ -64,15 +62,4 @@ pub(super) fn cyclonedx(release: &Release<'_>) -> Result<String> {
         "dependencies": depends,
     });
     Ok(format!("{bom:#}\n"))
-}
-
-/// Checksums of the lock file, by name and version.
-fn sums(lock: &str) -> BTreeMap<(String, String), String> {
-    let field = |package: &str, key: &str| {
-        let line = package.lines().find_map(|line| line.strip_prefix(key))?;
-        Some(line.trim_start_matches(" = ").trim_matches('"').to_owned())
-    };
-    lock.split("[[package]]")
-        .filter_map(|package| Some(((field(package, "name")?, field(package, "version")?), field(package, "checksum")?)))
-        .collect()
 }

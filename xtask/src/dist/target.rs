@@ -106,11 +106,9 @@ pub(super) fn build(release: &Release<'_>, target: Target, place: &Place) -> Res
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env("SOURCE_DATE_EPOCH", release.epoch.to_string())
         .env("PATH", tools.path()?)
-        // A crate may name a toolchain of its own, which is not meant for those who build it.
-        .env("RUSTUP_TOOLCHAIN", tools::toolchain()?)
         .current_dir(&place.checkout);
     if !cargo.status()?.success() {
         return Err(format!("{} could not be built for {}", release.connector.package, target.triple()).into());
     }
-    Ok(place.output.join(target.triple()).join("release").join(&release.connector.package))
+    Ok(place.binary(release, target))
 }

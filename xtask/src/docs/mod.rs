@@ -35,14 +35,19 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    if !crate::cargo::runs(&["build", "--quiet", "--workspace", "--exclude", "xtask", "--bins"]) {
-        return Err("the programs can't be built".into());
-    }
-    pages(arguments.check)?;
+    build_and_make(arguments.check)?;
     if arguments.site {
         site::build()?;
     }
     Ok(())
+}
+
+/// Builds the programs, then as [`pages`].
+pub(crate) fn build_and_make(check: bool) -> Result<()> {
+    if !crate::cargo::runs(&["build", "--quiet", "--workspace", "--exclude", "xtask", "--bins"]) {
+        return Err("the programs can't be built".into());
+    }
+    pages(check)
 }
 
 /// Writes all pages that are made, or says which are stale; then tries every example. The programs are built.

@@ -9,8 +9,13 @@ use openconnect_testkit::Result;
 
 use crate::binaries::workspace;
 use crate::connectors::Connector;
+use crate::tools::Tool;
 
-const MDBOOK: &str = "0.4.52";
+const MDBOOK: Tool = Tool {
+    package: "mdbook",
+    version: "0.4.52",
+    options: &["--no-default-features", "--features", "search"],
+};
 
 /// `docs/SUMMARY.md`: what the site has, in order.
 pub(super) fn summary(connectors: &[Connector], docs: &Path) -> Result<String> {
@@ -58,27 +63,7 @@ fn title(page: &Path) -> Result<String> {
 }
 
 pub(super) fn build() -> Result<()> {
-    let tools = workspace().join("target/tools/cargo");
-    let mdbook = tools.join("bin/mdbook");
-    if !mdbook.exists() {
-        println!("fetching mdBook {MDBOOK}");
-        let mut install = crate::cargo::command();
-        install.args([
-            "install",
-            "--quiet",
-            "--locked",
-            "mdbook",
-            "--no-default-features",
-            "--features",
-            "search",
-            "--version",
-            MDBOOK,
-            "--root",
-        ]);
-        if !install.arg(&tools).status()?.success() {
-            return Err("mdBook can't be fetched".into());
-        }
-    }
+    let mdbook = MDBOOK.fetch()?;
     let output = workspace().join("target/site");
     let built = Command::new(mdbook)
         .args(["build", "--dest-dir"])

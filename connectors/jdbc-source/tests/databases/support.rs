@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use openconnect_core::cloudevents::{AttributesReader, Event};
 use openconnect_core::record::{Partition, Record};
-use openconnect_core::source::{Intake, Source, SourceContext};
+use openconnect_core::source::{Source, SourceContext};
 use openconnect_jdbc_source::{JdbcSource, JdbcSourceConfig, Position};
 use openconnect_sql::{Dialect, Login, Pool, PoolSettings, Target};
 use openconnect_testkit::services::{Database, System, database};
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Fixture {
     pub(crate) name: &'static str,
@@ -74,14 +72,7 @@ impl Fixture {
             let json = serde_json::to_string(position).unwrap();
             (partition.clone(), serde_json::from_str(&json).unwrap())
         };
-        let (_, intake) = watch::channel(Intake::Open);
-        let context = SourceContext {
-            name: "t".into(),
-            offsets: offsets.iter().map(stored).collect(),
-            intake,
-            max_event_bytes: 1 << 20,
-            shutdown: CancellationToken::new(),
-        };
+        let context = SourceContext::alone("t", offsets.iter().map(stored).collect());
         JdbcSource::open(config, context).await.unwrap()
     }
 }

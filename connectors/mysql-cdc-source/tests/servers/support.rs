@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use openconnect_core::cloudevents::Event;
 use openconnect_core::record::Partition;
-use openconnect_core::source::{Intake, Source, SourceContext};
+use openconnect_core::source::{Source, SourceContext};
 use openconnect_mysql_cdc_source::{MySqlCdcConfig, MySqlCdcSource, Position};
 use openconnect_protocol::payload;
 use openconnect_testkit::services::{Database, System, database};
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 pub(crate) type Offsets = BTreeMap<Partition, Position>;
 
@@ -34,14 +32,7 @@ pub(crate) async fn source(database: &Database, settings: Value, offsets: &Offse
         let json = serde_json::to_string(position).unwrap();
         (partition.clone(), serde_json::from_str(&json).unwrap())
     };
-    let (_, intake) = watch::channel(Intake::Open);
-    let context = SourceContext {
-        name: "t".into(),
-        offsets: offsets.iter().map(stored).collect(),
-        intake,
-        max_event_bytes: 1 << 20,
-        shutdown: CancellationToken::new(),
-    };
+    let context = SourceContext::alone("t", offsets.iter().map(stored).collect());
     MySqlCdcSource::open(config, context).await.unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! `config plan`: what a change of the configuration means, before it is made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Cli, Connector, runtime};
 use crate::admin::{StatusHandle, guarantee_name};
-use crate::config::{ConnectorConfig, Guarantee, Loaded, Section, Sources, load};
+use crate::config::{ConnectorConfig, Guarantee, Loaded, Section, Sources, dotted, load};
 use crate::engine::App;
 use crate::error::{Exit, Result};
 
@@ -49,11 +49,9 @@ async fn guarantee<C: Connector>(loaded: Loaded<C::Config>, version: &'static st
 }
 
 fn changes<C: Connector>(old: &Value, new: &Value) -> Vec<Change> {
-    let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
-    flatten(old, "", &mut before);
-    flatten(new, "", &mut after);
+    let (before, after) = (dotted(old), dotted(new));
     let own = format!("{}.", C::SECTION.key());
-    let paths: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let value = |of: &BTreeMap<String, Value>, path: &String| of.get(path).cloned().unwrap_or(Value::Null);
     paths
         .into_iter()
@@ -73,25 +71,6 @@ fn changes<C: Connector>(old: &Value, new: &Value) -> Vec<Change> {
             }
         })
         .collect()
-}
-
-/// Sections apart, lists and scalars as they are.
-fn flatten(value: &Value, prefix: &str, out: &mut BTreeMap<String, Value>) {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                let key = if prefix.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{prefix}.{key}")
-                };
-                flatten(value, &key, out);
-            }
-        }
-        other => {
-            out.insert(prefix.to_owned(), other.clone());
-        }
-    }
 }
 
 /// What a change of the settings that every connector has does to events.

@@ -7,7 +7,7 @@
 //! | `place`, `problem` | where a value was written; one mistake |
 //! | `schema`, `check`, `validate` | the schema; the value held against it; what types cannot say |
 //! | `load` | all of it in order |
-//! | `redact`, `example`, `write` | what may be shown; an example made from the schema; a value as YAML |
+//! | `redact`, `example`, `write`, `dotted` | what may be shown; an example made from the schema; a value as YAML, and by dotted paths |
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::import::Import;
 
 mod check;
+mod dotted;
 mod example;
 mod layers;
 mod load;
@@ -28,6 +29,7 @@ mod validate;
 mod write;
 mod yaml;
 
+pub(crate) use dotted::dotted;
 pub use example::{example, example_alone};
 pub use layers::Sources;
 pub use load::{Loaded, load, load_alone};
