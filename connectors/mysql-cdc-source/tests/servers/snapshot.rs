@@ -153,20 +153,23 @@ async fn follow(database: &Arc<Database>, settings: &Value, seed: u64, restart: 
     let mut offsets = Offsets::new();
     let mut rebuilt = Rebuilt::default();
     let mut reads = source(database, settings.clone(), &offsets).await;
-    let (mut marked, mut ended) = (false, false);
+    let (mut marked, mut ended, mut failed) = (false, false, None);
     let end = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
         let polled = tokio::time::timeout(Duration::from_secs(15), reads.poll()).await;
         let (Ok(polled), true) = (polled, tokio::time::Instant::now() < end) else {
             let differ = differences(database, &rebuilt).await;
             panic!(
-                "the end was not reached; seed {seed}; {offsets:?}; {} differ: {:?}",
+                "the end was not reached; seed {seed}; {offsets:?}; last failure {failed:?}; {} differ: {:?}",
                 differ.len(),
                 &differ[..differ.len().min(6)]
             )
         };
         // As many as are stored before a crash.
-        let records = polled.unwrap_or_default();
+        let records = polled.unwrap_or_else(|failure| {
+            failed = Some(failure);
+            Vec::new()
+        });
         let crash = random.random_bool(restart);
         let kept = if crash {
             random.random_range(0..=records.len())
