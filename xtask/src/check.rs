@@ -160,7 +160,7 @@ fn api() -> Result<()> {
     };
     tool(
         &Tool::new("cargo-semver-checks", "0.44.0"),
-        &["semver-checks", "--package", "openconnect-core", "--baseline-rev", last],
+        &["semver-checks", "--package", "eventmesh-openconnect-core", "--baseline-rev", last],
     )
 }
 

@@ -52,7 +52,7 @@ fn some(chosen: &[Connector]) -> ExitCode {
     }
     seen.step("binaries", || cargo::runs(BUILD));
     // The features that the proof needs belong to it: only a chosen package's can be named.
-    let mut packages = vec!["--package", "openconnect-fault"];
+    let mut packages = vec!["--package", "eventmesh-openconnect-fault"];
     packages.extend(chosen.iter().flat_map(|connector| ["--package", connector.package.as_str()]));
     seen.tests(&packages);
     for connector in chosen {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use openconnect_core::bytes_size::ByteSize;
-use openconnect_core::config::{ConnectorConfig, Problems};
+use openconnect_core::config::{ConnectorConfig, EventKind, Problems};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
@@ -180,7 +180,7 @@ pub struct EventMapping {
     pub id: Option<String>,
     /// `source`. Default `/openconnect/<name>`.
     pub source: Option<String>,
-    /// `type`. Default `org.openconnect.http.request`.
+    /// `type`. Default `org.apache.eventmesh.http.request`.
     #[serde(rename = "type")]
     pub ty: Option<String>,
     /// `subject`. Default: none.
@@ -201,6 +201,29 @@ pub enum Preset {
 }
 
 impl ConnectorConfig for HttpSourceConfig {
+    fn events() -> &'static [EventKind] {
+        &[
+            EventKind {
+                ty: "<the event's own>",
+                when: "a request is a CloudEvent, or a batch of them",
+                data: "as it was sent",
+                attributes: "as they were sent",
+            },
+            EventKind {
+                ty: "<source.event.type>",
+                when: "a request is no CloudEvent",
+                data: "the body, of the request's content type",
+                attributes: "of the templates in `source.event`; `traceparent` of the request's header",
+            },
+            EventKind {
+                ty: "com.github.<event>.<action>",
+                when: "with `preset: github`: a webhook's delivery; without `.<action>` where it has none",
+                data: "GitHub's payload",
+                attributes: "`id` the delivery's, `subject` the number of issue or pull request, or the ref, `partitionkey` the repository or organization",
+            },
+        ]
+    }
+
     fn import(import: &mut Import) {
         import::import(import);
     }

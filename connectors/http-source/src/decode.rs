@@ -12,7 +12,7 @@ use crate::problem::Problem;
 
 /// Events in one request, at the most: each waits for its own confirmation.
 const MOST: usize = 10_000;
-const DEFAULT_TYPE: &str = "org.openconnect.http.request";
+const DEFAULT_TYPE: &str = "org.apache.eventmesh.http.request";
 
 /// The compiled mapping of bodies that are no events.
 pub(crate) struct Decoder {

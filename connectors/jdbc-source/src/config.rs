@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openconnect_core::config::{ConnectorConfig, Problems};
+use openconnect_core::config::{ConnectorConfig, EventKind, Problems};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
@@ -150,6 +150,15 @@ impl JdbcSourceConfig {
 }
 
 impl ConnectorConfig for JdbcSourceConfig {
+    fn events() -> &'static [EventKind] {
+        &[EventKind {
+            ty: "<source.event_type>",
+            when: "a row is new, or was changed since it was read",
+            data: "the row as a JSON object: a member for each column",
+            attributes: "`subject` the row's key, `sqltable` the table, `partitionkey` both, `time` the row's timestamp where it is read by one with a zone",
+        }]
+    }
+
     fn import(import: &mut Import) {
         import::import(import);
     }

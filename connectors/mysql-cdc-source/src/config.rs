@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openconnect_core::config::{ConnectorConfig, Problems};
+use openconnect_core::config::{ConnectorConfig, EventKind, Problems};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
@@ -159,6 +159,29 @@ impl MySqlCdcConfig {
 }
 
 impl ConnectorConfig for MySqlCdcConfig {
+    fn events() -> &'static [EventKind] {
+        &[
+            EventKind {
+                ty: "<source.event_type>",
+                when: "a row is in the snapshot, or was inserted, updated or deleted; a table was truncated",
+                data: "`op` (`r`, `c`, `u`, `d`, `t`), `before`, `after` and `source`; with `format: debezium` its envelope",
+                attributes: "`subject` the row's key, `sqltable` database and table, `partitionkey` table and key, `op`; with `transactions` also `txid` and `txseq`",
+            },
+            EventKind {
+                ty: "<source.event_type>.schema",
+                when: "with `schema_changes`: a statement has made, changed, renamed or dropped a table",
+                data: "`ddl`, `database` and `source`",
+                attributes: "`sqltable` and `partitionkey` the table",
+            },
+            EventKind {
+                ty: "<source.event_type>.transaction",
+                when: "with `transactions`: a transaction begins, and ends",
+                data: "`status` (`BEGIN`, `END`), `id`, `ts_ms`; at the end `event_count` and `data_collections`",
+                attributes: "`subject`, `partitionkey` and `txid` the transaction",
+            },
+        ]
+    }
+
     fn import(import: &mut Import) {
         import::import(import);
     }

@@ -21,14 +21,14 @@ fn nothing_turns_failpoints_or_defects_on() {
             "--edges",
             "features",
             "--invert",
-            "openconnect-fault",
+            "eventmesh-openconnect-fault",
         ])
         .current_dir(workspace())
         .output()
         .unwrap();
     let text = String::from_utf8(tree.stdout).unwrap();
     assert!(
-        tree.status.success() && text.contains("openconnect-fault"),
+        tree.status.success() && text.contains("eventmesh-openconnect-fault"),
         "{}",
         String::from_utf8_lossy(&tree.stderr)
     );

@@ -192,11 +192,11 @@ fn micro() -> Result<ExitCode> {
         "--bench",
         "micro",
         "-p",
-        "openconnect-protocol",
+        "eventmesh-openconnect-protocol",
         "-p",
-        "openconnect-journal",
+        "eventmesh-openconnect-journal",
         "-p",
-        "openconnect-core",
+        "eventmesh-openconnect-core",
     ]);
     let done = cargo.current_dir(binaries::workspace()).status()?;
     Ok(if done.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -67,6 +67,27 @@ pub(super) fn page(connector: &Connector, schema: &Value, released: &[(Version, 
             since(&setting.path)
         );
     }
+    text.push_str(&events(schema));
+    text
+}
+
+/// The kinds of events that a source makes.
+fn events(schema: &Value) -> String {
+    let Some(events) = schema.get("x-events").and_then(Value::as_array) else {
+        return String::new();
+    };
+    let mut text = "\n## Event types\n\n| type | when | data | attributes |\n|---|---|---|---|\n".to_owned();
+    for event in events {
+        let said = |name: &str| cell(event.get(name).and_then(Value::as_str).unwrap_or_default());
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | {} |",
+            said("type"),
+            said("when"),
+            said("data"),
+            said("attributes")
+        );
+    }
     text
 }
 

@@ -54,11 +54,29 @@ pub trait ConnectorConfig: DeserializeOwned + JsonSchema + Send + 'static {
         None
     }
 
+    /// What a source tells: a row of the table of event types in its reference. Empty for a sink, which takes any event.
+    fn events() -> &'static [EventKind] {
+        &[]
+    }
+
     /// For `import-eventmesh`: takes over what the Java connector of the same kind has in its own section. What is not taken is
     /// named as having no counterpart.
     fn import(import: &mut Import) {
         let _ = import;
     }
+}
+
+/// A kind of event that a source makes.
+#[derive(Debug, Clone, Copy)]
+pub struct EventKind {
+    /// The `type` attribute. `<…>` stands for what varies, and names the setting where one decides it.
+    pub ty: &'static str,
+    /// When there is one.
+    pub when: &'static str,
+    /// What the data is.
+    pub data: &'static str,
+    /// What `subject`, `partitionkey` and extensions say.
+    pub attributes: &'static str,
 }
 
 /// Mistakes found in a connector's section.

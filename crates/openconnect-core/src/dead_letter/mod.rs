@@ -32,7 +32,7 @@ pub(crate) use replay::{ReplayQueue, ReplayToken};
 /// Longest `dlqreason`.
 const REASON: usize = 1024;
 /// The type of a dead letter whose bytes are no event.
-pub const UNREADABLE: &str = "org.openconnect.unreadable";
+pub const UNREADABLE: &str = "org.apache.eventmesh.unreadable";
 
 /// The event with `dlqreason`, `dlqcode`, `dlqattempts`, `dlqconnector` and `dlqtime`.
 pub fn mark(mut event: Event, failure: &Failure, attempts: u32, connector: &str) -> Event {

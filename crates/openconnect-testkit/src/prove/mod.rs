@@ -166,4 +166,4 @@ pub fn ready_to_prove() -> Result<bool> {
 pub const BUILD: &[&str] = &["build", "--workspace", "--bins", "--examples", "--features", FEATURES];
 
 /// The features of what is proved.
-pub const FEATURES: &str = "openconnect-fault/failpoints,openconnect-fault/defects";
+pub const FEATURES: &str = "eventmesh-openconnect-fault/failpoints,eventmesh-openconnect-fault/defects";
