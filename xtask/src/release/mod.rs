@@ -9,12 +9,16 @@ use std::fs;
 
 use openconnect_testkit::Result;
 use semver::Version;
+use serde_json::Value;
 
 use crate::binaries::workspace;
 use crate::connectors::{self, Connector};
 use crate::{docs, git};
 use changelog::Changelog;
 use compatibility::Differences;
+
+/// Its version is that of all crates below `crates/`.
+const CORE: &str = "eventmesh-openconnect-core";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -50,10 +54,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .into());
     }
     let tag = format!("{}-v{version}", connector.name);
-    if !git::read(&["tag", "--list", &tag])?.trim().is_empty() {
+    if is_tagged(&tag)? {
         return Err(format!("{tag} was released already").into());
     }
-    core(last.as_ref().map(|last| format!("{}-v{last}", connector.name)))?;
+    let core_tag = core_tag()?;
     let published = packages(&connector)?;
     println!(
         "{tag}\n  changelog:\n{}\n  packages, in order: {}",
@@ -65,20 +69,38 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         println!("nothing was changed; without --dry-run {tag} is committed and tagged, and pushing the tag releases it");
         return Ok(());
     }
-    set_version(&connector, &version)?;
-    changelog.release(&version)?;
+    let done = commit(&connector, &version, &mut changelog, &schema);
+    if done.is_err() {
+        // As it was: it was clean.
+        git::read(&["reset", "--hard", "--quiet"])?;
+        git::read(&["clean", "-d", "--force", "--quiet", connector.folder.as_str()])?;
+    }
+    done?;
+    for tag in core_tag.iter().chain([&tag]) {
+        git::read(&["tag", "--annotate", tag, "--message", &format!("{} {version}", connector.package)])?;
+        println!("tagged {tag}");
+    }
+    println!("push the commit and its tags: git push --follow-tags");
+    println!(
+        "publish what crates.io does not have yet, in this order: cargo publish --package {}",
+        published.join(" --package ")
+    );
+    Ok(())
+}
+
+fn commit(connector: &Connector, version: &Version, changelog: &mut Changelog, schema: &Value) -> Result<()> {
+    set_version(connector, version)?;
+    changelog.release(version)?;
     let folder = connector.folder.join("released");
     fs::create_dir_all(&folder)?;
     fs::write(folder.join(format!("{version}.schema.json")), format!("{schema:#}\n"))?;
     fs::write(folder.join("state-format"), format!("{}\n", openconnect_core::state::FORMAT))?;
-    docs::pages(false)?;
+    docs::build_and_make(false)?;
     if !crate::cargo::runs(&["update", "--workspace", "--quiet"]) {
         return Err("Cargo.lock can't be brought up to date".into());
     }
     git::read(&["add", "--all"])?;
     git::read(&["commit", "--message", &format!("Release {} {version}", connector.name)])?;
-    git::read(&["tag", "--annotate", &tag, "--message", &format!("{} {version}", connector.package)])?;
-    println!("committed and tagged {tag}; push both: git push --follow-tags");
     Ok(())
 }
 
@@ -92,34 +114,29 @@ fn clean() -> Result<()> {
     }
 }
 
-/// Does the core need a new version too? Its crates have one in common.
-fn core(since: Option<String>) -> Result<()> {
-    let tags = git::read(&["tag", "--list", "core-v*", "--sort=-version:refname"])?;
-    let base = tags.lines().next().map(str::to_owned).or(since);
-    let Some(base) = base else {
-        println!("the crates below `crates/` are released for the first time, with their version of Cargo.toml");
-        return Ok(());
-    };
-    let changed = git::read(&["diff", "--name-only", &base, "--", "crates/*/src", "crates/*/Cargo.toml"])?;
+/// The tag that the crates below `crates/` get with this release, where their version has none yet: they have one version in common.
+fn core_tag() -> Result<Option<String>> {
+    let metadata = connectors::metadata()?;
+    let core = metadata.workspace_packages().into_iter().find(|package| package.name == CORE);
+    let version = &core.ok_or_else(|| format!("there is no package {CORE}"))?.version;
+    let tag = format!("core-v{version}");
+    if !is_tagged(&tag)? {
+        println!("the crates below `crates/` become {version}");
+        return Ok(Some(tag));
+    }
+    let changed = git::read(&["diff", "--name-only", &tag, "--", "crates/*/src/*", "crates/*/Cargo.toml"])?;
     if changed.is_empty() {
-        println!("the crates below `crates/` are as they were at {base}");
-        return Ok(());
+        println!("the crates below `crates/` are as they were at {tag}");
+        return Ok(None);
     }
-    let version = git::read(&["show", &format!("{base}:Cargo.toml")])?;
-    let now = fs::read_to_string(workspace().join("Cargo.toml"))?;
-    if workspace_version(&version) == workspace_version(&now) {
-        return Err(format!(
-            "the crates below `crates/` have changed since {base}, but not their version: raise `workspace.package.version`, commit, and tag core-v<version>:\n{changed}"
-        )
-        .into());
-    }
-    Ok(())
+    Err(format!(
+        "the crates below `crates/` have changed since {tag}, but not their version: raise `version` in Cargo.toml, and commit:\n{changed}"
+    )
+    .into())
 }
 
-fn workspace_version(manifest: &str) -> Option<&str> {
-    let (_, package) = manifest.split_once("[workspace.package]")?;
-    let line = package.lines().find_map(|line| line.strip_prefix("version = "))?;
-    Some(line.trim_matches('"'))
+fn is_tagged(tag: &str) -> Result<bool> {
+    Ok(!git::read(&["tag", "--list", tag])?.trim().is_empty())
 }
 
 /// The packages of this workspace that the connector is built of, each after those that it needs.
