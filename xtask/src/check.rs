@@ -171,8 +171,9 @@ fn authoring() -> Result<()> {
     let in_checkout = |arguments: &[&str]| -> Result<()> {
         let mut command = cargo::command();
         command.arg("xtask").args(arguments).current_dir(&checkout);
-        // Its own: programs of the same name would take the place of ours.
+        // Programs of its own: those of the same name would take the place of ours. What they are built of is shared.
         command.env("CARGO_TARGET_DIR", workspace().join("target/authoring-target"));
+        command.env("CARGO_BUILD_BUILD_DIR", workspace().join("target"));
         if command.status()?.success() {
             Ok(())
         } else {
