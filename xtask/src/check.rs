@@ -66,7 +66,7 @@ fn check(what: What) -> Result<()> {
         What::Rustdoc => rustdoc(),
         What::Sizes => sizes(),
         What::Msrv => msrv(),
-        What::Unused => tool(&Tool::new("cargo-machete", "0.9.1"), &["machete"]),
+        What::Unused => tool(&Tool::new("cargo-machete", "0.9.1"), &["machete", "--with-metadata"]),
         What::Api => api(),
         What::Authoring => authoring(),
     }

@@ -78,6 +78,7 @@ fn all() -> ExitCode {
     seen.tests(&["--workspace"]);
     seen.step("proof of delivery", || prove::of("all", RUNS));
     seen.java();
+    seen.step("authoring", || check::passes(What::Authoring));
     if cargo::runs(&["deny", "--version"]) {
         seen.step("licences, bans, sources", || {
             cargo::runs(&["deny", "check", "licenses", "bans", "sources"])

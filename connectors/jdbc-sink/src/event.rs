@@ -2,8 +2,8 @@
 //! numbers stay the text that they were.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use openconnect_core::Failure;
 use openconnect_core::cloudevents::event::ExtensionValue;
@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::config::{Format, JdbcSinkConfig};
 use crate::debezium::Schema;
+use crate::fields::ByName;
 
 /// What to do with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub(crate) enum Operation {
 }
 
 /// Fields of a row by their names.
-pub(crate) type Fields<'a> = BTreeMap<Cow<'a, str>, Input<'a>>;
+pub(crate) type Fields<'a> = ByName<'a, Input<'a>>;
 
 /// One thing to do.
 pub(crate) struct Change<'a> {
@@ -33,7 +34,7 @@ pub(crate) struct Change<'a> {
     pub(crate) fields: Fields<'a>,
 }
 
-type Object<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+type Object<'a> = ByName<'a, &'a RawValue>;
 
 /// Reads events as the configuration says.
 pub(crate) struct Reader {
@@ -74,7 +75,7 @@ impl Reader {
     }
 
     /// What is to be done for the event, in order. `key` names the columns that identify a row.
-    pub(crate) fn changes<'a>(&self, event: &'a Event, data: &'a Data<'_>, key: &[String]) -> Result<Vec<Change<'a>>, Failure> {
+    pub(crate) fn changes<'a>(&'a self, event: &'a Event, data: &'a Data<'_>, key: &'a [String]) -> Result<Vec<Change<'a>>, Failure> {
         let no_data = event.data().is_none() || (data.0.is_some() && data.json().is_none());
         if self.format == Format::Change {
             return match no_data {
@@ -93,25 +94,26 @@ impl Reader {
         Ok(vec![Change { operation, fields }])
     }
 
-    fn mapped<'a>(&self, event: &'a Event, data: &'a Data<'_>, only: Option<&[String]>) -> Result<Fields<'a>, Failure> {
+    fn mapped<'a>(&'a self, event: &'a Event, data: &'a Data<'_>, only: Option<&[String]>) -> Result<Fields<'a>, Failure> {
+        let expressions = Expressions::new(event, data);
         let wanted = self
             .columns
             .iter()
             .filter(|(column, _)| only.is_none_or(|only| only.contains(column)));
         wanted
-            .map(|(column, expression)| Ok((Cow::Owned(column.clone()), evaluate(event, data, expression)?)))
+            .map(|(column, expression)| Ok((Cow::Borrowed(column.as_str()), expressions.value(expression)?)))
             .collect()
     }
 }
 
 /// Every field of the data. A key that the data lacks is taken from the attribute of its name: a tombstone has no data, but
 /// a subject.
-fn fields_of<'a>(event: &'a Event, data: &'a Data<'_>, delete: bool, key: &[String]) -> Result<Fields<'a>, Failure> {
+fn fields_of<'a>(event: &'a Event, data: &'a Data<'_>, delete: bool, key: &'a [String]) -> Result<Fields<'a>, Failure> {
     let object: Object<'_> = match data.json() {
         Some(json) => {
             serde_json::from_str(json).map_err(|_| Failure::permanent("SQL_NOT_AN_OBJECT", "the event's data is JSON, but no object"))?
         }
-        None if delete => Object::new(),
+        None if delete => Object::default(),
         None => {
             return Err(Failure::permanent(
                 "SQL_NOT_JSON",
@@ -119,12 +121,12 @@ fn fields_of<'a>(event: &'a Event, data: &'a Data<'_>, delete: bool, key: &[Stri
             ));
         }
     };
-    let mut fields: Fields<'_> = object.into_iter().map(|(name, raw)| (name, Input::Json(raw))).collect();
+    let mut fields: Fields<'_> = object.map(|_, raw| Ok::<_, Failure>(Input::Json(raw)))?;
     for key in key {
-        if let Entry::Vacant(slot) = fields.entry(Cow::Owned(key.clone()))
+        if !fields.contains(key)
             && let Some(value) = attribute(event, key)
         {
-            slot.insert(value);
+            fields.add(Cow::Borrowed(key), value);
         }
     }
     Ok(fields)
@@ -137,7 +139,7 @@ fn changed<'a>(data: &'a Data<'_>, key: &[String], truncate: bool) -> Result<Vec
     let json = data.json().ok_or_else(|| wrong("it is not JSON"))?;
     let mut envelope: Object<'_> = serde_json::from_str(json).map_err(|_| wrong("it is no object"))?;
     let mut schema = None;
-    if let Some(payload) = envelope.get("payload").filter(|_| !envelope.contains_key("op")) {
+    if let Some(payload) = envelope.get("payload").filter(|_| !envelope.contains("op")) {
         let given = envelope
             .get("schema")
             .map(|schema| serde_json::from_str::<Option<Schema>>(schema.get()));
@@ -152,14 +154,13 @@ fn changed<'a>(data: &'a Data<'_>, key: &[String], truncate: bool) -> Result<Vec
         let Some(raw) = envelope.get(name) else { return Ok(None) };
         let row = object(raw).map_err(|_| wrong(&format!("{name} is no object")))?;
         let types = schema.as_ref().and_then(|schema| schema.of(name));
-        let field = |(name, raw): (Cow<'a, str>, &'a RawValue)| match types.and_then(|types| types.of(&name)) {
-            None => Ok((name, Input::Json(raw))),
-            Some(ty) => match ty.input(raw) {
-                Ok(input) => Ok((name, input)),
-                Err(why) => Err(Failure::permanent("SQL_VALUE", format!("the value of `{name}` {why}"))),
-            },
+        let input = |name: &str, raw: &'a RawValue| match types.and_then(|types| types.of(name)) {
+            None => Ok(Input::Json(raw)),
+            Some(ty) => ty
+                .input(raw)
+                .map_err(|why| Failure::permanent("SQL_VALUE", format!("the value of `{name}` {why}"))),
         };
-        row.map(|row| row.into_iter().map(field).collect()).transpose()
+        row.map(|row| row.map(input)).transpose()
     };
     let (before, after) = (row("before")?, row("after")?);
     let put = |fields| Change {
@@ -181,7 +182,7 @@ fn changed<'a>(data: &'a Data<'_>, key: &[String], truncate: bool) -> Result<Vec
         ("m", ..) => Ok(Vec::new()),
         ("t", ..) if truncate => Ok(vec![Change {
             operation: Operation::Truncate,
-            fields: Fields::new(),
+            fields: Fields::default(),
         }]),
         ("t", ..) => Err(wrong("it is a truncate; set sink.truncate, or do it by hand where it is meant")),
         _ => Err(wrong("its op is none of c, r, u, d")),
@@ -197,33 +198,58 @@ fn same(before: &Fields<'_>, after: &Fields<'_>, key: &[String]) -> bool {
         _ => None,
     };
     key.iter()
-        .all(|name| !before.contains_key(name.as_str()) || text(before, name) == text(after, name))
+        .all(|name| !before.contains(name) || text(before, name) == text(after, name))
 }
 
-/// What an expression of the configuration says of an event.
-pub(crate) fn evaluate<'a>(event: &'a Event, data: &'a Data<'_>, expression: &str) -> Result<Input<'a>, Failure> {
-    if expression == "data" {
-        return Ok(whole(event, data));
-    }
-    let Some(path) = expression.strip_prefix("data.") else {
-        return Ok(attribute(event, expression).unwrap_or(Input::Null));
-    };
-    let Some(json) = data.json() else {
-        return Ok(Input::Null);
-    };
-    let mut current: &RawValue =
-        serde_json::from_str(json).map_err(|_| Failure::permanent("SQL_NOT_JSON", "the event's data can't be read as JSON"))?;
-    for name in path.split('.') {
-        // A path through something that is no object leads nowhere: null, as for an absent field.
-        let Ok(fields) = serde_json::from_str::<Object<'_>>(current.get()) else {
-            return Ok(Input::Null);
-        };
-        match fields.get(name) {
-            Some(next) => current = next,
-            None => return Ok(Input::Null),
+/// What expressions of the configuration say of an event. Its data is taken apart once, when the first asks for it.
+pub(crate) struct Expressions<'a> {
+    event: &'a Event,
+    data: &'a Data<'a>,
+    top: OnceCell<Option<Object<'a>>>,
+}
+
+impl<'a> Expressions<'a> {
+    pub(crate) fn new(event: &'a Event, data: &'a Data<'_>) -> Self {
+        Self {
+            event,
+            data,
+            top: OnceCell::new(),
         }
     }
-    Ok(Input::Json(current))
+
+    /// A path through something that is no object leads nowhere: null, as for an absent field.
+    pub(crate) fn value(&self, expression: &str) -> Result<Input<'a>, Failure> {
+        if expression == "data" {
+            return Ok(whole(self.event, self.data));
+        }
+        let Some(path) = expression.strip_prefix("data.") else {
+            return Ok(attribute(self.event, expression).unwrap_or(Input::Null));
+        };
+        let mut names = path.split('.');
+        let mut found = names.next().and_then(|name| self.top()?.get(name).copied());
+        for name in names {
+            let Some(raw) = found else { break };
+            found = serde_json::from_str::<Object<'_>>(raw.get())
+                .ok()
+                .and_then(|fields| fields.get(name).copied());
+        }
+        match found {
+            Some(raw) => Ok(Input::Json(raw)),
+            None if self.top().is_none() && !self.is_json() => {
+                Err(Failure::permanent("SQL_NOT_JSON", "the event's data can't be read as JSON"))
+            }
+            None => Ok(Input::Null),
+        }
+    }
+
+    fn top(&self) -> Option<&Object<'a>> {
+        self.top.get_or_init(|| serde_json::from_str(self.data.json()?).ok()).as_ref()
+    }
+
+    /// Is the data JSON, or is there none?
+    fn is_json(&self) -> bool {
+        self.data.json().is_none_or(|json| serde_json::from_str::<&RawValue>(json).is_ok())
+    }
 }
 
 /// The whole data: JSON, text, or bytes.

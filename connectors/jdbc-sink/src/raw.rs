@@ -6,7 +6,7 @@ use openconnect_core::Failure;
 use openconnect_core::cloudevents::Event;
 use openconnect_sql::{Dialect, Input, Statement, Value};
 
-use crate::event::{Data, evaluate};
+use crate::event::{Data, Expressions};
 
 /// The statement, ready to be bound.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +66,8 @@ impl RawStatement {
     /// The statement for an event.
     pub(crate) fn bind(&self, event: &Event) -> Result<Statement, Failure> {
         let data = Data::of(event);
-        let value = |expression: &String| Ok(value(self.dialect, &evaluate(event, &data, expression)?));
+        let expressions = Expressions::new(event, &data);
+        let value = |expression: &String| Ok(value(self.dialect, &expressions.value(expression)?));
         let values: Result<Vec<Value>, Failure> = self.expressions.iter().map(value).collect();
         Ok(Statement::new(self.sql.clone(), values?))
     }

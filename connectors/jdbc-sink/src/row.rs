@@ -1,6 +1,5 @@
 //! What is to be done with a table, as a row with values that its columns take.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use openconnect_core::Failure;
@@ -48,7 +47,7 @@ impl Row {
             if column.generated || (change.operation == Operation::Delete && !is_key) {
                 continue;
             }
-            let value = match change.fields.get(column.name.as_str()) {
+            let value = match change.fields.get(&column.name) {
                 Some(input) => column.value(binding.dialect, input).map_err(|unfit| {
                     Failure::permanent(
                         "SQL_VALUE",
@@ -99,8 +98,8 @@ fn unknown(table: &Table, change: &Change<'_>, binding: Binding) -> Result<(), F
     if change.operation == Operation::Delete || (!binding.mapped && binding.unknown == UnknownFields::Ignore) {
         return Ok(());
     }
-    let stranger = |name: &&Cow<'_, str>| table.column(name).is_none();
-    match change.fields.keys().find(stranger) {
+    let mut names = change.fields.iter().map(|(name, _)| name);
+    match names.find(|name| table.column(name).is_none()) {
         None => Ok(()),
         Some(name) if binding.mapped => Err(missing(format!("`{}` has no column `{name}`", table.name))),
         Some(name) => {

@@ -178,8 +178,9 @@ fn create_table(dialect: Dialect, name: &str, change: &Change<'_>, key: &[String
 
 /// The columns that the fields need. A null says nothing of its type: its column is made when a value comes.
 fn new_columns(dialect: Dialect, change: &Change<'_>, key: &[String]) -> Vec<(String, &'static str)> {
-    let fields = change.fields.iter();
-    fields
+    change
+        .fields
+        .iter()
         .filter_map(|(name, input)| Some((name.to_string(), column_type(dialect, input, key.iter().any(|key| key == name))?)))
         .collect()
 }

@@ -69,7 +69,10 @@ impl Template {
 
     /// Renders for one event. A missing name, or output over 64 KiB, is a permanent failure.
     pub fn render(&self, event: &Event) -> Result<String, Failure> {
-        self.render_with(Value::from_object(EventVariables::new(event.clone())))
+        match &self.inner {
+            Inner::Constant(text) => Ok(text.to_string()),
+            Inner::Compiled(_) => self.render_with(Value::from_object(EventVariables::new(event.clone()))),
+        }
     }
 
     /// Renders with other variables than an event's: a map, or anything that serialises to one.
