@@ -83,7 +83,7 @@ pub(super) fn publish(publisher: Publisher, setup: Setup, schedule: Option<Sched
     })
 }
 
-fn event(number: u64, key: Option<&str>, data: &str) -> Result<Event> {
+pub(super) fn event(number: u64, key: Option<&str>, data: &str) -> Result<Event> {
     let mut event = EventBuilderV10::new().id(number.to_string()).source("/bench").ty("bench");
     if let Some(key) = key {
         event = event.extension("partitionkey", key);

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use openconnect_core::config::MeshSettings;
 use openconnect_core::mesh::Subscriber;
+use openconnect_core::sink::{Batch, Ordering as Order, Sink as _, SinkContext, WriteReport};
 use openconnect_core::source::{Source as _, SourceContext};
+use openconnect_jdbc_sink::JdbcSink;
 use openconnect_jdbc_source::JdbcSource;
 use openconnect_sql::{Cell, Dialect, Login, Pool, PoolSettings, Statement, Target, Value};
 use openconnect_testkit::Result;
@@ -20,7 +22,7 @@ use sqlx::postgres::PgPoolCopyExt as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::mesh::filled;
+use super::mesh::{event, filled};
 use super::run::{Sample, Setup, sample};
 use super::usage::Watched;
 
@@ -63,7 +65,7 @@ pub(super) async fn sink(setup: &Setup) -> Result<Sample> {
     let mesh = filled(&kit, setup, events).await?;
     let settings = json!({
         "mesh": { "url": mesh.url(), "topic": "bench" },
-        "sink": { "url": database.url, "table": "rows", "columns": { "id": "id", "text": "data.text" } },
+        "sink": sink_settings(&database),
         "delivery": { "ordering": "none", "batch": { "max_events": BATCH } },
     });
     let mut sink = Connector::start(&kit, "openconnect-jdbc-sink", "out", settings).await?;
@@ -77,6 +79,39 @@ pub(super) async fn sink(setup: &Setup) -> Result<Sample> {
         return Err(format!("all {events} events were written before the end: the figure would be too low").into());
     }
     Ok(sample)
+}
+
+fn sink_settings(database: &Database) -> serde_json::Value {
+    json!({ "url": database.url, "table": "rows", "columns": { "id": "id", "text": "data.text" } })
+}
+
+/// The connector fed from memory, with as many writers as the engine has. What the driver alone does is compared with this; the
+/// rest of [`sink`] is the mesh and the way to it, which share the cores.
+pub(super) async fn fed_sink(setup: &Setup) -> Result<Sample> {
+    let (database, pool) = database().await?;
+    database.execute(TABLE).await?;
+    let context = SinkContext {
+        name: "fed".to_owned(),
+        batch_events: BATCH,
+        in_flight: WRITERS,
+        ordering: Order::None,
+    };
+    let sink = Arc::new(JdbcSink::open(serde_json::from_value(sink_settings(&database))?, context).await?);
+    let data = setup.data();
+    let mut numbers = 0..;
+    let batch = |_| -> Result<Batch> {
+        let events = numbers.by_ref().take(BATCH).map(|number| event(number, None, &data).map(Arc::new));
+        Ok(Batch::new(events.collect::<Result<_>>()?, 1))
+    };
+    let batches = (0..WRITERS).map(batch).collect::<Result<Vec<_>>>()?;
+    let writer = |batch: Batch| {
+        let sink = Arc::clone(&sink);
+        AbortOnDropHandle::new(tokio::spawn(
+            async move { while sink.write(&batch).await == WriteReport::Delivered {} },
+        ))
+    };
+    let _writers: Vec<_> = batches.into_iter().map(writer).collect();
+    sample(setup, &mut [], async || count(&pool).await).await
 }
 
 async fn count(pool: &Pool) -> Result<u64> {

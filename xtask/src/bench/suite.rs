@@ -178,6 +178,11 @@ pub(crate) async fn sql(base: &Setup, rounds: usize) -> Result<Vec<Series>> {
             .await?,
         );
     }
+    let fed: (&str, Setup, Run) = ("jdbc-sink", base.clone(), |setup| Box::pin(sql::fed_sink(setup)));
+    for (name, run) in bare {
+        let sides = [fed.clone(), (name, base.clone(), run)];
+        all.push(compare(&format!("into PostgreSQL from memory, {name}"), sides, rounds).await?);
+    }
     let source: (&str, Setup, Run) = ("jdbc-source", base.clone(), |setup| Box::pin(sql::source(setup)));
     let bare: (&str, Setup, Run) = ("bare select", base.clone(), |setup| Box::pin(sql::bare_select(setup)));
     all.push(compare("out of PostgreSQL", [source, bare.clone()], rounds).await?);
