@@ -113,14 +113,15 @@ fn numbers_survive(text: &str) -> bool {
 
 fn skip_string(bytes: &[u8], quote: usize) -> usize {
     let mut at = quote + 1;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found + 1;
+        if bytes[at - 1] == b'"' {
+            return at;
         }
+        // What is escaped.
+        at += 1;
     }
-    at
+    bytes.len()
 }
 
 fn number_survives(number: &str) -> bool {
