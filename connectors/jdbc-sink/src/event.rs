@@ -45,12 +45,12 @@ pub(crate) struct Reader {
     truncate: bool,
 }
 
-/// The event's data while it is read.
+/// The event's data while it is read: text that is meant as JSON.
 pub(crate) struct Data<'a>(Option<Cow<'a, str>>);
 
 impl<'a> Data<'a> {
     pub(crate) fn of(event: &'a Event) -> Self {
-        Self(payload::json(event))
+        Self(payload::json_text(event))
     }
 
     fn json(&self) -> Option<&str> {
@@ -110,9 +110,10 @@ impl Reader {
 /// a subject.
 fn fields_of<'a>(event: &'a Event, data: &'a Data<'_>, delete: bool, key: &'a [String]) -> Result<Fields<'a>, Failure> {
     let object: Object<'_> = match data.json() {
-        Some(json) => {
-            serde_json::from_str(json).map_err(|_| Failure::permanent("SQL_NOT_AN_OBJECT", "the event's data is JSON, but no object"))?
-        }
+        Some(json) => serde_json::from_str(json).map_err(|_| match is_json(json) {
+            true => Failure::permanent("SQL_NOT_AN_OBJECT", "the event's data is JSON, but no object"),
+            false => not_json(),
+        })?,
         None if delete => Object::default(),
         None => {
             return Err(Failure::permanent(
@@ -235,9 +236,7 @@ impl<'a> Expressions<'a> {
         }
         match found {
             Some(raw) => Ok(Input::Json(raw)),
-            None if self.top().is_none() && !self.is_json() => {
-                Err(Failure::permanent("SQL_NOT_JSON", "the event's data can't be read as JSON"))
-            }
+            None if self.top().is_none() && !self.is_json() => Err(not_json()),
             None => Ok(Input::Null),
         }
     }
@@ -248,8 +247,19 @@ impl<'a> Expressions<'a> {
 
     /// Is the data JSON, or is there none?
     fn is_json(&self) -> bool {
-        self.data.json().is_none_or(|json| serde_json::from_str::<&RawValue>(json).is_ok())
+        match self.data.0.as_deref() {
+            Some(json) => is_json(json),
+            None => self.event.data().is_none(),
+        }
     }
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<&RawValue>(text).is_ok()
+}
+
+fn not_json() -> Failure {
+    Failure::permanent("SQL_NOT_JSON", "the event's data can't be read as JSON")
 }
 
 /// The whole data: JSON, text, or bytes.
@@ -275,5 +285,46 @@ fn attribute<'a>(event: &'a Event, name: &str) -> Option<Input<'a>> {
             ExtensionValue::Boolean(value) => Input::Bool(*value),
             ExtensionValue::Integer(value) => Input::Integer(*value),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use openconnect_core::cloudevents::{EventBuilder as _, EventBuilderV10};
+
+    use super::*;
+
+    fn value(json: &str, expression: &str) -> Result<Option<String>, String> {
+        let event = EventBuilderV10::new().id("7").source("/s").ty("t");
+        let event = event.data("application/json", json.to_owned()).build().unwrap();
+        let data = Data::of(&event);
+        match Expressions::new(&event, &data).value(expression) {
+            Ok(Input::Json(raw)) => Ok(Some(raw.get().to_owned())),
+            Ok(Input::Text(text)) => Ok(Some(text.into_owned())),
+            Ok(_) => Ok(None),
+            Err(failure) => Err(failure.code),
+        }
+    }
+
+    #[test]
+    fn a_path_leads_to_a_value_or_nowhere() {
+        let json = r#"{ "a": { "b": 1.50, "c": { "d": [null] } }, "e": 1, "e": 2 }"#;
+        for (expression, expected) in [
+            ("id", Some("7")),
+            ("data", Some(json)),
+            ("data.a.b", Some("1.50")),
+            ("data.a.c.d", Some("[null]")),
+            ("data.e", Some("2")),
+            ("data.e.f", None),
+            ("data.x", None),
+            ("data.a.x.y", None),
+            ("nothing", None),
+        ] {
+            assert_eq!(value(json, expression), Ok(expected.map(str::to_owned)), "{expression}");
+        }
+        assert_eq!(value("[1]", "data.a"), Ok(None));
+        assert_eq!(value("null", "data.a"), Ok(None));
+        assert_eq!(value("{ broken", "data.a"), Err("SQL_NOT_JSON".to_owned()));
     }
 }

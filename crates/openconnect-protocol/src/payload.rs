@@ -56,13 +56,15 @@ pub(crate) fn data_bytes(data: &Data) -> Cow<'_, [u8]> {
 
 /// The data as JSON text, when it is JSON: by content type, and valid.
 pub fn json(event: &Event) -> Option<Cow<'_, str>> {
+    json_text(event).filter(|text| valid_json(text))
+}
+
+/// The data as text that is meant as JSON, by content type: for who reads it anyway, and so finds out whether it is.
+pub fn json_text(event: &Event) -> Option<Cow<'_, str>> {
     match event.data()? {
         Data::Json(value) => Some(Cow::Owned(value.to_string())),
-        Data::String(text) if is_json(event.datacontenttype()) => valid_json(text).then_some(Cow::Borrowed(text)),
-        Data::Binary(bytes) if is_json(event.datacontenttype()) => {
-            let text = std::str::from_utf8(bytes).ok()?;
-            valid_json(text).then_some(Cow::Borrowed(text))
-        }
+        Data::String(text) if is_json(event.datacontenttype()) => Some(Cow::Borrowed(text)),
+        Data::Binary(bytes) if is_json(event.datacontenttype()) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
         _ => None,
     }
 }
