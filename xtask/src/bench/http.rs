@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::load::{Load, Requests};
 use super::mesh::filled;
-use super::run::{Sample, Setup, sample};
+use super::run::{Sample, Setup, sample, sample_of};
 use super::usage::Watched;
 
 /// Requests under way on each connection: the server answers one after the other, the next one is there already.
@@ -104,14 +104,10 @@ pub(crate) async fn sink(setup: &Setup) -> Result<Sample> {
         Watched::busy("http-sink", sink.process()?, ready),
         Watched::busy("mesh", &mesh.process, mesh.ready_after),
     ];
-    let sample = sample(setup, &mut watched, async || Ok(receiver.count() as u64)).await?;
-    if receiver.count() as u64 >= events {
-        return Err(format!("all {events} events were delivered before the end: the figure would be too low").into());
-    }
-    Ok(sample)
+    sample_of(setup, &mut watched, events, || receiver.count() as u64).await
 }
 
-/// Events that are kept ready for each second: more than the sink takes, at most 600 MB.
+/// Events that are kept ready for each second: what the sink may take, at most 600 MB.
 fn stock(setup: &Setup) -> u64 {
     (600_000_000 / (setup.bytes as u64 + 200)).min(400_000)
 }

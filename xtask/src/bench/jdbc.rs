@@ -10,13 +10,15 @@ use super::mesh::filled;
 use super::run::{Sample, Setup, sample};
 use super::usage::Watched;
 
-/// More than SQLite takes in a second.
-const STOCK: u64 = 150_000;
+/// Events that are kept ready for each second: more than SQLite takes, at most 300 MB.
+fn stock(setup: &Setup) -> u64 {
+    (300_000_000 / (setup.bytes as u64 + 200)).min(200_000)
+}
 
 /// Counted: rows that another connection sees.
 pub(crate) async fn sink(setup: &Setup) -> Result<Sample> {
     let kit = Kit::quiet(&setup.binaries)?;
-    let events = (setup.warm_up + setup.counted).as_secs() * STOCK;
+    let events = (setup.warm_up + setup.counted).as_secs() * stock(setup);
     let mesh = filled(&kit, setup, events).await?;
     let file = kit.file("rows.db");
     table::execute(&file, "create table rows (id integer primary key, text text not null)").await?;

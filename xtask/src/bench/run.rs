@@ -82,12 +82,36 @@ pub(crate) async fn sample(setup: &Setup, processes: &mut [Watched], mut count: 
     let (first, started) = (count().await?, Instant::now());
     processes.iter_mut().for_each(Watched::begin);
     tokio::time::sleep(setup.counted).await;
-    let events = (count().await?.saturating_sub(first)) as f64;
-    Ok(Sample {
-        events_per_second: events / started.elapsed().as_secs_f64(),
-        latency: None,
-        processes: processes.iter().map(|process| process.end(events)).collect(),
-    })
+    Ok(Sample::of(processes, count().await?.saturating_sub(first), started.elapsed()))
+}
+
+/// As [`sample`], of events of which there are only so many: the counting ends with them. For a `count` that costs nothing.
+pub(crate) async fn sample_of(setup: &Setup, processes: &mut [Watched], stock: u64, count: impl Fn() -> u64) -> Result<Sample> {
+    tokio::time::sleep(setup.warm_up).await;
+    let (first, started) = (count(), Instant::now());
+    processes.iter_mut().for_each(Watched::begin);
+    while count() < stock && started.elapsed() < setup.counted {
+        tokio::time::sleep(LOOK).await;
+    }
+    let took = started.elapsed();
+    if took < LOOK * 20 {
+        return Err(format!("there were only {stock} events: too few to measure").into());
+    }
+    Ok(Sample::of(processes, count().saturating_sub(first), took))
+}
+
+/// How far the end of a [`sample_of`] may be missed.
+const LOOK: Duration = Duration::from_millis(20);
+
+impl Sample {
+    fn of(processes: &[Watched], events: u64, took: Duration) -> Self {
+        let events = events as f64;
+        Self {
+            events_per_second: events / took.as_secs_f64(),
+            latency: None,
+            processes: processes.iter().map(|process| process.end(events)).collect(),
+        }
+    }
 }
 
 /// Events that are due at fixed times, whatever became of those before: a target that stalls makes all that were due

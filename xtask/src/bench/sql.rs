@@ -30,7 +30,7 @@ use super::usage::Watched;
 const BATCH: usize = 500;
 const WRITERS: usize = 2;
 /// More than goes into a table, or out of one, in a second.
-const STOCK: u64 = 150_000;
+const STOCK: u64 = 250_000;
 const ROWS_OF_A_PAGE: u32 = 1000;
 
 async fn database() -> Result<(Database, Pool)> {
