@@ -13,7 +13,7 @@ use crate::binaries::workspace;
 
 const LEAD: &str = "# Benchmarks
 
-Made by `cargo xtask bench page` from the results in [`benchmarks/`](benchmarks), which `cargo xtask bench <subject>` writes.
+Made by `cargo xtask bench page` from the results in `docs/benchmarks`, which `cargo xtask bench <subject>` writes.
 
 How it is measured: events are counted at the target, never by a program's own metric. The first seconds are dropped. The load,
 the mesh, the connectors and the target share the cores of one machine, and the mesh answers after fsync. *A/A* is the same
