@@ -17,6 +17,8 @@ use super::usage::Watched;
 
 /// Requests under way on each connection: the server answers one after the other, the next one is there already.
 const DEPTH: usize = 2;
+/// Bytes of requests under way: beyond 16 MiB the source answers 503 and closes, by default.
+const UNDER_WAY: usize = 12 << 20;
 
 /// The load for an HTTP server that takes CloudEvents.
 pub(super) fn requests(setup: &Setup, address: SocketAddr, path: &str) -> Requests {
@@ -45,12 +47,13 @@ pub(super) fn requests(setup: &Setup, address: SocketAddr, path: &str) -> Reques
         "POST {path} HTTP/1.1\r\nHost: {address}\r\n{head}Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
+    // Enough to have requests waiting while others are committed.
+    let connections = if setup.batch > 1 { 32 } else { 256 };
     Requests {
         address,
+        connections: connections.min(UNDER_WAY / (DEPTH * text.len())).max(1),
         text: text.into_bytes().into(),
         events: setup.batch as u64,
-        // Enough to have requests waiting while others are committed.
-        connections: if setup.batch > 1 { 32 } else { 256 },
         depth: DEPTH,
         offered: setup.offered.map(|events| events / setup.batch as f64),
     }
