@@ -110,7 +110,7 @@ impl Reader {
 /// a subject.
 fn fields_of<'a>(event: &'a Event, data: &'a Data<'_>, delete: bool, key: &'a [String]) -> Result<Fields<'a>, Failure> {
     let object: Object<'_> = match data.json() {
-        Some(json) => serde_json::from_str(json).map_err(|_| match is_json(json) {
+        Some(json) => serde_json::from_str(json).map_err(|_| match payload::valid_json(json) {
             true => Failure::permanent("SQL_NOT_AN_OBJECT", "the event's data is JSON, but no object"),
             false => not_json(),
         })?,
@@ -248,14 +248,10 @@ impl<'a> Expressions<'a> {
     /// Is the data JSON, or is there none?
     fn is_json(&self) -> bool {
         match self.data.0.as_deref() {
-            Some(json) => is_json(json),
+            Some(json) => payload::valid_json(json),
             None => self.event.data().is_none(),
         }
     }
-}
-
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
 fn not_json() -> Failure {

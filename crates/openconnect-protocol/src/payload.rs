@@ -69,7 +69,8 @@ pub fn json_text(event: &Event) -> Option<Cow<'_, str>> {
     }
 }
 
-pub(crate) fn valid_json(text: &str) -> bool {
+/// Is the text one JSON value?
+pub fn valid_json(text: &str) -> bool {
     serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok()
 }
 
