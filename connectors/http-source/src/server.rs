@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use openconnect_core::record::{Outcome, Partition, Receipt, Record};
+use openconnect_core::record::{Partition, Receipt, Record};
 use openconnect_core::source::Intake;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -196,37 +196,26 @@ impl Server {
         Ok(())
     }
 
-    /// Hands the events over and waits for all their outcomes.
+    /// Hands the events over and waits for the outcome of all.
     async fn deliver(&self, events: Vec<openconnect_core::cloudevents::Event>, _room: Room) -> Result<(), Problem> {
-        let mut batch = Batch::with_capacity(events.len());
-        let mut outcomes = Vec::with_capacity(events.len());
-        for event in events {
-            let (receipt, outcome) = Receipt::new();
-            batch.push(Record {
-                event: Some(event),
-                partition: self.partition.clone(),
-                position: None,
-                receipt: Some(receipt),
-            });
-            outcomes.push(outcome);
-        }
+        let (receipt, result) = Receipt::new();
+        let receipts = std::iter::repeat_n(receipt, events.len());
+        let batch = events.into_iter().zip(receipts).map(|(event, receipt)| Record {
+            event: Some(event),
+            partition: self.partition.clone(),
+            position: None,
+            receipt: Some(receipt),
+        });
         self.batches
-            .try_send(batch)
+            .try_send(batch.collect())
             .map_err(|_| Problem::unavailable("too many requests are waiting for the mesh"))?;
-        let all = async {
-            for outcome in outcomes {
-                match outcome.await {
-                    Ok(Outcome::Failed(_)) | Err(_) => return Err(Problem::unavailable("the mesh has not confirmed every event")),
-                    Ok(_) => {}
-                }
-            }
-            Ok(())
-        };
-        tokio::time::timeout(self.response_timeout, all).await.unwrap_or_else(|_| {
-            Err(Problem::unavailable(
+        match tokio::time::timeout(self.response_timeout, result).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(_) => Err(Problem::unavailable("the mesh has not confirmed every event")),
+            Err(_) => Err(Problem::unavailable(
                 "the mesh did not confirm in time; the events may have arrived",
-            ))
-        })
+            )),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a source hands to the core: an event, where it came from, and who waits for its outcome.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cloudevents::Event;
 use serde::Serialize;
@@ -56,34 +56,58 @@ impl Outcome {
     }
 }
 
-/// Tells the source how its event ended: an HTTP source answers its client from it.
+/// Tells the source how its events ended: an HTTP source answers its client from it.
 ///
-/// Dropping a receipt without an outcome reports [`Outcome::Failed`].
+/// A clone is for another event of the same request: what becomes of the request is known when every clone has its outcome.
+/// Dropping a receipt without an outcome is as good as [`Outcome::Failed`].
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    request: Arc<Request>,
+    resolved: bool,
+}
+
+/// The receipts of a request share it; the last one to go tells.
 #[derive(Debug)]
-pub struct Receipt(Option<oneshot::Sender<Outcome>>);
+struct Request {
+    failed: OnceLock<Failure>,
+    tell: Option<oneshot::Sender<Result<(), Failure>>>,
+}
 
 impl Receipt {
-    /// A receipt and the end where its outcome arrives.
-    pub fn new() -> (Self, oneshot::Receiver<Outcome>) {
-        let (tx, rx) = oneshot::channel();
-        (Self(Some(tx)), rx)
+    /// A receipt and the end where the result of its request arrives: the first failure, when an event was not delivered.
+    pub fn new() -> (Self, oneshot::Receiver<Result<(), Failure>>) {
+        let (tell, result) = oneshot::channel();
+        let request = Arc::new(Request {
+            failed: OnceLock::new(),
+            tell: Some(tell),
+        });
+        (Self { request, resolved: false }, result)
     }
 
     /// Tells the outcome. The core calls it; a test of a source may.
     pub fn resolve(mut self, outcome: Outcome) {
-        if let Some(tx) = self.0.take() {
-            let _ = tx.send(outcome);
+        self.resolved = true;
+        if let Outcome::Failed(failure) = outcome {
+            let _ = self.request.failed.set(failure);
         }
     }
 }
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        if let Some(tx) = self.0.take() {
-            let _ = tx.send(Outcome::Failed(Failure::retryable(
+        if !self.resolved {
+            let _ = self.request.failed.set(Failure::retryable(
                 "OC0401",
                 "the connector stopped before the event was delivered",
-            )));
+            ));
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if let Some(tell) = self.tell.take() {
+            let _ = tell.send(self.failed.take().map_or(Ok(()), Err));
         }
     }
 }

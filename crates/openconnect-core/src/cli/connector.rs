@@ -11,12 +11,12 @@ use crate::sink::Sink;
 use crate::source::Source;
 
 /// A connector, whichever its kind.
-pub(crate) trait Connector {
+pub(crate) trait Connector: 'static {
     const NAME: &'static str;
     const SECTION: Section;
     type Config: ConnectorConfig;
 
-    fn run(app: App<Self::Config>) -> impl Future<Output = Result<Exit>>;
+    fn run(app: App<Self::Config>) -> impl Future<Output = Result<Exit>> + Send;
     fn check(app: App<Self::Config>, connect: bool) -> impl Future<Output = Result<CheckReport>>;
 }
 
@@ -28,7 +28,7 @@ impl<S: Source> Connector for AsSource<S> {
     const SECTION: Section = Section::Source;
     type Config = S::Config;
 
-    fn run(app: App<Self::Config>) -> impl Future<Output = Result<Exit>> {
+    fn run(app: App<Self::Config>) -> impl Future<Output = Result<Exit>> + Send {
         run_source::<S>(app)
     }
 
@@ -45,7 +45,7 @@ impl<S: Sink> Connector for AsSink<S> {
     const SECTION: Section = Section::Sink;
     type Config = S::Config;
 
-    fn run(app: App<Self::Config>) -> impl Future<Output = Result<Exit>> {
+    fn run(app: App<Self::Config>) -> impl Future<Output = Result<Exit>> + Send {
         run_sink::<S>(app)
     }
 

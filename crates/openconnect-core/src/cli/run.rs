@@ -37,7 +37,11 @@ fn run_loaded<C: Connector>(loaded: Loaded<C::Config>, version: &'static str) ->
         status,
         shutdown: CancellationToken::new(),
     };
-    let result = runtime.block_on(supervise::<C>(app, version));
+    // As a task: this thread is none of the runtime's, and to wake it costs more than to wake a task.
+    let engine = runtime.spawn(supervise::<C>(app, version));
+    let result = runtime
+        .block_on(engine)
+        .unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()));
     // A blocking call that hangs (a file system that is gone) must not keep the process.
     runtime.shutdown_background();
     result

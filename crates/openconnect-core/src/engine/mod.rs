@@ -2,7 +2,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `source.rs` | the source worker: poll, publish, outcomes, offsets |
+//! | `source.rs`, `resolver.rs` | the source worker: poll, publish, offsets; what becomes of each event |
 //! | `intake.rs`, `sink.rs` | the sink: from the mesh or the inbox into the worker; batches, writes, retries, outcomes |
 //! | `scheduler.rs` | which events may be written now, by ordering |
 //! | `prefix.rs`, `retry.rs`, `circuit.rs` | the contiguous prefix; how long to wait; when to stop |
@@ -38,6 +38,7 @@ pub mod guarantee;
 mod intake;
 mod lease;
 mod prefix;
+mod resolver;
 mod retry;
 mod scheduler;
 mod sink;

@@ -23,6 +23,11 @@ impl<T> Prefix<T> {
         }
     }
 
+    /// Is nothing unresolved?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     /// The number of the next event.
     pub(crate) fn begin(&mut self) -> u64 {
         self.slots.push_back(Slot::Open);

@@ -5,16 +5,12 @@
 //! the source. The resolver owns everything that waits for an outcome: it answers receipts, writes dead letters, and tells
 //! the worker how far each partition has come.
 
-use std::collections::{BTreeMap, HashMap};
-use std::future::Future;
-use std::pin::Pin;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use cloudevents::{AttributesReader, AttributesWriter, Event};
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use openconnect_fault::{Defect, Failpoint, planted, reach};
 use openconnect_protocol::payload;
 use tokio::sync::{mpsc, watch};
@@ -23,21 +19,21 @@ use tokio_util::sync::CancellationToken;
 use super::circuit::Circuit;
 use super::intake::TOGETHER;
 use super::lease::{self, Lease};
-use super::prefix::Prefix;
+use super::resolver::{Ending, Open, Pending, Progress, Resolver};
 use super::retry::RetryPolicy;
 use crate::admin::{State, StatusHandle};
 use crate::budget::{Budget, Permit};
 use crate::dead_letter::DeadLetters;
 use crate::error::{Error, Exit, Result};
-use crate::failure::{Failure, FailureKind};
-use crate::mesh::{MeshStatus, Publisher};
+use crate::failure::Failure;
+use crate::mesh::{MeshStatus, Publisher, Told};
 use crate::offsets::OffsetStore;
-use crate::record::{Outcome, Partition, Receipt, Record};
+use crate::record::{Partition, Record};
 use crate::source::Source;
 use crate::transform::{Transformed, Transforms};
 
-/// Events that wait for the mesh, at the most; their bytes are bounded by the budget.
-const WINDOW: usize = 16_384;
+/// Batches on their way to the resolver, at the most.
+const HANDED_OVER: usize = 64;
 /// Between two attempts to store the last positions.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -57,28 +53,12 @@ pub(crate) struct SourceWorker<S> {
     pub(crate) deadline: Duration,
 }
 
-/// An event on its way: how it ends, and who is told.
-struct Pending<P> {
-    ending: Ending,
-    partition: Partition,
-    position: Option<P>,
-    receipt: Option<Receipt>,
-    permit: Permit,
-}
-
-/// How an event ends.
-enum Ending {
-    Published(crate::mesh::Published, Arc<Event>),
-    Filtered,
-    /// There was no event.
-    Nothing,
-    Rejected(Failure, Arc<Event>),
-}
-
-/// How far a partition has come, or why the worker must stop.
-enum Progress<P> {
-    Reached(Partition, P),
-    Stop(Failure),
+/// Where published events go on: to the resolver, with the numbers by which the mesh client tells their ends.
+struct HandOver<P> {
+    /// Of the next event.
+    number: u64,
+    ends: mpsc::UnboundedSender<Told>,
+    pending: mpsc::Sender<Vec<Pending<P>>>,
 }
 
 /// What the worker must turn to.
@@ -160,17 +140,19 @@ impl<P> Beside<P> {
 impl<S: Source> SourceWorker<S> {
     /// Runs until shutdown or until nothing can go on.
     pub(crate) async fn run(mut self, dead_letters: Arc<DeadLetters>, retry: RetryPolicy, circuit: Circuit) -> Result<Exit> {
-        let (pending, queue) = mpsc::channel(WINDOW);
+        let (pending, queue) = mpsc::channel(HANDED_OVER);
         let (progress, reached) = mpsc::channel(1024);
-        let resolver = Resolver {
+        // Bounded by the events that are in flight, each of which is told of once.
+        let (ends, told) = mpsc::unbounded_channel();
+        let resolver = Resolver::new(
             dead_letters,
-            retry,
-            circuit,
-            status: self.status.clone(),
+            self.publisher.clone(),
+            (retry, circuit),
+            self.status.clone(),
             progress,
-            prefixes: HashMap::new(),
-        };
-        let resolver = tokio::spawn(resolver.run(queue));
+        );
+        let resolver = tokio::spawn(resolver.run(queue, told));
+        let mut hand_over = HandOver { number: 0, ends, pending };
         let mut beside = Beside {
             reached,
             unsaved: BTreeMap::new(),
@@ -182,14 +164,14 @@ impl<S: Source> SourceWorker<S> {
             lease: self.lease.watch(),
             status: self.status.clone(),
         };
-        let ended = self.flow(&mut beside, &pending, retry).await;
+        let ended = self.flow(&mut beside, &mut hand_over, retry).await;
         if let Some(lost) = self.lease.lost() {
             // What is on its way is the successor's now: nothing more is published, waited for or stored.
             resolver.abort();
             return Err(lost);
         }
         self.status.set_state(State::Draining);
-        drop(pending);
+        drop(hand_over);
         let end = tokio::time::Instant::now() + self.deadline;
         let drained = beside.drain(self.deadline).await;
         resolver.abort();
@@ -207,7 +189,7 @@ impl<S: Source> SourceWorker<S> {
     async fn flow(
         &mut self,
         beside: &mut Beside<S::Position>,
-        pending: &mpsc::Sender<Pending<S::Position>>,
+        hand_over: &mut HandOver<S::Position>,
         retry: RetryPolicy,
     ) -> Result<()> {
         let mut failures = 0;
@@ -233,7 +215,7 @@ impl<S: Source> SourceWorker<S> {
                         .counts()
                         .received
                         .fetch_add(records.iter().filter(|record| record.event.is_some()).count() as u64, Relaxed);
-                    if let Some(failure) = self.publish(records, pending, beside).await {
+                    if let Some(failure) = self.publish(records, hand_over, beside).await {
                         return Err(stopped(&failure));
                     }
                 }
@@ -252,11 +234,12 @@ impl<S: Source> SourceWorker<S> {
 
     /// Publishes records in order. Waiting for room goes on being interrupted by shutdown and by outcomes.
     async fn publish(
-        &self,
+        &mut self,
         records: Vec<Record<S::Position>>,
-        pending: &mpsc::Sender<Pending<S::Position>>,
+        hand_over: &mut HandOver<S::Position>,
         beside: &mut Beside<S::Position>,
     ) -> Option<Failure> {
+        let shutdown = self.shutdown.clone();
         let all = async {
             let mut ready = Vec::with_capacity(records.len().min(TOGETHER));
             for record in records {
@@ -265,21 +248,21 @@ impl<S: Source> SourceWorker<S> {
                     Some(permit) => permit,
                     // What has its permit already goes first: else this would wait for itself.
                     None => {
-                        self.start(std::mem::take(&mut ready), pending).await?;
+                        self.start(std::mem::take(&mut ready), hand_over).await?;
                         self.budget.acquire(bytes).await
                     }
                 };
                 ready.push((record, bytes, permit));
                 if ready.len() == TOGETHER {
-                    self.start(std::mem::take(&mut ready), pending).await?;
+                    self.start(std::mem::take(&mut ready), hand_over).await?;
                 }
             }
-            self.start(ready, pending).await
+            self.start(ready, hand_over).await
         };
         tokio::select! {
             _ = all => None,
             // Records not yet handed over are dropped: their receipts say Failed, their offset does not move.
-            () = self.shutdown.cancelled() => None,
+            () = shutdown.cancelled() => None,
             turn = beside.next(false) => match turn {
                 Turn::Stop(failure) => Some(failure),
                 Turn::Save | Turn::Polled(_) => None,
@@ -288,7 +271,7 @@ impl<S: Source> SourceWorker<S> {
     }
 
     /// Transforms records and hands them to the mesh client, in order; `None` when nobody follows their outcomes any more.
-    async fn start(&self, ready: Vec<(Record<S::Position>, usize, Permit)>, pending: &mpsc::Sender<Pending<S::Position>>) -> Option<()> {
+    async fn start(&mut self, ready: Vec<(Record<S::Position>, usize, Permit)>, hand_over: &mut HandOver<S::Position>) -> Option<()> {
         if ready.is_empty() {
             return Some(());
         }
@@ -302,35 +285,38 @@ impl<S: Source> SourceWorker<S> {
             } = record;
             events.push(match (event, self.too_large(bytes)) {
                 (None, _) => Err(Ending::Nothing),
-                (Some(event), Some(failure)) => Err(Ending::Rejected(failure, Arc::new(event))),
+                (Some(event), Some(failure)) => Err(Ending::Rejected(failure, Box::new(event))),
                 (Some(event), None) => Ok(event),
             });
             rest.push((partition, position, receipt, permit));
         }
         let transformed = self.transforms.apply(events).await;
+        let (mut publish, mut handed_over) = (Vec::with_capacity(rest.len()), Vec::with_capacity(rest.len()));
         for (transformed, (partition, position, receipt, permit)) in transformed.into_iter().zip(rest) {
+            let number = hand_over.number;
+            hand_over.number += 1;
             let ending = match transformed {
                 Ok(Transformed::Keep(event, key)) => {
-                    let event = damaged(event);
-                    self.lease.lasting().await;
-                    let published = self.publisher.send(&self.topic, key.as_deref(), &event).await;
-                    Ending::Published(published, Arc::new(event))
+                    publish.push((number, damaged(event), key));
+                    Ending::Published
                 }
-                Ok(Transformed::Failed(event, failure)) => Ending::Rejected(failure, Arc::new(event)),
+                Ok(Transformed::Failed(event, failure)) => Ending::Rejected(failure, Box::new(event)),
                 Ok(Transformed::Drop) => Ending::Filtered,
-                Ok(Transformed::Lost(failure)) => Ending::Rejected(failure, Arc::default()),
+                Ok(Transformed::Lost(failure)) => Ending::Rejected(failure, Box::default()),
                 Err(unfit) => unfit,
             };
-            let sent = Pending {
-                ending,
+            let open = Open {
+                number,
                 partition,
                 position,
                 receipt,
-                permit,
+                _permit: permit,
             };
-            pending.send(sent).await.ok()?;
+            handed_over.push(Pending { ending, open });
         }
-        Some(())
+        self.lease.lasting().await;
+        self.publisher.send_many(&self.topic, publish, &hand_over.ends).await;
+        hand_over.pending.send(handed_over).await.ok()
     }
 
     fn too_large(&self, bytes: usize) -> Option<Failure> {
@@ -382,7 +368,7 @@ impl<S: Source> SourceWorker<S> {
     }
 
     /// Stores positions; they are durable when it returns.
-    async fn store(&self, positions: &BTreeMap<Partition, S::Position>) -> Result<()> {
+    async fn store(&mut self, positions: &BTreeMap<Partition, S::Position>) -> Result<()> {
         if positions.is_empty() {
             return Ok(());
         }
@@ -419,166 +405,4 @@ fn damaged(mut event: Event) -> Event {
 fn stopped(failure: &Failure) -> Error {
     Error::undelivered("OC0421", format!("the connector can't go on: {failure}"))
         .hint("Mend the cause and start again: what is undelivered is read again then.")
-}
-
-struct Resolver<P> {
-    dead_letters: Arc<DeadLetters>,
-    retry: RetryPolicy,
-    circuit: Circuit,
-    status: StatusHandle,
-    progress: mpsc::Sender<Progress<P>>,
-    prefixes: HashMap<Partition, Prefix<P>>,
-}
-
-type Waiting<P> = Pin<Box<dyn Future<Output = (Settled<P>, Result<(), Failure>)> + Send>>;
-
-/// What is left of a pending event when its ending is known.
-struct Settled<P> {
-    number: u64,
-    partition: Partition,
-    position: Option<P>,
-    receipt: Option<Receipt>,
-    event: Option<Arc<Event>>,
-    /// It had an event.
-    counts: bool,
-    /// The failure whose dead letter is being written.
-    dead: Option<Failure>,
-    _permit: Permit,
-}
-
-impl<P: Clone + Send + 'static> Resolver<P> {
-    async fn run(mut self, mut queue: mpsc::Receiver<Pending<P>>) {
-        let mut waiting: FuturesUnordered<Waiting<P>> = FuturesUnordered::new();
-        let mut open = true;
-        while open || !waiting.is_empty() {
-            tokio::select! {
-                pending = queue.recv(), if open && waiting.len() < WINDOW => match pending {
-                    Some(pending) => waiting.push(self.begin(pending)),
-                    None => open = false,
-                },
-                Some((settled, result)) = waiting.next() => {
-                    match self.settle(settled, result).await {
-                        Ok(Some(again)) => waiting.push(again),
-                        Ok(None) => {}
-                        Err(failure) => {
-                            self.status.error(failure.code.clone(), failure.message.clone());
-                            let _ = self.progress.send(Progress::Stop(failure)).await;
-                            return;
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn begin(&mut self, pending: Pending<P>) -> Waiting<P> {
-        let Pending {
-            ending,
-            partition,
-            position,
-            receipt,
-            permit,
-        } = pending;
-        let number = self.prefixes.entry(partition.clone()).or_insert_with(Prefix::new).begin();
-        let mut settled = Settled {
-            number,
-            partition,
-            position,
-            receipt,
-            event: None,
-            counts: !matches!(ending, Ending::Nothing),
-            dead: None,
-            _permit: permit,
-        };
-        if planted(Defect::ReceiptBeforeConfirmation)
-            && let Some(receipt) = settled.receipt.take()
-        {
-            receipt.resolve(Outcome::Delivered);
-        }
-        if planted(Defect::OffsetBeforeAck)
-            && let Some(position) = settled.position.clone()
-        {
-            let _ = self.progress.try_send(Progress::Reached(settled.partition.clone(), position));
-        }
-        match ending {
-            Ending::Published(published, event) => {
-                settled.event = Some(event);
-                Box::pin(async move {
-                    let result = published.await;
-                    (settled, result)
-                })
-            }
-            Ending::Filtered | Ending::Nothing => Box::pin(async move { (settled, Ok(())) }),
-            Ending::Rejected(failure, event) => {
-                settled.event = Some(event);
-                Box::pin(async move { (settled, Err(failure)) })
-            }
-        }
-    }
-
-    /// Ends an event, or starts the writing of its dead letter.
-    async fn settle(&mut self, mut settled: Settled<P>, result: Result<(), Failure>) -> Result<Option<Waiting<P>>, Failure> {
-        let counts = self.status.counts();
-        let outcome = match (result, settled.dead.take(), &settled.event) {
-            (Ok(()), Some(failure), _) => {
-                counts.dead_lettered.fetch_add(1, Relaxed);
-                tracing::warn!(code = %failure.code, "dead letter: {}", failure.message);
-                Outcome::DeadLettered(failure)
-            }
-            (Ok(()), None, None) => {
-                counts.filtered.fetch_add(u64::from(settled.counts), Relaxed);
-                Outcome::Filtered
-            }
-            (Ok(()), None, Some(_)) => {
-                reach(Failpoint::Published);
-                self.circuit.note(false);
-                counts.delivered.fetch_add(1, Relaxed);
-                Outcome::Delivered
-            }
-            (Err(failure), None, Some(event)) if failure.kind == FailureKind::Permanent => {
-                if self.circuit.note(true) {
-                    return Err(Failure::fatal(
-                        "OC0420",
-                        format!("{}; the last reason was {failure}", self.circuit.describe()),
-                    ));
-                }
-                let event = Arc::clone(event);
-                settled.dead = Some(failure.clone());
-                return Ok(Some(self.dead_letter(settled, event, failure)));
-            }
-            // The client tries again by itself for as long as it lives: what it gives up ends the connector.
-            (Err(failure), _, _) => {
-                counts.failed.fetch_add(1, Relaxed);
-                if let Some(receipt) = settled.receipt.take() {
-                    receipt.resolve(Outcome::Failed(failure.clone()));
-                }
-                return Err(failure);
-            }
-        };
-        if let Some(receipt) = settled.receipt.take() {
-            receipt.resolve(outcome);
-        }
-        let prefix = self.prefixes.get_mut(&settled.partition);
-        if let Some(position) = prefix.and_then(|prefix| prefix.resolve(settled.number, settled.position)) {
-            let _ = self.progress.send(Progress::Reached(settled.partition, position)).await;
-        }
-        Ok(None)
-    }
-
-    fn dead_letter(&self, settled: Settled<P>, event: Arc<Event>, failure: Failure) -> Waiting<P> {
-        let (dead_letters, retry, status) = (Arc::clone(&self.dead_letters), self.retry, self.status.clone());
-        Box::pin(async move {
-            let mut tries = 0;
-            loop {
-                match dead_letters.put(&event, &failure, 1).await {
-                    Err(e) if e.kind != FailureKind::Fatal => {
-                        tries += 1;
-                        status.error(e.code.clone(), format!("a dead letter can't be written: {}", e.message));
-                        tokio::time::sleep(retry.wait(tries, &e)).await;
-                    }
-                    result => return (settled, result),
-                }
-            }
-        })
-    }
 }

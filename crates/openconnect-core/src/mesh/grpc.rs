@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use openconnect_protocol::grpc::pb::cloud_event::cloud_event_attribute_value::Attr;
 use openconnect_protocol::grpc::pb::heartbeat_service_client::HeartbeatServiceClient;
 use openconnect_protocol::grpc::{self, StatusCode, attr, keys, pb, set_attr};
+use openconnect_protocol::EventError;
 use openconnect_protocol::refusal::RefusalKind;
 use prost::Message as _;
 use tonic::transport::{Channel, Endpoint};
@@ -22,6 +23,12 @@ use crate::failure::Failure;
 pub(super) const MAX_MESSAGE: usize = 16 << 20;
 /// Milliseconds; demanded on every publish, used by the server for requests only.
 const TTL: &str = "4000";
+
+/// The event of a body that [`Dialer::grpc_body`] made; nothing is left of what the call carried beside it.
+pub(super) fn decode(body: &[u8]) -> Result<Event, EventError> {
+    let message = pb::CloudEvent::decode(body).map_err(|e| EventError::Data(e.to_string()))?;
+    grpc::to_event(message)
+}
 
 /// Whose heartbeat it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

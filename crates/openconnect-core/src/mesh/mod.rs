@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use cloudevents::{AttributesReader, Event};
-use openconnect_protocol::wire;
+use cloudevents::{AttributesReader, AttributesWriter, Event};
+use openconnect_protocol::{EventError, wire};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,12 +40,13 @@ mod subscribe_grpc;
 mod subscribe_tcp;
 mod url;
 
-use publish::{Lane, Outgoing};
+use publish::{Lane, Outgoing, Waiter};
+pub(crate) use publish::{Refused, Told};
 use receive::{Acknowledgement, Acks, Received, Receiving, Wish};
 use session::Dialer;
 use url::Transport;
 
-/// Events that a lane takes beyond what is in flight, at the most.
+/// Events that a lane has at the most, waiting or in flight.
 const LANE_QUEUE: usize = 8192;
 
 /// What the server told about itself when the session was set up.
@@ -92,9 +93,23 @@ struct PublisherInner {
 }
 
 struct LaneHandle {
-    queue: std::sync::Mutex<Option<mpsc::Sender<Outgoing>>>,
+    queue: std::sync::Mutex<Option<mpsc::Sender<Vec<Outgoing>>>>,
     room: Arc<Semaphore>,
     task: std::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl LaneHandle {
+    /// Queues events when there is room for them. Cancel-safe: all of them or none.
+    async fn send(&self, events: Vec<Outgoing>) {
+        let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
+        let Ok(room) = self.room.acquire_many(count).await else { return };
+        let queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        if let Some(queue) = queue
+            && queue.send(events).await.is_ok()
+        {
+            room.forget();
+        }
+    }
 }
 
 /// Resolves when the mesh has the event: `Ok`, or a failure that another try of the same event would meet again
@@ -102,19 +117,13 @@ struct LaneHandle {
 /// the publisher lives.
 pub struct Published(oneshot::Receiver<std::result::Result<(), Failure>>);
 
-impl Published {
-    fn closed() -> Self {
-        Self(oneshot::channel().1)
-    }
-}
-
 impl Future for Published {
     type Output = std::result::Result<(), Failure>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0)
             .poll(cx)
-            .map(|r| r.unwrap_or_else(|_| Err(Failure::retryable("OC0301", "the mesh client was closed"))))
+            .map(|told| told.unwrap_or_else(|_| Err(publish::closed())))
     }
 }
 
@@ -147,6 +156,7 @@ impl Publisher {
         let lanes = (0..settings.connections.unwrap_or(1).clamp(1, 64))
             .map(|_| {
                 let (queue, queued) = mpsc::channel(LANE_QUEUE);
+                let room = Arc::new(Semaphore::new(LANE_QUEUE));
                 let lane = Lane {
                     dialer: Arc::clone(&dialer),
                     queue: queued,
@@ -155,11 +165,12 @@ impl Publisher {
                     capabilities: capabilities.clone(),
                     failed: failed.clone(),
                     ends: ends.clone(),
+                    room: Arc::clone(&room),
                 };
                 let task = tokio::spawn(lane.run());
                 LaneHandle {
                     queue: std::sync::Mutex::new(Some(queue)),
-                    room: Arc::new(Semaphore::new(LANE_QUEUE)),
+                    room,
                     task: std::sync::Mutex::new(Some(task)),
                 }
             })
@@ -179,7 +190,43 @@ impl Publisher {
     /// Waits for room in the window, then queues the event for `topic`. Events with the same `key` reach the mesh in the
     /// order of the calls, also across reconnects; events without a key may take any connection.
     pub async fn send(&self, topic: &str, key: Option<&str>, event: &Event) -> Published {
-        let lane = match key {
+        let (tell, told) = oneshot::channel();
+        let outgoing = Outgoing {
+            id: event.id().to_owned(),
+            body: self.encode(topic, event),
+            waiter: Waiter::one(tell),
+        };
+        self.lane(key).send(vec![outgoing]).await;
+        Published(told)
+    }
+
+    /// As [`Self::send`], of many events in order, each with its number and its key; no more than a lane has room for. How
+    /// each ended is told to `to`. When this is cancelled, some are queued and the others are not.
+    pub(crate) async fn send_many(&self, topic: &str, events: Vec<(u64, Event, Option<String>)>, to: &mpsc::UnboundedSender<Told>) {
+        let mut by_lane: Vec<Vec<Outgoing>> = Vec::new();
+        by_lane.resize_with(self.0.lanes.len(), Vec::new);
+        for (number, mut event, key) in events {
+            let body = self.encode(topic, &event);
+            by_lane[self.lane_number(key.as_deref())].push(Outgoing {
+                // The event itself ends here: what is sent, and sent again, is its encoded form.
+                id: event.set_id(String::new()),
+                body,
+                waiter: Waiter::of_many(number, to.clone()),
+            });
+        }
+        for (lane, events) in self.0.lanes.iter().zip(by_lane) {
+            if !events.is_empty() {
+                lane.send(events).await;
+            }
+        }
+    }
+
+    fn lane(&self, key: Option<&str>) -> &LaneHandle {
+        &self.0.lanes[self.lane_number(key)]
+    }
+
+    fn lane_number(&self, key: Option<&str>) -> usize {
+        let any = match key {
             Some(key) => {
                 let mut hasher = DefaultHasher::new();
                 key.hash(&mut hasher);
@@ -187,28 +234,22 @@ impl Publisher {
             }
             None => self.0.next.fetch_add(1, Ordering::Relaxed),
         };
-        let lane = &self.0.lanes[lane % self.0.lanes.len()];
-        let Ok(room) = Arc::clone(&lane.room).acquire_owned().await else {
-            return Published::closed();
-        };
-        let id = event.id();
-        let body = match self.0.dialer.transport() {
+        any % self.0.lanes.len()
+    }
+
+    fn encode(&self, topic: &str, event: &Event) -> Vec<u8> {
+        match self.0.dialer.transport() {
             Transport::Tcp => self.0.tcp_body(topic, event),
             Transport::Grpc => self.0.dialer.grpc_body(topic, event),
-        };
-        let (done, resolved) = oneshot::channel();
-        let queue = lane.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        if let Some(queue) = queue {
-            let _ = queue
-                .send(Outgoing {
-                    id: id.to_owned(),
-                    body,
-                    done,
-                    _room: room,
-                })
-                .await;
         }
-        Published(resolved)
+    }
+
+    /// The event that was refused.
+    pub(crate) fn decode(&self, refused: &Refused) -> std::result::Result<Event, EventError> {
+        match self.0.dialer.transport() {
+            Transport::Tcp => wire::decode(&refused.body),
+            Transport::Grpc => grpc::decode(&refused.body),
+        }
     }
 
     /// Session state; changes are seen at once.

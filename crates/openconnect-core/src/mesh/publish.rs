@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use openconnect_protocol::session::Purpose;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::publish_tcp::Sent;
@@ -20,19 +20,73 @@ pub(crate) struct Outgoing {
     pub(crate) id: String,
     /// Encoded for the transport: wire JSON, or the gRPC message.
     pub(crate) body: Vec<u8>,
-    pub(crate) done: oneshot::Sender<Result<(), Failure>>,
-    pub(crate) _room: OwnedSemaphorePermit,
+    pub(crate) waiter: Waiter,
+}
+
+/// Who waits to learn how an event ended. Dropped, it tells that the client was closed.
+pub(crate) struct Waiter(Option<Tell>);
+
+enum Tell {
+    One(oneshot::Sender<Result<(), Failure>>),
+    OfMany(u64, mpsc::UnboundedSender<Told>),
+}
+
+/// How one of many events ended, by the number that it was given.
+pub(crate) struct Told {
+    pub(crate) number: u64,
+    pub(crate) result: Result<(), Box<Refused>>,
+}
+
+/// An event that the mesh does not have, as it was encoded.
+pub(crate) struct Refused {
+    pub(crate) failure: Failure,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Waiter {
+    pub(super) fn one(tell: oneshot::Sender<Result<(), Failure>>) -> Self {
+        Self(Some(Tell::One(tell)))
+    }
+
+    pub(super) fn of_many(number: u64, to: mpsc::UnboundedSender<Told>) -> Self {
+        Self(Some(Tell::OfMany(number, to)))
+    }
+
+    fn tell(&mut self, result: Result<(), Box<Refused>>) {
+        // Whoever no longer waits need not know.
+        match self.0.take() {
+            Some(Tell::One(to)) => _ = to.send(result.map_err(|refused| refused.failure)),
+            Some(Tell::OfMany(number, to)) => _ = to.send(Told { number, result }),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            let failure = closed();
+            self.tell(Err(Box::new(Refused { failure, body: Vec::new() })));
+        }
+    }
+}
+
+/// What becomes of everything that was not confirmed when the client ends.
+pub(super) fn closed() -> Failure {
+    Failure::retryable("OC0301", "the mesh client was closed")
 }
 
 /// One connection and what is in flight on it.
 pub(crate) struct Lane {
     pub(crate) dialer: Arc<Dialer>,
-    pub(crate) queue: mpsc::Receiver<Outgoing>,
+    pub(crate) queue: mpsc::Receiver<Vec<Outgoing>>,
     pub(crate) window: Option<usize>,
     pub(crate) status: watch::Sender<MeshStatus>,
     pub(crate) capabilities: watch::Sender<Option<Capabilities>>,
     pub(crate) failed: watch::Sender<Option<Failure>>,
     pub(crate) ends: CancellationToken,
+    /// For events that are here, in the queue or in flight: each takes one permit and gives it back at its end.
+    pub(crate) room: Arc<Semaphore>,
 }
 
 /// What is not confirmed: sent in this session, and to be sent.
@@ -44,16 +98,18 @@ pub(super) struct Flight {
     pub(super) waiting: VecDeque<Outgoing>,
     /// Events that the mesh has taken.
     pub(super) confirmed: u64,
+    room: Arc<Semaphore>,
 }
 
 impl Flight {
-    fn new() -> Self {
+    fn new(room: Arc<Semaphore>) -> Self {
         Self {
             prefix: rand::random(),
             next_seq: 0,
             sent: VecDeque::new(),
             waiting: VecDeque::new(),
             confirmed: 0,
+            room,
         }
     }
 
@@ -61,9 +117,17 @@ impl Flight {
         self.sent.is_empty() && self.waiting.is_empty()
     }
 
-    pub(super) fn confirm(&mut self, event: Outgoing) {
+    pub(super) fn confirm(&mut self, mut event: Outgoing) {
         self.confirmed += 1;
-        let _ = event.done.send(Ok(()));
+        event.waiter.tell(Ok(()));
+        self.room.add_permits(1);
+    }
+
+    /// The mesh will not have this event.
+    pub(super) fn refuse(&self, event: Outgoing, failure: Failure) {
+        let Outgoing { mut waiter, body, .. } = event;
+        waiter.tell(Err(Box::new(Refused { failure, body })));
+        self.room.add_permits(1);
     }
 
     /// Everything that was sent and not confirmed is to be sent again, first.
@@ -78,7 +142,7 @@ impl Lane {
     /// Runs until the publisher is closed; every event handed in is resolved by then, or dropped (which resolves it as
     /// failed).
     pub(crate) async fn run(mut self) {
-        let mut flight = Flight::new();
+        let mut flight = Flight::new(Arc::clone(&self.room));
         let mut backoff = Backoff::new(self.dialer.reconnect_max);
         let mut route = Route::default();
         loop {
@@ -161,12 +225,13 @@ impl Lane {
 }
 
 /// Resolves everything, now and later, with a failure that nothing mends.
-async fn refuse_all(queue: &mut mpsc::Receiver<Outgoing>, mut flight: Flight, failure: &Failure) {
+async fn refuse_all(queue: &mut mpsc::Receiver<Vec<Outgoing>>, mut flight: Flight, failure: &Failure) {
     flight.rewind();
-    for event in flight.waiting {
-        let _ = event.done.send(Err(failure.clone()));
-    }
-    while let Some(event) = queue.recv().await {
-        let _ = event.done.send(Err(failure.clone()));
+    loop {
+        for event in std::mem::take(&mut flight.waiting) {
+            flight.refuse(event, failure.clone());
+        }
+        let Some(more) = queue.recv().await else { return };
+        flight.waiting.extend(more);
     }
 }

@@ -39,13 +39,12 @@ impl Lane {
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
         let mut open = true;
-        let mut batch = Vec::new();
         // A batch was refused for good: this many go one by one, to find out which of them it was.
         let mut singly = 0_usize;
         let ends = self.ends.clone();
         loop {
-            while let Some(event) = (flight.waiting.len() < window).then(|| self.queue.try_recv().ok()).flatten() {
-                flight.waiting.push_back(event);
+            while let Some(events) = (flight.waiting.len() < window).then(|| self.queue.try_recv().ok()).flatten() {
+                flight.waiting.extend(events);
             }
             if flight.waiting.is_empty() {
                 if !open {
@@ -54,10 +53,10 @@ impl Lane {
                 tokio::select! {
                     biased;
                     () = ends.cancelled() => return Ended::Closed,
-                    received = self.queue.recv_many(&mut batch, window) => {
-                        open = received > 0;
-                        flight.waiting.extend(batch.drain(..));
-                    }
+                    received = self.queue.recv() => match received {
+                        Some(events) => flight.waiting.extend(events),
+                        None => open = false,
+                    },
                     _ = heartbeat.tick() => if let Err(failure) = session.heartbeat(Client::Publisher, "[]").await {
                         return Ended::Broken(failure);
                     },
@@ -79,7 +78,7 @@ impl Lane {
                 }
                 Outcome::Permanent(failure) if count == 1 => {
                     if let Some(event) = flight.waiting.pop_front() {
-                        let _ = event.done.send(Err(failure));
+                        flight.refuse(event, failure);
                     }
                     singly = singly.saturating_sub(1);
                 }

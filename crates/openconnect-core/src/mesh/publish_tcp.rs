@@ -68,7 +68,7 @@ impl Lane {
             leaving: None,
         };
         let mut open = true;
-        let mut batch = Vec::new();
+        let mut batches = Vec::new();
         loop {
             if let Err(ended) = self.take_answers(&mut session, flight, &mut course) {
                 return course.end(ended);
@@ -101,9 +101,9 @@ impl Lane {
                 moved = session.transfer(true) => if let Err(e) = moved {
                     return course.end(broken(&session.server, &e));
                 },
-                received = self.queue.recv_many(&mut batch, 256), if open && flight.waiting.len() < 512 => {
+                received = self.queue.recv_many(&mut batches, 8), if open && flight.waiting.len() < 512 => {
                     open = received > 0;
-                    flight.waiting.extend(batch.drain(..));
+                    flight.waiting.extend(batches.drain(..).flatten());
                 }
                 () = until(pause) => course.resume_at = None,
             }
@@ -208,9 +208,7 @@ impl Flight {
             );
             match encode_raw(header.as_bytes(), &event.body, output) {
                 Ok(()) => self.sent.push_back(Sent { seq, event, at: now }),
-                Err(e) => {
-                    let _ = event.done.send(Err(Failure::permanent("OC0310", e.to_string())));
-                }
+                Err(e) => self.refuse(event, Failure::permanent("OC0310", e.to_string())),
             }
         }
     }
@@ -256,7 +254,7 @@ impl Flight {
         match refused::publish(RefusalKind::of_tcp(told, header.code, desc), server, desc) {
             Consequence::Resolve(failure) => {
                 if let Some(sent) = self.sent.remove(at) {
-                    let _ = sent.event.done.send(Err(failure));
+                    self.refuse(sent.event, failure);
                 }
                 Answer::Resolved
             }

@@ -107,14 +107,15 @@ impl Transforms {
     /// Never blocks the caller's thread for longer than attributes take. An event that a program fails on is returned as it
     /// was; the others are none the worse.
     pub async fn apply<X>(&self, events: Vec<std::result::Result<Event, X>>) -> Vec<std::result::Result<Transformed, X>> {
+        let worker = match &self.run {
+            Run::Here(steps) => return events.into_iter().map(|event| event.map(|event| steps.apply(event))).collect(),
+            Run::Worker(worker) => worker,
+        };
         let mut fit = Vec::with_capacity(events.len());
         let passing: Vec<Option<X>> = events.into_iter().map(|event| event.map(|event| fit.push(event)).err()).collect();
-        let (done, lost) = match &self.run {
-            Run::Here(steps) => (fit.into_iter().map(|event| steps.apply(event)).collect(), None),
-            Run::Worker(worker) => match worker.apply(fit).await {
-                Ok(done) => (done, None),
-                Err(failure) => (Vec::new(), Some(failure)),
-            },
+        let (done, lost) = match worker.apply(fit).await {
+            Ok(done) => (done, None),
+            Err(failure) => (Vec::new(), Some(failure)),
         };
         let lost = lost.unwrap_or_else(|| Failure::fatal("OC0490", "a transform lost an event; this is a bug"));
         let mut done = done.into_iter();
