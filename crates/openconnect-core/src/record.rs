@@ -96,10 +96,10 @@ impl Receipt {
 impl Drop for Receipt {
     fn drop(&mut self) {
         if !self.resolved {
-            let _ = self.request.failed.set(Failure::retryable(
-                "OC0401",
-                "the connector stopped before the event was delivered",
-            ));
+            let _ = self
+                .request
+                .failed
+                .set(Failure::retryable("OC0401", "the connector stopped before the event was delivered"));
         }
     }
 }

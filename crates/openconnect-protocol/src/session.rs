@@ -2,6 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Property of an extension of EventMesh's protocol, which both sides name in HELLO: with the value [`MANY`] on a frame, its body
+/// is a JSON array of sequence numbers (texts), and all of these are acknowledged.
+pub const ACKS: &str = "openconnectacks";
+/// Value of [`ACKS`].
+pub const MANY: &str = "many";
+
 /// Role of a connection: it has one, set by HELLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -197,9 +197,8 @@ impl<P: Clone + Send + 'static> Resolver<P> {
         match ending {
             Ending::Published => {
                 self.window.hold(held);
-                match self.window.early.remove(&number) {
-                    Some(result) => self.ended(Told { number, result })?,
-                    None => {}
+                if let Some(result) = self.window.early.remove(&number) {
+                    self.ended(Told { number, result })?;
                 }
             }
             Ending::Filtered => {

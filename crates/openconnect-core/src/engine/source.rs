@@ -142,7 +142,7 @@ impl<S: Source> SourceWorker<S> {
     pub(crate) async fn run(mut self, dead_letters: Arc<DeadLetters>, retry: RetryPolicy, circuit: Circuit) -> Result<Exit> {
         let (pending, queue) = mpsc::channel(HANDED_OVER);
         let (progress, reached) = mpsc::channel(1024);
-        // Bounded by the events that are in flight, each of which is told of once.
+        #[allow(clippy::disallowed_methods, reason = "bounded by the events in flight, each of which is told of once")]
         let (ends, told) = mpsc::unbounded_channel();
         let resolver = Resolver::new(
             dead_letters,
@@ -186,12 +186,7 @@ impl<S: Source> SourceWorker<S> {
 
     /// Polls and publishes until shutdown. One poll goes on through everything but the moment in which the source is told
     /// what is stored.
-    async fn flow(
-        &mut self,
-        beside: &mut Beside<S::Position>,
-        hand_over: &mut HandOver<S::Position>,
-        retry: RetryPolicy,
-    ) -> Result<()> {
+    async fn flow(&mut self, beside: &mut Beside<S::Position>, hand_over: &mut HandOver<S::Position>, retry: RetryPolicy) -> Result<()> {
         let mut failures = 0;
         let mut not_before = None;
         loop {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use cloudevents::{AttributesReader, Event};
 use hyper_util::rt::TokioIo;
+use openconnect_protocol::EventError;
 use openconnect_protocol::grpc::pb::cloud_event::cloud_event_attribute_value::Attr;
 use openconnect_protocol::grpc::pb::heartbeat_service_client::HeartbeatServiceClient;
 use openconnect_protocol::grpc::{self, StatusCode, attr, keys, pb, set_attr};
-use openconnect_protocol::EventError;
 use openconnect_protocol::refusal::RefusalKind;
 use prost::Message as _;
 use tonic::transport::{Channel, Endpoint};

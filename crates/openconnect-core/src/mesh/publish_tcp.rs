@@ -1,11 +1,13 @@
 //! Publishing over TCP: a bounded window in flight, acknowledgements matched by id.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use openconnect_protocol::frame::{RawFrame, encode_raw};
 use openconnect_protocol::refusal::RefusalKind;
+use openconnect_protocol::session::MANY;
 use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -176,11 +178,27 @@ struct AckHeader<'a> {
     properties: Option<AckProperties<'a>>,
 }
 
+impl AckHeader<'_> {
+    fn has_many(&self) -> bool {
+        let acks = self
+            .properties
+            .as_ref()
+            .and_then(|properties| properties.openconnectacks.as_deref());
+        acks == Some(MANY)
+    }
+}
+
 #[derive(Deserialize)]
 struct AckProperties<'a> {
     #[serde(borrow, default)]
     openconnectrefusal: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    openconnectacks: Option<Cow<'a, str>>,
 }
+
+/// One of the many that a frame acknowledges.
+#[derive(Deserialize)]
+struct Seq<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Deserialize)]
 struct AckBody<'a> {
@@ -199,11 +217,14 @@ impl Flight {
     fn fill(&mut self, output: &mut BytesMut, window: usize) {
         let now = Instant::now();
         let prefix = self.prefix;
+        let mut header = String::with_capacity(192);
         while self.sent.len() < window && output.len() < OUTPUT {
             let Some(event) = self.waiting.pop_front() else { return };
             let seq = self.next_seq;
             self.next_seq += 1;
-            let header = format!(
+            header.clear();
+            let _ = write!(
+                header,
                 r#"{{"cmd":"ASYNC_MESSAGE_TO_SERVER","code":0,"seq":"{prefix}-{seq}","properties":{{"protocoltype":"cloudevents","protocolversion":"1.0","protocoldesc":"tcp"}}}}"#
             );
             match encode_raw(header.as_bytes(), &event.body, output) {
@@ -217,6 +238,10 @@ impl Flight {
     fn answer(&mut self, frame: &RawFrame, server: &str) -> Result<Answer, serde_json::Error> {
         let header: AckHeader<'_> = serde_json::from_slice(&frame.header)?;
         Ok(match header.cmd {
+            "ASYNC_MESSAGE_TO_SERVER_ACK" | "BROADCAST_MESSAGE_TO_SERVER_ACK" if header.has_many() => {
+                self.confirm_many(&serde_json::from_slice::<Vec<Seq<'_>>>(&frame.body)?);
+                Answer::Confirmed
+            }
             "ASYNC_MESSAGE_TO_SERVER_ACK" | "BROADCAST_MESSAGE_TO_SERVER_ACK" => self.acknowledged(&header, &frame.body, server),
             "HEARTBEAT_RESPONSE" => Answer::Heartbeat,
             "SERVER_GOODBYE_REQUEST" => Answer::Leave(sent_away(server, None)),
@@ -231,9 +256,21 @@ impl Flight {
         if let Some(id) = id.filter(|id| !id.is_empty()) {
             return self.sent.iter().position(|sent| sent.event.id == id);
         }
-        let (prefix, seq) = header.seq.as_deref()?.split_once('-')?;
+        self.find_seq(header.seq.as_deref()?)
+    }
+
+    fn find_seq(&self, seq: &str) -> Option<usize> {
+        let (prefix, seq) = seq.split_once('-')?;
         let seq: u64 = seq.parse().ok().filter(|_| prefix.parse() == Ok(self.prefix))?;
         self.sent.iter().position(|sent| sent.seq == seq)
+    }
+
+    fn confirm_many(&mut self, seqs: &[Seq<'_>]) {
+        for seq in seqs {
+            if let Some(sent) = self.find_seq(&seq.0).and_then(|at| self.sent.remove(at)) {
+                self.confirm(sent.event);
+            }
+        }
     }
 
     fn acknowledged(&mut self, header: &AckHeader<'_>, body: &[u8], server: &str) -> Answer {

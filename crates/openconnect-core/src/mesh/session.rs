@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use openconnect_protocol::frame::{Command, Frame, FrameCodec, FrameError, Header, RawFrame, encode};
 use openconnect_protocol::refusal::{PROPERTY, RefusalKind};
-use openconnect_protocol::session::{Purpose, RedirectInfo, UserAgent};
+use openconnect_protocol::session::{ACKS, MANY, Purpose, RedirectInfo, UserAgent};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -146,6 +146,7 @@ impl Dialer {
             input: BytesMut::new(),
             output: BytesMut::new(),
             capabilities: super::assumed(false),
+            many_acks: false,
             server: server.to_string(),
         };
         session.hello(self, purpose).await?;
@@ -215,13 +216,15 @@ pub(crate) struct Session {
     /// Frames to be written.
     pub(crate) output: BytesMut,
     pub(crate) capabilities: Capabilities,
+    /// The server takes and sends acknowledgements for many.
+    pub(crate) many_acks: bool,
     pub(crate) server: String,
 }
 
 impl Session {
     async fn hello(&mut self, dialer: &Dialer, purpose: Purpose) -> std::result::Result<(), Failure> {
         let body = serde_json::to_vec(&dialer.agent(purpose)).unwrap_or_default();
-        let mut header = Header::new(Command::HelloRequest, "hello");
+        let mut header = Header::new(Command::HelloRequest, "hello").with_property(ACKS, MANY);
         if purpose == Purpose::Sub {
             header = header.with_property("openconnectholds", "true");
         }
@@ -231,6 +234,7 @@ impl Session {
             return Err(refused::session(kind, &self.server, desc));
         }
         let told = |name| answer.header.property(name).is_some_and(|value| value == "true");
+        self.many_acks = answer.header.property(ACKS) == Some(MANY);
         self.capabilities.redelivers = told("openconnectredelivers");
         self.capabilities.ordered_refusal = told("openconnectorderedrefusal");
         if let Some(server) = answer.header.property("openconnectserver") {

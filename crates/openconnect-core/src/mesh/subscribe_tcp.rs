@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openconnect_protocol::frame::{Command, Header, RawFrame, encode_raw};
-use openconnect_protocol::session::{Purpose, Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType};
+use openconnect_protocol::session::{ACKS, MANY, Purpose, Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType};
 use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -16,6 +16,8 @@ use super::route::Route;
 use super::session::{Ended, Session, broken, refusal, sent_away, shorten};
 use crate::failure::Failure;
 
+/// Acknowledgements in one frame, at the most.
+const ACKS_TOGETHER: usize = 512;
 /// How long a server that sends the client away gets to take the acknowledgements that are ready.
 const LAST_ACKS: Duration = Duration::from_secs(1);
 
@@ -178,11 +180,21 @@ impl Receiving {
     }
 
     fn write_acks(&self, session: &mut Session, number: u64) {
-        for ack in self.acks.take() {
-            // Of an older session: the mesh has given the event to someone else, or will deliver it again.
-            if ack.session != number {
-                continue;
+        let mut acks = self.acks.take();
+        // Of an older session: the mesh has given the event to someone else, or will deliver it again.
+        acks.retain(|ack| ack.session == number);
+        if session.many_acks {
+            for same in acks.chunk_by(|a, b| a.reply == b.reply) {
+                for together in same.chunks(ACKS_TOGETHER) {
+                    let seqs: Vec<&str> = together.iter().map(|ack| &*ack.seq).collect();
+                    let body = serde_json::to_vec(&seqs).unwrap_or_default();
+                    let header = format!(r#"{{"cmd":"{}","code":0,"properties":{{"{ACKS}":"{MANY}"}}}}"#, same[0].reply);
+                    let _ = encode_raw(header.as_bytes(), &body, &mut session.output);
+                }
             }
+            return;
+        }
+        for ack in acks {
             let seq = serde_json::Value::from(&*ack.seq);
             let header = format!(r#"{{"cmd":"{}","code":0,"seq":{seq},"properties":{{}}}}"#, ack.reply);
             let _ = encode_raw(header.as_bytes(), b"", &mut session.output);

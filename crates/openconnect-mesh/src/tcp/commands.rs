@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use openconnect_protocol::frame::{Command, RawFrame};
 use openconnect_protocol::refusal::RefusalKind;
-use openconnect_protocol::session::{Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType, UserAgent};
+use openconnect_protocol::session::{ACKS, MANY, Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType, UserAgent};
 
+use super::acks;
 use super::answer;
 use super::outbox::Push;
 use super::publish::Head;
@@ -46,7 +47,10 @@ impl Session {
                 self.publish(&head, &header, &body, Command::BroadcastMessageToServerAck).await;
             }
             Command::AsyncMessageToClientAck | Command::BroadcastMessageToClientAck | Command::RequestToClientAck => {
-                if let Ok(seq) = head.seq.parse() {
+                if head.has_many() {
+                    let seqs = acks::delivered(&body).map_err(|error| End::Garbage(format!("acknowledgements can't be read: {error}")))?;
+                    self.acks.extend(seqs);
+                } else if let Ok(seq) = head.seq.parse() {
                     self.acks.push(seq);
                 }
             }
@@ -111,6 +115,7 @@ impl Session {
             match self.welcome(body) {
                 Ok((agent, user)) => {
                     self.user = user;
+                    self.many_acks = head.has_many();
                     self.holds = head.properties.as_ref().is_some_and(|p| p.openconnectholds == "true");
                     tracing::debug!(peer = %self.peer, ?agent, "session opened");
                     self.agent = Some(agent);
@@ -128,6 +133,7 @@ impl Session {
             ("openconnectredelivers", "true"),
             ("openconnectorderedrefusal", "true"),
             ("openconnectmaxeventbytes", limit.as_str()),
+            (ACKS, MANY),
         ];
         let header = answer::header(Command::HelloResponse, 0, Some("success"), &head.seq, &properties);
         self.outbox.put(|out| answer::append(&header, b"", out));

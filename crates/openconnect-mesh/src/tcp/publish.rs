@@ -7,14 +7,16 @@ use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use openconnect_protocol::frame::Command;
+use openconnect_protocol::session::MANY;
 use openconnect_protocol::wire;
 use serde::Deserialize;
 
+use super::acks::{Confirmations, Confirmed};
 use super::answer;
 use super::outbox::Outbox;
 use super::session::{Committing, Session, refuse};
 use crate::broker::ttl;
-use crate::convert::{MeshMessage, json_text};
+use crate::convert::MeshMessage;
 use crate::log::record::{self, Kind, Request};
 use crate::log::topic::{LATCHED, Publish, Refusal, Topic};
 
@@ -43,6 +45,15 @@ pub(crate) struct Properties<'a> {
     protocolversion: Cow<'a, str>,
     #[serde(borrow, default)]
     pub(crate) openconnectholds: Cow<'a, str>,
+    #[serde(borrow, default)]
+    openconnectacks: Cow<'a, str>,
+}
+
+impl Head<'_> {
+    /// Does this tell of acknowledgements for many?
+    pub(crate) fn has_many(&self) -> bool {
+        self.properties.as_ref().is_some_and(|p| p.openconnectacks == MANY)
+    }
 }
 
 /// Publishes of one read, by topic.
@@ -56,7 +67,7 @@ struct Gathering {
     buffer: BytesMut,
     entries: Vec<Bytes>,
     bytes: usize,
-    acks: BytesMut,
+    confirmations: Confirmations,
     /// Command and sequence number of each, for the case that they are refused.
     asked: Vec<(Command, Bytes)>,
     outbox: Arc<Outbox>,
@@ -79,7 +90,7 @@ impl Gathering {
             buffer: BytesMut::with_capacity(4 << 10),
             entries: Vec::new(),
             bytes: 0,
-            acks: BytesMut::new(),
+            confirmations: Confirmations::new(session.many_acks),
             asked: Vec::new(),
             outbox: Arc::clone(&session.outbox),
             committing: Arc::clone(&session.committing),
@@ -92,7 +103,7 @@ impl Gathering {
             topic,
             entries,
             bytes,
-            acks,
+            confirmations,
             asked,
             outbox,
             committing,
@@ -102,7 +113,7 @@ impl Gathering {
         committing.add(bytes);
         let done = Box::new(move |result: Result<(), Refusal>| {
             match result {
-                Ok(()) => outbox.put(|out| out.extend_from_slice(&acks)),
+                Ok(()) => outbox.put(|out| confirmations.append_to(out)),
                 Err(refusal) => outbox.put(|out| {
                     for (at, (cmd, header)) in asked.iter().enumerate() {
                         let seq = serde_json::from_slice::<Head<'_>>(header).map(|h| h.seq).unwrap_or_default();
@@ -246,19 +257,13 @@ impl Session {
         gathering.entries.push(gathering.buffer.split_to(entry_bytes).freeze());
         gathering.bytes += entry_bytes;
         gathering.asked.push((reply, header.clone()));
-        let answer_header = answer::header(reply, 0, Some("success"), &head.seq, &[]);
-        let mut answer_body = BytesMut::with_capacity(160);
-        for (name, value) in [
-            ("{\"id\":", &seen.id),
-            (",\"source\":", &seen.source),
-            (",\"type\":", &seen.ty),
-            (",\"subject\":", &seen.topic),
-        ] {
-            answer_body.extend_from_slice(name.as_bytes());
-            json_text(value, &mut answer_body);
-        }
-        answer_body.extend_from_slice(b"}");
-        answer::append(&answer_header, &answer_body, &mut gathering.acks);
+        let event = Confirmed {
+            id: &seen.id,
+            source: &seen.source,
+            ty: &seen.ty,
+            topic: &seen.topic,
+        };
+        gathering.confirmations.add(reply, &head.seq, &event);
         Ok(())
     }
 

@@ -45,6 +45,8 @@ pub(crate) struct Session {
     pub(crate) agent: Option<UserAgent>,
     pub(crate) user: User,
     pub(crate) holds: bool,
+    /// The client takes and sends acknowledgements for many.
+    pub(crate) many_acks: bool,
     pub(crate) listening: bool,
     /// Subscribed before LISTEN.
     pub(crate) pending: Vec<SubscriptionItem>,
@@ -109,6 +111,7 @@ where
         agent: None,
         user: User::default(),
         holds: false,
+        many_acks: false,
         listening: false,
         pending: Vec::new(),
         memberships: Vec::new(),
