@@ -30,12 +30,12 @@ pub fn is_acceptable(name: &str) -> bool {
 }
 
 /// Extensions that the runtime adds or that steer it (server side names: `eventmesh-tcp.md` 6.3, `eventmesh-grpc.md` 3.1).
-/// They describe the hop, not the event, and are stripped on receipt.
-const MESH: [&str; 48] = [
+/// They describe the hop, not the event, and are stripped on receipt. Sorted.
+const MESH: [&str; 53] = [
     "arrive99time",
     "bizseqno",
-    "cluster",
     "clienttype",
+    "cluster",
     "consumergroup",
     "contenttype",
     "env",
@@ -60,6 +60,7 @@ const MESH: [&str; 48] = [
     "reqc2eventmeshtimestamp",
     "reqeventmesh2ctimestamp",
     "reqeventmesh2mqtimestamp",
+    "reqip",
     "reqmq2eventmeshtimestamp",
     "reqreceiveeventmeship",
     "reqsendeventmeship",
@@ -79,12 +80,16 @@ const MESH: [&str; 48] = [
     "store99time",
     "submessagetype",
     "sys",
+    "tag",
     "ttl",
+    "uniqueid",
+    "url",
+    "username",
 ];
 
 /// Belongs this extension to the mesh rather than to the event?
 pub fn is_mesh(name: &str) -> bool {
-    MESH.contains(&name) || matches!(name, "uniqueid" | "username" | "tag" | "url" | "reqip") || is_envelope(name)
+    MESH.binary_search(&name).is_ok() || is_envelope(name)
 }
 
 /// The event's own subject, where the wire's subject is the topic.
@@ -99,4 +104,17 @@ pub const ESCAPE: &str = "ocx";
 /// Is this one of the names with which [`crate::wire`] keeps what the mesh would lose?
 pub fn is_envelope(name: &str) -> bool {
     matches!(name, SUBJECT | CONTENT_TYPE | ENCODING)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_the_mesh_are_sorted_to_be_found() {
+        assert!(MESH.is_sorted());
+        for (name, expected) in [("cluster", true), ("rsp0group", true), ("uniqueid", true), ("partitionkey", false)] {
+            assert_eq!(is_mesh(name), expected, "{name}");
+        }
+    }
 }

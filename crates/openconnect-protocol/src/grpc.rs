@@ -4,6 +4,8 @@
 //! keep what would be lost in the extensions `ocsubject`, `occontenttype` and `ocencoding` (`none`: no data; `empty`: data of
 //! no bytes; `data`: only the content type differs).
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use cloudevents::event::{Data, ExtensionValue};
 use cloudevents::{AttributesReader, Event, EventBuilder, EventBuilderV10};
@@ -198,9 +200,7 @@ pub fn to_event(message: pb::CloudEvent) -> Result<Event, EventError> {
             keys::DATA_SCHEMA => schema = text_of(attr),
             keys::TIME => builder = builder.time(time_of(attr)?),
             name if attributes::is_envelope(name) => {
-                if let Some(text) = text_of(attr) {
-                    envelope.put(name, &ExtensionValue::String(text));
-                }
+                envelope.put(name, text_of(attr).map(Cow::Owned));
             }
             name if attributes::is_mesh(name) => {}
             name => {
@@ -219,7 +219,7 @@ pub fn to_event(message: pb::CloudEvent) -> Result<Event, EventError> {
         }
     }
     if let Some(subject) = envelope.subject.filter(|s| !s.is_empty()) {
-        builder = builder.subject(subject);
+        builder = builder.subject(subject.into_owned());
     }
     let mut data = message.data.map(|data| match data {
         PbData::BinaryData(bytes) => bytes,
@@ -227,8 +227,8 @@ pub fn to_event(message: pb::CloudEvent) -> Result<Event, EventError> {
         PbData::ProtoData(any) => any.value,
     });
     if let Some(encoding) = envelope.encoding {
-        content_type = envelope.content_type;
-        match encoding.as_str() {
+        content_type = envelope.content_type.map(Cow::into_owned);
+        match &*encoding {
             "none" => data = None,
             "empty" => data = Some(Vec::new()),
             _ => {}

@@ -8,11 +8,15 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
 use cloudevents::event::{Data, ExtensionValue};
 use cloudevents::{AttributesReader, Event, EventBuilder, EventBuilderV10};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use url::Url;
 
+use crate::wire::Envelope;
 use crate::{EventError, attributes, payload};
+
+/// About what an event's attributes take.
+const ATTRIBUTES: usize = 256;
 
 /// The event in structured form.
 pub fn encode(event: &Event) -> Vec<u8> {
@@ -47,8 +51,11 @@ pub fn encode_into(event: &Event, out: &mut Vec<u8>) {
 }
 
 /// The events as one JSON array (`application/cloudevents-batch+json`).
-pub fn encode_batch<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<u8> {
-    let mut out = vec![b'['];
+pub fn encode_batch<'a>(events: impl IntoIterator<Item = &'a Event, IntoIter: Clone>) -> Vec<u8> {
+    let events = events.into_iter();
+    let data = events.clone().filter_map(payload::bytes).map(|data| data.len());
+    let mut out = Vec::with_capacity(data.map(|bytes| bytes + ATTRIBUTES).sum::<usize>() + 2);
+    out.push(b'[');
     for event in events {
         if out.len() > 1 {
             out.push(b',');
@@ -160,16 +167,29 @@ pub(crate) struct Members<'a> {
     pub(crate) extensions: Vec<(Cow<'a, str>, ExtensionValue)>,
     pub(crate) data: Option<&'a RawValue>,
     pub(crate) data_base64: Option<Cow<'a, str>>,
+    /// Of an event from the mesh.
+    pub(crate) envelope: Envelope<'a>,
     bad_extension: Option<String>,
 }
 
+/// The members of an event that the mesh carries: what is the mesh's alone is left out, unread.
+pub(crate) struct WireMembers<'a>(pub(crate) Members<'a>);
+
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
+        deserializer.deserialize_map(MembersVisitor { wire: false })
     }
 }
 
-struct MembersVisitor;
+impl<'de: 'a, 'a> Deserialize<'de> for WireMembers<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor { wire: true }).map(Self)
+    }
+}
+
+struct MembersVisitor {
+    wire: bool,
+}
 
 /// A string, borrowed from the input when it has no escapes; `null` counts as absent.
 struct Text<'a>(Option<Cow<'a, str>>);
@@ -236,6 +256,13 @@ impl<'de> Visitor<'de> for MembersVisitor {
                 "dataschema" => members.dataschema = map.next_value::<Text<'de>>()?.0,
                 "data" => members.data = Some(map.next_value()?),
                 "data_base64" => members.data_base64 = map.next_value::<Text<'de>>()?.0,
+                name if self.wire && attributes::is_envelope(name) => {
+                    let value = map.next_value::<Text<'de>>()?.0;
+                    members.envelope.put(name, value);
+                }
+                name if self.wire && attributes::is_mesh(name) => {
+                    map.next_value::<IgnoredAny>()?;
+                }
                 _ => match map.next_value()? {
                     Extension::Value(value) => members.put(name, value),
                     Extension::Null => {}

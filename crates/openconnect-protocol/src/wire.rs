@@ -18,12 +18,12 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use cloudevents::event::{Data, ExtensionValue};
+use cloudevents::event::Data;
 use cloudevents::{AttributesReader, Event};
 use serde::Deserialize;
 
 use crate::attributes::{self, CONTENT_TYPE, ENCODING, ESCAPE, SUBJECT};
-use crate::json::{Members, Object};
+use crate::json::{Object, WireMembers};
 use crate::{EventError, json, payload};
 
 /// The only content type that EventMesh 1.x delivers from TCP to TCP.
@@ -138,29 +138,21 @@ fn number_survives(number: &str) -> bool {
 /// Reads an event that came from the mesh: the event's own subject, content type and data are put back, what the mesh
 /// added is stripped.
 pub fn decode(bytes: &[u8]) -> Result<Event, EventError> {
-    let mut members: Members<'_> = serde_json::from_slice(bytes)?;
-    let mut envelope = Envelope::default();
-    members.extensions.retain_mut(|(name, value)| {
-        if attributes::is_envelope(name) {
-            envelope.put(name, value);
-            return false;
-        }
-        if attributes::is_mesh(name) {
-            return false;
-        }
+    let WireMembers(mut members) = serde_json::from_slice(bytes)?;
+    let envelope = std::mem::take(&mut members.envelope);
+    for (name, _) in &mut members.extensions {
         if let Some(own) = name
             .strip_prefix(ESCAPE)
             .filter(|own| attributes::is_mesh(own) || own.starts_with(ESCAPE))
         {
             *name = Cow::Owned(own.to_owned());
         }
-        true
-    });
+    }
     let Some(encoding) = envelope.encoding else {
-        members.subject = envelope.subject.map(Cow::Owned);
+        members.subject = envelope.subject;
         return members.into_event();
     };
-    let data = match (encoding.as_str(), members.data.take()) {
+    let data = match (&*encoding, members.data.take()) {
         ("none", _) => None,
         ("json", Some(raw)) => Some(Data::String(raw.get().to_owned())),
         ("text", Some(raw)) => Some(Data::String(serde_json::from_str(raw.get())?)),
@@ -172,25 +164,26 @@ pub fn decode(bytes: &[u8]) -> Result<Event, EventError> {
             return Err(EventError::invalid(ENCODING, "expected `json`, `text`, `base64` or `none`"));
         }
     };
-    members.build(envelope.subject, envelope.content_type, data)
+    members.build(
+        envelope.subject.map(Cow::into_owned),
+        envelope.content_type.map(Cow::into_owned),
+        data,
+    )
 }
 
 #[derive(Default)]
-pub(crate) struct Envelope {
-    pub(crate) subject: Option<String>,
-    pub(crate) content_type: Option<String>,
-    pub(crate) encoding: Option<String>,
+pub(crate) struct Envelope<'a> {
+    pub(crate) subject: Option<Cow<'a, str>>,
+    pub(crate) content_type: Option<Cow<'a, str>>,
+    pub(crate) encoding: Option<Cow<'a, str>>,
 }
 
-impl Envelope {
-    pub(crate) fn put(&mut self, name: &str, value: &ExtensionValue) {
-        let ExtensionValue::String(text) = value else {
-            return;
-        };
+impl<'a> Envelope<'a> {
+    pub(crate) fn put(&mut self, name: &str, value: Option<Cow<'a, str>>) {
         match name {
-            SUBJECT => self.subject = Some(text.clone()),
-            CONTENT_TYPE => self.content_type = Some(text.clone()),
-            _ => self.encoding = Some(text.clone()),
+            SUBJECT => self.subject = value,
+            CONTENT_TYPE => self.content_type = value,
+            _ => self.encoding = value,
         }
     }
 }

@@ -142,7 +142,10 @@ impl<S: Source> SourceWorker<S> {
     pub(crate) async fn run(mut self, dead_letters: Arc<DeadLetters>, retry: RetryPolicy, circuit: Circuit) -> Result<Exit> {
         let (pending, queue) = mpsc::channel(HANDED_OVER);
         let (progress, reached) = mpsc::channel(1024);
-        #[allow(clippy::disallowed_methods, reason = "bounded by the events in flight, each of which is told of once")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "bounded by the events in flight, each of which is told of once"
+        )]
         let (ends, told) = mpsc::unbounded_channel();
         let resolver = Resolver::new(
             dead_letters,
