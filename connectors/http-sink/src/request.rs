@@ -1,5 +1,6 @@
 //! Events to requests: modes, URL and headers from templates, compression, signature.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -24,8 +25,8 @@ pub(crate) struct Prepared {
 /// Where a request goes: events with the same target share a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Target {
-    url: String,
-    headers: Vec<String>,
+    url: Url,
+    headers: Vec<HeaderValue>,
 }
 
 /// Makes requests.
@@ -33,6 +34,8 @@ pub(crate) struct Requests {
     mode: Mode,
     url: Template,
     headers: Vec<(HeaderName, Template)>,
+    /// The target of all events, where nothing of it depends on them.
+    fixed: Option<Target>,
     encoding: Encoding,
     min_bytes: usize,
     signature: Option<(hmac::Key, HeaderName, String)>,
@@ -66,10 +69,14 @@ impl Requests {
             )),
             None => None,
         };
+        let (url, headers) = (Template::compile(&config.url)?, headers.collect::<Result<Vec<_>>>()?);
+        let is_fixed = url.is_constant() && headers.iter().all(|(_, template)| template.is_constant());
+        let fixed = is_fixed.then(|| render(&url, &headers, &Event::default())).transpose();
         Ok(Self {
             mode: config.mode,
-            url: Template::compile(&config.url)?,
-            headers: headers.collect::<Result<_>>()?,
+            fixed: fixed.map_err(|failure| Error::config("HTTP_CONFIG", failure.to_string()))?,
+            url,
+            headers,
             encoding: config.compression.encoding,
             min_bytes: config.compression.min_bytes.map_or(MIN_COMPRESSED, |size| size.as_usize()),
             signature,
@@ -79,7 +86,7 @@ impl Requests {
 
     /// Is the target the same for every event?
     pub(crate) fn one_target(&self) -> bool {
-        self.url.is_constant() && self.headers.iter().all(|(_, template)| template.is_constant())
+        self.fixed.is_some()
     }
 
     /// Does a request hold several events?
@@ -87,21 +94,19 @@ impl Requests {
         self.mode.is_batched()
     }
 
-    pub(crate) fn target(&self, event: &Event) -> Result<Target, Failure> {
-        let headers: Result<Vec<String>, Failure> = self.headers.iter().map(|(_, template)| template.render(event)).collect();
-        Ok(Target {
-            url: self.url.render(event)?,
-            headers: headers?,
-        })
+    pub(crate) fn target(&self, event: &Event) -> Result<Cow<'_, Target>, Failure> {
+        match &self.fixed {
+            Some(target) => Ok(Cow::Borrowed(target)),
+            None => render(&self.url, &self.headers, event).map(Cow::Owned),
+        }
     }
 
     /// The request for events of one target.
     pub(crate) fn prepare(&self, target: &Target, events: &[&Event]) -> Result<Prepared, Failure> {
-        let url = parse_url(&target.url).map_err(|reason| Failure::permanent("HTTP_URL", format!("the rendered URL {reason}")))?;
         let mut headers = HeaderMap::new();
         let mut body = self.body(events, &mut headers)?;
         for ((name, _), value) in self.headers.iter().zip(&target.headers) {
-            headers.insert(name.clone(), value_of(name.as_str(), value)?);
+            headers.insert(name.clone(), value.clone());
         }
         if let Some(name) = &self.idempotency {
             headers.insert(name.clone(), value_of(name.as_str(), &idempotency_key(events))?);
@@ -113,7 +118,11 @@ impl Requests {
             let signature = format!("{prefix}{}", hex::encode(hmac::sign(key, &body)));
             headers.insert(name.clone(), value_of(name.as_str(), &signature)?);
         }
-        Ok(Prepared { url, headers, body })
+        Ok(Prepared {
+            url: target.url.clone(),
+            headers,
+            body,
+        })
     }
 
     fn body(&self, events: &[&Event], headers: &mut HeaderMap) -> Result<Vec<u8>, Failure> {
@@ -162,6 +171,17 @@ impl Requests {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
         Ok(compressed)
     }
+}
+
+fn render(url: &Template, headers: &[(HeaderName, Template)], event: &Event) -> Result<Target, Failure> {
+    let url = parse_url(&url.render(event)?).map_err(|reason| Failure::permanent("HTTP_URL", format!("the rendered URL {reason}")))?;
+    let headers = headers
+        .iter()
+        .map(|(name, template)| value_of(name.as_str(), &template.render(event)?));
+    Ok(Target {
+        url,
+        headers: headers.collect::<Result<_, _>>()?,
+    })
 }
 
 fn value_of(name: &str, value: &str) -> Result<HeaderValue, Failure> {

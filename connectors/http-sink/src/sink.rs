@@ -1,5 +1,6 @@
 //! The connector.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::request::{Requests, Target};
 
 /// Requests at the same time when each has one event.
 const SINGLE_IN_FLIGHT: usize = 64;
+
+/// Events of one target, each with its place in the batch.
+type Group<'a> = (Cow<'a, Target>, Vec<(usize, &'a Event)>);
 
 /// What `check` asks.
 struct Check {
@@ -158,10 +162,12 @@ impl HttpSink {
     /// most, so that requests may go one after the other in any order.
     async fn write_by_target(&self, batch: &Batch) -> WriteReport {
         let mut results: Vec<Result<(), Failure>> = vec![Ok(()); batch.len()];
-        let mut groups: Vec<(Target, Vec<(usize, &Event)>)> = Vec::new();
-        let mut known: HashMap<Target, usize> = HashMap::new();
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        let mut known: HashMap<Cow<'_, Target>, usize> = HashMap::new();
+        let batched = self.requests.is_batched();
         for (at, event) in batch.events().enumerate() {
             match self.requests.target(event) {
+                Ok(target) if !batched => groups.push((target, vec![(at, event)])),
                 Ok(target) => match known.get(&target) {
                     Some(&group) => groups[group].1.push((at, event)),
                     None => {
@@ -172,30 +178,26 @@ impl HttpSink {
                 Err(failure) => results[at] = Err(failure),
             }
         }
-        let batched = self.requests.is_batched();
         // An endpoint that asked for fewer requests gets no more of this batch.
         let mut throttled: Option<Failure> = None;
         for (target, events) in groups {
-            let per_request = if batched { events.len() } else { 1 };
-            for chunk in events.chunks(per_request) {
-                if let Some(failure) = &throttled {
-                    chunk.iter().for_each(|(at, _)| results[*at] = Err(failure.clone()));
-                    continue;
-                }
-                let group: Vec<&Event> = chunk.iter().map(|(_, event)| *event).collect();
-                let Err(failure) = self.send(&target, &group).await else { continue };
-                if matches!(failure.kind, FailureKind::Throttled { .. }) {
-                    throttled = Some(failure.clone());
-                }
-                let poisoned = chunk.len() > 1 && failure.kind == FailureKind::Permanent;
-                for (at, event) in chunk {
-                    // One of them spoils the rest: each is asked about alone.
-                    results[*at] = if poisoned {
-                        self.send(&target, &[event]).await
-                    } else {
-                        Err(failure.clone())
-                    };
-                }
+            if let Some(failure) = &throttled {
+                events.iter().for_each(|(at, _)| results[*at] = Err(failure.clone()));
+                continue;
+            }
+            let group: Vec<&Event> = events.iter().map(|(_, event)| *event).collect();
+            let Err(failure) = self.send(&target, &group).await else { continue };
+            if matches!(failure.kind, FailureKind::Throttled { .. }) {
+                throttled = Some(failure.clone());
+            }
+            let poisoned = events.len() > 1 && failure.kind == FailureKind::Permanent;
+            for (at, event) in events {
+                // One of them spoils the rest: each is asked about alone.
+                results[at] = if poisoned {
+                    self.send(&target, &[event]).await
+                } else {
+                    Err(failure.clone())
+                };
             }
         }
         WriteReport::PerEvent(results)

@@ -162,18 +162,14 @@ fn charset_is_other(content_type: Option<&str>) -> bool {
 
 /// Binary mode: attributes in `ce-` headers, percent-encoded; the body is the data.
 fn binary(request: &Request<'_>, content_type: Option<String>) -> Result<Event, Problem> {
-    let mut members = serde_json::Map::new();
+    let mut attributes = Vec::with_capacity(request.headers.len());
     for (name, value) in request.headers {
         let Some(name) = name.as_str().strip_prefix("ce-") else { continue };
         let text = openconnect_protocol::http::decode(value.as_bytes())
             .ok_or_else(|| Problem::malformed(format!("the header ce-{name} is not UTF-8")))?;
-        members.insert(name.to_owned(), text.into());
+        attributes.push((name, text));
     }
-    for reserved in ["data", "datacontenttype"] {
-        members.remove(reserved);
-    }
-    // The attributes' rules are the JSON format's: one place checks them.
-    let mut event = json::decode(serde_json::Value::Object(members).to_string().as_bytes()).map_err(|e| malformed(&e))?;
+    let mut event = openconnect_protocol::http::event(attributes).map_err(|e| malformed(&e))?;
     if payload::is_json(content_type.as_deref()) && content_type.is_some() && !request.body.is_empty() {
         serde_json::from_slice::<&serde_json::value::RawValue>(request.body)
             .map_err(|_| Problem::malformed("the data is not JSON in UTF-8, as its content type says"))?;

@@ -3,7 +3,8 @@
 use cloudevents::event::ExtensionValue;
 use cloudevents::{AttributesReader, Event};
 
-use crate::json::time_text;
+use crate::EventError;
+use crate::json::{Members, time_text};
 
 /// The `ce-` headers of an event, name and encoded value. The content type and the data are not among them.
 pub fn binary_headers(event: &Event) -> Vec<(String, String)> {
@@ -31,6 +32,18 @@ pub fn binary_headers(event: &Event) -> Vec<(String, String)> {
         }
     }
     headers
+}
+
+/// The event whose attributes are in `ce-` headers: their names without `ce-`, and their values as [`decode`] gives them. It
+/// has no data; what the headers say of data and content type does not count, these are the body's and its header's.
+pub fn event<'a>(attributes: impl IntoIterator<Item = (&'a str, String)>) -> Result<Event, EventError> {
+    let mut members = Members::default();
+    for (name, value) in attributes {
+        if !matches!(name, "data" | "datacontenttype") {
+            members.set(name, value.into());
+        }
+    }
+    members.into_event()
 }
 
 /// Space, double quote, percent, and everything outside printable ASCII is percent-encoded.

@@ -275,6 +275,21 @@ impl<'de> Visitor<'de> for MembersVisitor {
 }
 
 impl<'a> Members<'a> {
+    /// Sets an attribute that is a text.
+    pub(crate) fn set(&mut self, name: &'a str, value: Cow<'a, str>) {
+        match name {
+            "specversion" => self.specversion = Some(value),
+            "id" => self.id = Some(value),
+            "source" => self.source = Some(value),
+            "type" => self.ty = Some(value),
+            "subject" => self.subject = Some(value),
+            "time" => self.time = Some(value),
+            "datacontenttype" => self.content_type = Some(value),
+            "dataschema" => self.dataschema = Some(value),
+            _ => self.put(name.into(), ExtensionValue::String(value.into_owned())),
+        }
+    }
+
     fn put(&mut self, name: Cow<'a, str>, value: ExtensionValue) {
         match self.extensions.iter_mut().find(|(known, _)| *known == name) {
             Some(slot) => slot.1 = value,

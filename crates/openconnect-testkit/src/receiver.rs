@@ -138,6 +138,12 @@ impl Receiver {
         self.shared.count.load(Ordering::Relaxed)
     }
 
+    /// How many events were taken, for who looks at it later.
+    pub fn counter(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.count.load(Ordering::Relaxed) as u64
+    }
+
     /// What was taken, in order.
     pub fn arrived(&self) -> Vec<Arrived> {
         self.shared.kept().arrived.clone()

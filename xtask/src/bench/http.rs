@@ -1,6 +1,7 @@
 //! The HTTP connectors: the source into the mesh, the sink out of it, and both with the mesh between them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use openconnect_testkit::Result;
@@ -10,7 +11,7 @@ use openconnect_testkit::mesh::Mesh;
 use openconnect_testkit::receiver::Receiver;
 use serde_json::{Value, json};
 
-use super::load::{Load, Requests};
+use super::load::{Load, Requests, Target};
 use super::mesh::filled;
 use super::run::{Sample, Setup, sample, sample_of};
 use super::usage::Watched;
@@ -56,6 +57,7 @@ pub(super) fn requests(setup: &Setup, address: SocketAddr, path: &str) -> Reques
         events: setup.batch as u64,
         depth: DEPTH,
         offered: setup.offered.map(|events| events / setup.batch as f64),
+        target: None,
     }
 }
 
@@ -130,7 +132,11 @@ pub(crate) async fn pipeline(setup: &Setup) -> Result<Sample> {
         Watched::idle("mesh", &mesh.process, mesh.ready_after),
         Watched::idle("http-sink", sink.process()?, ready[1]),
     ];
-    let load = Load::start(&requests(setup, address, "/"), Instant::now() + setup.warm_up).await?;
+    let requests = Requests {
+        target: Some(Target(Arc::new(receiver.counter()))),
+        ..requests(setup, address, "/")
+    };
+    let load = Load::start(&requests, Instant::now() + setup.warm_up).await?;
     let sample = sample(setup, &mut watched, async || Ok(receiver.count() as u64)).await?;
     // What was refused did not take part.
     load.confirmed().map(|_| sample)

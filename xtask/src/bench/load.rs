@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use openconnect_testkit::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,6 +32,30 @@ pub(super) struct Requests {
     pub(super) depth: usize,
     /// Requests a second, over all connections; none: as many as go.
     pub(super) offered: Option<f64>,
+    /// Where the events go on to; none: they end where the requests go.
+    pub(super) target: Option<Target>,
+}
+
+/// The end of a pipeline. The load waits while it is far behind: what is measured is a rate that all of the pipeline can go on
+/// with, not how fast its beginning can fill a store.
+#[derive(Clone)]
+pub(super) struct Target(pub(super) Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl Target {
+    /// Events that may be under way between the answer to the load and the target.
+    const MOST_BEHIND: u64 = 20_000;
+
+    async fn keeps_up(&self, confirmed: &AtomicU64) {
+        while confirmed.load(Ordering::Relaxed).saturating_sub((self.0)()) > Self::MOST_BEHIND {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Target")
+    }
 }
 
 /// A load that runs until this is dropped.
@@ -64,7 +88,8 @@ impl Load {
                 refused: Arc::clone(&refused),
                 events: requests.events,
             };
-            connections.spawn(send(to, Arc::clone(&requests.text), free, due, schedule));
+            let keeps_up = requests.target.clone().map(|target| (target, Arc::clone(&confirmed)));
+            connections.spawn(send(to, Arc::clone(&requests.text), free, due, schedule, keeps_up));
             connections.spawn(answers.read());
         }
         Ok(Self {
@@ -94,6 +119,7 @@ async fn send(
     free: Arc<Semaphore>,
     due: Arc<Mutex<VecDeque<Instant>>>,
     schedule: Option<Schedule>,
+    keeps_up: Option<(Target, Arc<AtomicU64>)>,
 ) {
     let mut together = Vec::new();
     for number in 0.. {
@@ -103,6 +129,9 @@ async fn send(
         };
         if let Some(early) = at.checked_duration_since(Instant::now()) {
             tokio::time::sleep(early).await;
+        }
+        if let Some((target, confirmed)) = &keeps_up {
+            target.keeps_up(confirmed).await;
         }
         let Ok(permit) = free.acquire().await else { return };
         permit.forget();

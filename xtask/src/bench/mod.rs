@@ -84,6 +84,30 @@ struct Rounds {
     /// Runs of each point of a series.
     #[arg(long, default_value_t = 1)]
     each: usize,
+    /// Events a request or a write, where nothing else is measured.
+    #[arg(long, default_value_t = 100)]
+    batch: usize,
+    /// Bytes of an event's data, where nothing else is measured.
+    #[arg(long, default_value_t = 512)]
+    bytes: usize,
+}
+
+impl Rounds {
+    fn command(&self, subject: &str) -> String {
+        let Self {
+            rounds,
+            each,
+            batch,
+            bytes,
+        } = self;
+        let mut command = format!("cargo xtask bench {subject} --rounds {rounds} --each {each}");
+        for (name, value, default) in [("batch", batch, 100), ("bytes", bytes, 512)] {
+            if *value != default {
+                command.push_str(&format!(" --{name} {value}"));
+            }
+        }
+        command
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
@@ -123,7 +147,7 @@ fn dispatch(what: &What) -> Result<ExitCode> {
 }
 
 async fn measure(what: &What, binaries: &Path) -> Result<ExitCode> {
-    let base = Setup::new(binaries.to_owned());
+    let mut base = Setup::new(binaries.to_owned());
     let (name, rounds) = match what {
         What::Mesh(rounds) => ("mesh", rounds),
         What::HttpSource(rounds) => ("http-source", rounds),
@@ -136,6 +160,8 @@ async fn measure(what: &What, binaries: &Path) -> Result<ExitCode> {
         What::Gate { against, rounds } => return gate::run(&base, against, rounds.rounds).await,
         What::Micro | What::Size | What::Page => return Ok(ExitCode::SUCCESS),
     };
+    base.batch = rounds.batch.max(1);
+    base.bytes = rounds.bytes;
     let series = match SUBJECTS.iter().find(|subject| subject.name == name) {
         Some(subject) => measure_subject(subject, &base, *rounds).await?,
         None if name == "cdc" => suite::cdc(&base, rounds.rounds).await?,
@@ -147,7 +173,7 @@ async fn measure(what: &What, binaries: &Path) -> Result<ExitCode> {
     };
     let report = Report {
         subject: name.to_owned(),
-        command: format!("cargo xtask bench {name} --rounds {} --each {}", rounds.rounds, rounds.each),
+        command: rounds.command(name),
         machine: Machine::this()?,
         limits: Some(limits::measure(binaries).await?),
         binaries: Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Instant;
 
 use openconnect_testkit::Result;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::http::requests;
-use super::load::Load;
+use super::load::{Load, Requests, Target};
 use super::run::{Sample, Setup, sample};
 use super::usage::Watched;
 use crate::binaries::workspace;
@@ -75,7 +76,11 @@ pub(crate) async fn run_benthos(setup: &Setup) -> Result<Sample> {
     })
     .await?;
     let mut watched = [Watched::idle("benthos", &process, started.elapsed())];
-    let load = Load::start(&requests(setup, address, "/"), Instant::now() + setup.warm_up).await?;
+    let requests = Requests {
+        target: Some(Target(Arc::new(receiver.counter()))),
+        ..requests(setup, address, "/")
+    };
+    let load = Load::start(&requests, Instant::now() + setup.warm_up).await?;
     let sample = sample(setup, &mut watched, async || Ok(receiver.count() as u64)).await?;
     load.confirmed().map(|_| sample)
 }

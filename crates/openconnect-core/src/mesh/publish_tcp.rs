@@ -103,7 +103,7 @@ impl Lane {
                 moved = session.transfer(true) => if let Err(e) = moved {
                     return course.end(broken(&session.server, &e));
                 },
-                received = self.queue.recv_many(&mut batches, 8), if open && flight.waiting.len() < 512 => {
+                received = self.queue.recv_many(&mut batches, 256), if open && flight.waiting.len() < 512 => {
                     open = received > 0;
                     flight.waiting.extend(batches.drain(..).flatten());
                 }
