@@ -6,30 +6,17 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode, header};
 use openconnect_core::Failure;
 
+use crate::client::Answer;
 use crate::config::{Codes, matches};
 
-/// Of an answer's body no more is read than this.
-const BODY: usize = 64 << 10;
 /// When an endpoint asks for fewer requests without saying how long.
 const THROTTLED: Duration = Duration::from_secs(1);
 
-/// The beginning of a body; the rest is not waited for.
-pub(crate) async fn read_bounded(mut response: reqwest::Response) -> reqwest::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    while body.len() < BODY {
-        let Some(part) = response.chunk().await? else { break };
-        body.extend_from_slice(&part[..part.len().min(BODY - body.len())]);
-    }
-    Ok(body)
-}
-
 /// The outcome of an answer.
-pub(crate) async fn outcome(codes: &Codes, response: reqwest::Response) -> Result<(), Failure> {
-    let status = response.status();
-    let after = retry_after(response.headers());
+pub(crate) fn outcome(codes: &Codes, answer: &Answer) -> Result<(), Failure> {
+    let status = answer.status;
+    let after = retry_after(&answer.headers);
     let good = matches(&codes.success, status.as_u16()) || matches(&codes.accept, status.as_u16());
-    // Read to the end where possible, so that the connection can be used again.
-    let _ = read_bounded(response).await;
     if good {
         return Ok(());
     }
@@ -55,25 +42,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     }
     let date = DateTime::parse_from_rfc2822(text).ok()?;
     Some((date.with_timezone(&Utc) - Utc::now()).to_std().unwrap_or_default())
-}
-
-/// What a request that got no answer met. The text has neither URL nor credentials.
-pub(crate) fn unanswered(error: reqwest::Error) -> Failure {
-    let code = if error.is_timeout() {
-        "HTTP_TIMEOUT"
-    } else if error.is_connect() {
-        "HTTP_CONNECT"
-    } else {
-        "HTTP_BROKEN"
-    };
-    let error = error.without_url();
-    let mut message = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(next) = cause {
-        message = format!("{message}: {next}");
-        cause = next.source();
-    }
-    Failure::retryable(code, message)
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use http::HeaderValue;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method};
 use openconnect_core::{Error, Failure, Result};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use crate::answer::read_bounded;
+use crate::client::{Client, Place};
 use crate::config::Auth;
 
 /// A token is renewed so long before it expires.
@@ -67,14 +68,16 @@ fn secret_header(text: &str) -> Result<HeaderValue> {
     Ok(value)
 }
 
+/// The header for a user name and a password.
+pub(crate) fn basic(username: &str, password: &str) -> Result<HeaderValue> {
+    secret_header(&format!("Basic {}", BASE64.encode(format!("{username}:{password}"))))
+}
+
 impl Credentials {
     pub(crate) fn new(auth: &Auth) -> Result<Self> {
         Ok(match auth {
             Auth::None => Self::None,
-            Auth::Basic { username, password } => Self::Fixed(secret_header(&format!(
-                "Basic {}",
-                BASE64.encode(format!("{username}:{}", password.expose()))
-            ))?),
+            Auth::Basic { username, password } => Self::Fixed(basic(username, password.expose())?),
             Auth::Bearer { token } => Self::Fixed(secret_header(&format!("Bearer {}", token.expose()))?),
             Auth::Oauth2 { .. } => Self::Oauth2(Box::new(Oauth2 {
                 settings: auth.clone(),
@@ -84,7 +87,7 @@ impl Credentials {
     }
 
     /// The header for a request now.
-    pub(crate) async fn header(&self, client: &reqwest::Client) -> Result<Option<HeaderValue>, Failure> {
+    pub(crate) async fn header(&self, client: &Client) -> Result<Option<HeaderValue>, Failure> {
         match self {
             Self::None => Ok(None),
             Self::Fixed(value) => Ok(Some(value.clone())),
@@ -100,8 +103,21 @@ impl Credentials {
     }
 }
 
+/// What a token is asked for with.
+fn form(scopes: &[String], audience: Option<&str>) -> String {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "client_credentials");
+    if !scopes.is_empty() {
+        form.append_pair("scope", &scopes.join(" "));
+    }
+    if let Some(audience) = audience {
+        form.append_pair("audience", audience);
+    }
+    form.finish()
+}
+
 impl Oauth2 {
-    async fn header(&self, client: &reqwest::Client) -> Result<HeaderValue, Failure> {
+    async fn header(&self, client: &Client) -> Result<HeaderValue, Failure> {
         let mut token = self.token.lock().await;
         if let Some((value, until)) = &*token
             && *until > Instant::now()
@@ -114,7 +130,7 @@ impl Oauth2 {
         Ok(value)
     }
 
-    async fn fetch(&self, client: &reqwest::Client) -> Result<(HeaderValue, Duration), Failure> {
+    async fn fetch(&self, client: &Client) -> Result<(HeaderValue, Duration), Failure> {
         let failed = |what: String| Failure::retryable("HTTP_OAUTH2", format!("no token: {what}"));
         let Auth::Oauth2 {
             token_url,
@@ -126,25 +142,18 @@ impl Oauth2 {
         else {
             return Err(failed("OAuth2 is not configured".into()));
         };
-        let mut form = vec![("grant_type", "client_credentials".to_owned())];
-        if !scopes.is_empty() {
-            form.push(("scope", scopes.join(" ")));
+        let basic = basic(client_id, client_secret.expose()).map_err(|_| failed("the credentials can't be sent in a header".into()))?;
+        let place = Place::parse(token_url).map_err(|reason| failed(format!("the token URL {reason}")))?;
+        let mut request = place.request(Method::POST, form(scopes, audience.as_deref()).into_bytes());
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        headers.insert(AUTHORIZATION, basic);
+        let response = client.send(request).await.map_err(|failure| failed(failure.message))?;
+        if !response.status.is_success() {
+            return Err(failed(format!("the token server answered {}", response.status)));
         }
-        if let Some(audience) = audience {
-            form.push(("audience", audience.clone()));
-        }
-        let request = client
-            .post(token_url)
-            .basic_auth(client_id, Some(client_secret.expose()))
-            .form(&form);
-        let response = request.send().await.map_err(|e| failed(e.without_url().to_string()))?;
-        let status = response.status();
-        if !status.is_success() {
-            return Err(failed(format!("the token server answered {status}")));
-        }
-        let body = read_bounded(response).await.map_err(|e| failed(e.without_url().to_string()))?;
         let answer: TokenAnswer =
-            serde_json::from_slice(&body).map_err(|_| failed("the token server's answer has no access_token".into()))?;
+            serde_json::from_slice(&response.body).map_err(|_| failed("the token server's answer has no access_token".into()))?;
         let value =
             secret_header(&format!("Bearer {}", answer.access_token)).map_err(|_| failed("the token can't be sent in a header".into()))?;
         Ok((value, answer.expires_in.map_or(UNTOLD, |seconds| seconds.lifetime())))

@@ -13,6 +13,7 @@ use openconnect_core::tls::TlsSettings;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::client::Place;
 use crate::import;
 
 /// Where events go and how.
@@ -227,7 +228,7 @@ impl ConnectorConfig for HttpSinkConfig {
         match Template::compile(&self.url) {
             Err(error) => problems.add("url", error.message),
             Ok(template) => {
-                if let Some(Err(reason)) = template.constant().map(crate::request::parse_url) {
+                if let Some(Err(reason)) = template.constant().map(Place::parse) {
                     problems.add("url", reason);
                 }
             }
@@ -259,7 +260,7 @@ impl ConnectorConfig for HttpSinkConfig {
             }
         }
         if let Auth::Oauth2 { token_url, .. } = &self.auth
-            && let Err(reason) = crate::request::parse_url(token_url)
+            && let Err(reason) = Place::parse(token_url)
         {
             problems.add("auth.token_url", reason);
         }

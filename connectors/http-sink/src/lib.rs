@@ -6,11 +6,13 @@
 //! | `import.rs` | the configuration of the Java connector |
 //! | `request.rs` | events to requests: modes, URL and headers from templates, compression, signature |
 //! | `auth.rs` | basic, bearer, OAuth2 client credentials |
+//! | `client.rs` | the HTTP client |
 //! | `answer.rs` | what an answer means: delivered, retry, dead letter |
 //! | `sink.rs` | the connector |
 
 mod answer;
 mod auth;
+mod client;
 mod config;
 mod import;
 mod request;

@@ -3,34 +3,31 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
+use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request};
+use http_body_util::Full;
 use openconnect_core::cloudevents::{AttributesReader, Event};
 use openconnect_core::template::Template;
 use openconnect_core::{Error, Failure, Result};
 use openconnect_protocol::{http as binding, json, payload};
 use ring::{digest, hmac};
-use url::Url;
 
+use crate::client::Place;
 use crate::config::{Encoding, HttpSinkConfig, Mode};
 
 const MIN_COMPRESSED: usize = 1024;
 
-/// A request without credentials.
-pub(crate) struct Prepared {
-    pub(crate) url: Url,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
-}
-
 /// Where a request goes: events with the same target share a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Target {
-    url: Url,
+    place: Place,
     headers: Vec<HeaderValue>,
 }
 
 /// Makes requests.
 pub(crate) struct Requests {
+    method: Method,
     mode: Mode,
     url: Template,
     headers: Vec<(HeaderName, Template)>,
@@ -40,15 +37,6 @@ pub(crate) struct Requests {
     min_bytes: usize,
     signature: Option<(hmac::Key, HeaderName, String)>,
     idempotency: Option<HeaderName>,
-}
-
-/// An absolute http(s) URL; the reason never repeats it, for it may hold a password.
-pub(crate) fn parse_url(text: &str) -> std::result::Result<Url, String> {
-    let url = Url::parse(text).map_err(|e| format!("is no URL: {e}"))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err("must begin with http:// or https:// and name a host".into());
-    }
-    Ok(url)
 }
 
 fn header_name(name: &str) -> Result<HeaderName> {
@@ -73,6 +61,8 @@ impl Requests {
         let is_fixed = url.is_constant() && headers.iter().all(|(_, template)| template.is_constant());
         let fixed = is_fixed.then(|| render(&url, &headers, &Event::default())).transpose();
         Ok(Self {
+            method: Method::from_bytes(config.method.as_bytes())
+                .map_err(|_| Error::config("HTTP_CONFIG", "sink.method is no HTTP method"))?,
             mode: config.mode,
             fixed: fixed.map_err(|failure| Error::config("HTTP_CONFIG", failure.to_string()))?,
             url,
@@ -101,10 +91,11 @@ impl Requests {
         }
     }
 
-    /// The request for events of one target.
-    pub(crate) fn prepare(&self, target: &Target, events: &[&Event]) -> Result<Prepared, Failure> {
-        let mut headers = HeaderMap::new();
-        let mut body = self.body(events, &mut headers)?;
+    /// The request for events of one target, without the credentials of `sink.auth`.
+    pub(crate) fn prepare(&self, target: &Target, events: &[&Event]) -> Result<Request<Full<Bytes>>, Failure> {
+        let mut request = target.place.request(self.method.clone(), Vec::new());
+        let headers = request.headers_mut();
+        let mut body = self.body(events, headers)?;
         for ((name, _), value) in self.headers.iter().zip(&target.headers) {
             headers.insert(name.clone(), value.clone());
         }
@@ -112,17 +103,14 @@ impl Requests {
             headers.insert(name.clone(), value_of(name.as_str(), &idempotency_key(events))?);
         }
         if body.len() >= self.min_bytes {
-            body = self.compress(body, &mut headers)?;
+            body = self.compress(body, headers)?;
         }
         if let Some((key, name, prefix)) = &self.signature {
             let signature = format!("{prefix}{}", hex::encode(hmac::sign(key, &body)));
             headers.insert(name.clone(), value_of(name.as_str(), &signature)?);
         }
-        Ok(Prepared {
-            url: target.url.clone(),
-            headers,
-            body,
-        })
+        *request.body_mut() = Full::from(body);
+        Ok(request)
     }
 
     fn body(&self, events: &[&Event], headers: &mut HeaderMap) -> Result<Vec<u8>, Failure> {
@@ -174,12 +162,12 @@ impl Requests {
 }
 
 fn render(url: &Template, headers: &[(HeaderName, Template)], event: &Event) -> Result<Target, Failure> {
-    let url = parse_url(&url.render(event)?).map_err(|reason| Failure::permanent("HTTP_URL", format!("the rendered URL {reason}")))?;
+    let place = Place::parse(&url.render(event)?).map_err(|reason| Failure::permanent("HTTP_URL", format!("the rendered URL {reason}")))?;
     let headers = headers
         .iter()
         .map(|(name, template)| value_of(name.as_str(), &template.render(event)?));
     Ok(Target {
-        url,
+        place,
         headers: headers.collect::<Result<_, _>>()?,
     })
 }

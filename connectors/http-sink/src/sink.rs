@@ -10,8 +10,9 @@ use openconnect_core::cloudevents::Event;
 use openconnect_core::sink::{Batch, Ordering, Sink, SinkContext, SinkDefaults, WriteReport};
 use openconnect_core::{Error, Failure, FailureKind, Result};
 
-use crate::answer::{outcome, unanswered};
+use crate::answer::outcome;
 use crate::auth::Credentials;
+use crate::client::{Client, Place};
 use crate::config::{Auth, Codes, HttpSinkConfig};
 use crate::request::{Requests, Target};
 
@@ -30,8 +31,7 @@ struct Check {
 
 /// The HTTP sink.
 pub struct HttpSink {
-    client: reqwest::Client,
-    method: Method,
+    client: Client,
     requests: Requests,
     credentials: Credentials,
     codes: Codes,
@@ -62,23 +62,9 @@ impl Sink for HttpSink {
     }
 
     async fn open(config: HttpSinkConfig, cx: SinkContext) -> Result<Self> {
-        let failed = |e: reqwest::Error| Error::config("HTTP_CONFIG", format!("the HTTP client can't be set up: {}", e.without_url()));
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(&config)?)
-            .user_agent(concat!("openconnect-http-sink/", env!("CARGO_PKG_VERSION")))
-            .timeout(config.timeout.0)
-            .connect_timeout(config.timeout.0)
-            // A redirect would send the event, and its signature, where nobody decided to send it.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .pool_max_idle_per_host(cx.in_flight)
-            .build()
-            .map_err(failed)?;
         let requests = Requests::new(&config)?;
         Ok(Self {
-            client,
-            method: Method::from_bytes(config.method.as_bytes())
-                .map_err(|_| Error::config("HTTP_CONFIG", "sink.method is no HTTP method"))?,
+            client: Client::new(tls(&config)?, config.timeout.0, cx.in_flight),
             one_request: config.mode.is_batched() && requests.one_target(),
             credentials: Credentials::new(&config.auth)?,
             codes: config.codes.clone(),
@@ -106,11 +92,12 @@ impl Sink for HttpSink {
         let failed = |failure: Failure| {
             Error::unavailable("HTTP_CONNECT", failure.to_string()).hint("Check sink.url, the credentials, the network and TLS.")
         };
-        let mut request = if *health { self.client.get(url) } else { self.client.head(url) };
+        let place = Place::parse(url).map_err(|reason| failed(Failure::permanent("HTTP_URL", format!("the URL {reason}"))))?;
+        let mut request = place.request(if *health { Method::GET } else { Method::HEAD }, Vec::new());
         if let Some(credentials) = self.credentials.header(&self.client).await.map_err(failed)? {
-            request = request.header(AUTHORIZATION, credentials);
+            request.headers_mut().insert(AUTHORIZATION, credentials);
         }
-        let status = request.send().await.map_err(|e| failed(unanswered(e)))?.status();
+        let status = self.client.send(request).await.map_err(failed)?.status;
         let refused = matches!(status.as_u16(), 401 | 403) || status.is_server_error() && status != http::StatusCode::NOT_IMPLEMENTED;
         if refused || (*health && !status.is_success()) {
             return Err(failed(Failure::retryable(
@@ -204,20 +191,15 @@ impl HttpSink {
     }
 
     async fn send(&self, target: &Target, events: &[&Event]) -> Result<(), Failure> {
-        let prepared = self.requests.prepare(target, events)?;
-        let mut request = self
-            .client
-            .request(self.method.clone(), prepared.url)
-            .headers(prepared.headers)
-            .body(prepared.body);
+        let mut request = self.requests.prepare(target, events)?;
         let credentials = self.credentials.header(&self.client).await?;
         if let Some(credentials) = &credentials {
-            request = request.header(AUTHORIZATION, credentials);
+            request.headers_mut().insert(AUTHORIZATION, credentials.clone());
         }
-        let response = request.send().await.map_err(unanswered)?;
-        if let Some(rejected) = credentials.filter(|_| response.status() == http::StatusCode::UNAUTHORIZED) {
+        let answer = self.client.send(request).await?;
+        if let Some(rejected) = credentials.filter(|_| answer.status == http::StatusCode::UNAUTHORIZED) {
             self.credentials.refused(&rejected).await;
         }
-        outcome(&self.codes, response).await
+        outcome(&self.codes, &answer)
     }
 }
