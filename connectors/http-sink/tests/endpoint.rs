@@ -101,6 +101,27 @@ async fn binary_mode_puts_attributes_into_headers_and_leaves_the_data_alone() {
 }
 
 #[tokio::test]
+async fn credentials_in_the_url_are_sent_and_what_is_configured_goes_before_them() {
+    let (url, seen) = server(|_, _| status(204)).await;
+    let url = format!("{}/in?a=b#there", url.replace("http://", "http://us%20er:p%3Ass@"));
+    for auth in [
+        serde_json::json!({ "type": "none" }),
+        serde_json::json!({ "type": "bearer", "token": "t0ken" }),
+    ] {
+        let sink = sink(serde_json::json!({ "url": url, "auth": auth })).await;
+        assert_eq!(sink.write(&batch(&["1"])).await, WriteReport::PerEvent(vec![Ok(())]));
+    }
+    let seen = seen.lock().unwrap();
+    // `us er:p:ss`
+    for ((head, _), authorization) in seen.iter().zip(["Basic dXMgZXI6cDpzcw==", "Bearer t0ken"]) {
+        assert_eq!(head.uri, "/in?a=b");
+        assert_eq!(head.headers["authorization"], authorization);
+        assert!(head.headers["user-agent"].to_str().unwrap().starts_with("openconnect-http-sink/"));
+    }
+    assert_eq!(seen.len(), 2);
+}
+
+#[tokio::test]
 async fn a_batch_is_one_request_and_compressed() {
     let (url, seen) = server(|_, _| status(200)).await;
     let sink = sink(serde_json::json!({ "url": url, "mode": "batch", "compression": { "encoding": "gzip", "min_bytes": 1 } })).await;

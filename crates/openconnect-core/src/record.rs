@@ -126,3 +126,36 @@ pub struct Record<P> {
     /// Who waits for the outcome.
     pub receipt: Option<Receipt>,
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn failure() -> Failure {
+        Failure::retryable("X", "y")
+    }
+
+    #[test]
+    fn a_request_is_resolved_when_each_of_its_events_is() {
+        let (first, mut result) = Receipt::new();
+        let second = first.clone();
+        first.resolve(Outcome::Delivered);
+        assert!(result.try_recv().is_err());
+        second.resolve(Outcome::DeadLettered(failure()));
+        assert_eq!(result.try_recv().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn one_event_that_failed_or_was_dropped_fails_the_request() {
+        let (first, mut result) = Receipt::new();
+        let second = first.clone();
+        first.resolve(Outcome::Failed(failure()));
+        second.resolve(Outcome::Delivered);
+        assert_eq!(result.try_recv().unwrap(), Err(failure()));
+        let (dropped, mut result) = Receipt::new();
+        dropped.clone().resolve(Outcome::Delivered);
+        drop(dropped);
+        assert_eq!(result.try_recv().unwrap().unwrap_err().code, "OC0401");
+    }
+}

@@ -27,6 +27,7 @@ async fn hello_tells_what_this_server_can() {
     assert_eq!(answer.header.property("openconnectredelivers"), Some("true"));
     assert_eq!(answer.header.property("openconnectorderedrefusal"), Some("true"));
     assert_eq!(answer.header.property("openconnectmaxeventbytes"), Some("4194304"));
+    assert_eq!(answer.header.property("openconnectacks"), Some("many"));
     assert_eq!(
         client.call(Command::HeartbeatRequest, &Value::Null).await.header.cmd,
         Command::HeartbeatResponse
@@ -447,5 +448,46 @@ async fn one_that_holds_may_finish_what_it_has_after_it_unsubscribed() {
     }
     assert_eq!(leaving.call(Command::ClientGoodbyeRequest, &Value::Null).await.header.code, 0);
     assert_eq!(next.take_and_ack(3).await, ids(7..10));
+    mesh.shutdown().await;
+}
+
+#[tokio::test]
+async fn acknowledgements_for_many_go_both_ways_with_a_client_that_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mesh = mesh(&dir, |_| ()).await;
+    let many = [("openconnectacks", "many")];
+    let (mut publisher, _) = Client::hello_as(mesh.tcp_addr(), agent("p", "pub"), &many).await;
+    for n in 0..20 {
+        let event = event("t", &format!("e{n}"));
+        publisher.send_event(Command::AsyncMessageToServer, &format!("s{n}"), &event).await;
+    }
+    let mut confirmed = Vec::new();
+    while confirmed.len() < 20 {
+        let ack = publisher.next().await;
+        assert_eq!((ack.header.cmd, ack.header.code), (Command::AsyncMessageToServerAck, 0));
+        assert_eq!(ack.header.property("openconnectacks"), Some("many"));
+        confirmed.extend(body(&ack).as_array().unwrap().iter().map(|seq| seq.as_str().unwrap().to_owned()));
+    }
+    assert_eq!(confirmed, (0..20).map(|n| format!("s{n}")).collect::<Vec<_>>());
+    // A refusal is a frame of its own, and says which it was.
+    publisher.send_event(Command::AsyncMessageToServer, "bad", &json!({})).await;
+    let refused = publisher.next().await.header;
+    assert_eq!((refused.code, &*refused.seq), (1, "bad"));
+
+    let (mut subscriber, _) = Client::hello_as(mesh.tcp_addr(), agent("g", "sub"), &many).await;
+    subscriber.subscribe("t", "CLUSTERING", "ASYNC").await;
+    let got = subscriber.take(20).await;
+    let seqs: Vec<&str> = got[..15].iter().map(|frame| &*frame.header.seq).collect();
+    let header = Header::new(Command::AsyncMessageToClientAck, "").with_property("openconnectacks", "many");
+    subscriber.send(header.clone(), &json!(seqs)).await;
+    subscriber.call(Command::HeartbeatRequest, &Value::Null).await;
+    drop(subscriber);
+    let mut next = Client::subscriber(mesh.tcp_addr(), "g", "t").await;
+    assert_eq!(next.take_and_ack(5).await, ids(15..20));
+    next.nothing().await;
+
+    // What can't be read ends the connection: its client is broken.
+    next.send(header, &json!({ "no": "list" })).await;
+    assert!(next.try_next().await.is_none());
     mesh.shutdown().await;
 }
