@@ -1,4 +1,4 @@
-//! What disk and loopback allow: a bare append with fsync, and a bare copy over TCP.
+//! What disk and loopback allow: a bare append with fsync, a bare copy over TCP, and requests to a bare HTTP server.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -6,42 +6,73 @@ use std::time::{Duration, Instant};
 
 use openconnect_testkit::Result;
 use openconnect_testkit::kit::Kit;
+use openconnect_testkit::receiver::Receiver;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::http;
+use super::load::Load;
+use super::run::Setup;
+
 /// Bytes of an append before each fsync: what the mesh's log commits at once under full load.
 const APPEND: usize = 256 << 10;
 const TIME: Duration = Duration::from_secs(2);
 
-/// Bytes a second.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Limits {
+    /// Bytes a second.
     pub(crate) append: f64,
+    /// Of these appends with their fsync, the time that one in a hundred exceeds.
+    #[serde(default)]
+    pub(crate) append_p99_ms: Option<f64>,
+    /// Bytes a second.
     pub(crate) copy: f64,
+    /// Requests a second, of one event each, that a server without anything behind it answers to the load of the HTTP source.
+    #[serde(default)]
+    pub(crate) requests: Option<f64>,
 }
 
 pub(crate) async fn measure(binaries: &std::path::Path) -> Result<Limits> {
     let kit = Kit::quiet(binaries)?;
     let file = kit.file("append");
-    let append = tokio::task::spawn_blocking(move || append(&file)).await??;
+    let (append, p99) = tokio::task::spawn_blocking(move || append(&file)).await??;
     Ok(Limits {
         append,
+        append_p99_ms: Some(p99),
         copy: copy().await?,
+        requests: Some(requests(binaries).await?),
     })
 }
 
-fn append(file: &std::path::Path) -> std::io::Result<f64> {
+async fn requests(binaries: &std::path::Path) -> Result<f64> {
+    let setup = Setup {
+        batch: 1,
+        ..Setup::new(binaries.to_owned())
+    };
+    let receiver = Receiver::start_counting().await?;
+    let requests = http::requests(&setup, receiver.address(), "/");
+    let _load = Load::start(&requests, Instant::now()).await?;
+    let (first, started) = (receiver.count(), Instant::now());
+    tokio::time::sleep(TIME).await;
+    Ok((receiver.count() - first) as f64 / started.elapsed().as_secs_f64())
+}
+
+fn append(file: &std::path::Path) -> std::io::Result<(f64, f64)> {
     let mut file = OpenOptions::new().create(true).append(true).open(file)?;
     let block = vec![b'x'; APPEND];
-    let (started, mut bytes) = (Instant::now(), 0_u64);
+    let (started, mut took) = (Instant::now(), Vec::new());
     while started.elapsed() < TIME {
+        let begun = Instant::now();
         file.write_all(&block)?;
         file.sync_data()?;
-        bytes += APPEND as u64;
+        took.push(begun.elapsed());
     }
-    Ok(bytes as f64 / started.elapsed().as_secs_f64())
+    let bytes = (took.len() * APPEND) as f64 / started.elapsed().as_secs_f64();
+    took.sort_unstable();
+    let p99 = took.get(took.len() * 99 / 100).copied().unwrap_or_default();
+    Ok((bytes, p99.as_secs_f64() * 1e3))
 }
 
 async fn copy() -> Result<f64> {

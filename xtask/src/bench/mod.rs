@@ -7,9 +7,10 @@
 //! `suite.rs`: what is measured of each subject. `run.rs`: one run. `mesh.rs`, `http.rs`, `jdbc.rs`, `sql.rs`, `cdc.rs`, `peers.rs`: the
 //! pipelines; `load.rs`: HTTP load. `limits.rs`: what disk and loopback allow. `usage.rs`: memory and processor time.
 //! `stats.rs`: medians and intervals. `report.rs`: results as JSON; `page.rs` and `plot.rs`: `docs/benchmarks.md` from them.
-//! `gate.rs`: this tree against another commit.
+//! `gate.rs`: this tree against another commit. `flame.rs`: where the time goes.
 
 mod cdc;
+mod flame;
 mod gate;
 mod http;
 mod jdbc;
@@ -72,6 +73,13 @@ enum What {
         #[command(flatten)]
         rounds: Rounds,
     },
+    /// Where the time goes: a flame graph of a subject; needs perf.
+    Flame {
+        /// Which: mesh, http-source, http-sink, jdbc-sink, pipeline.
+        subject: String,
+        #[command(flatten)]
+        rounds: Rounds,
+    },
     /// Writes docs/benchmarks.md from the results in docs/benchmarks.
     Page,
 }
@@ -93,6 +101,14 @@ struct Rounds {
 }
 
 impl Rounds {
+    fn setup(&self, base: &Setup) -> Setup {
+        Setup {
+            batch: self.batch.max(1),
+            bytes: self.bytes,
+            ..base.clone()
+        }
+    }
+
     fn command(&self, subject: &str) -> String {
         let Self {
             rounds,
@@ -130,6 +146,7 @@ fn dispatch(what: &What) -> Result<ExitCode> {
     if cfg!(debug_assertions) {
         // The load must not be what is slow: this program too is built for release, and goes on as that.
         let folder = match what {
+            What::Flame { .. } => return flame::rebuilt(),
             What::Cdc(_) => binaries::build_example("openconnect-mysql-cdc-source", "null_consumer")?,
             _ => binaries::build()?,
         };
@@ -147,7 +164,7 @@ fn dispatch(what: &What) -> Result<ExitCode> {
 }
 
 async fn measure(what: &What, binaries: &Path) -> Result<ExitCode> {
-    let mut base = Setup::new(binaries.to_owned());
+    let base = Setup::new(binaries.to_owned());
     let (name, rounds) = match what {
         What::Mesh(rounds) => ("mesh", rounds),
         What::HttpSource(rounds) => ("http-source", rounds),
@@ -157,11 +174,11 @@ async fn measure(what: &What, binaries: &Path) -> Result<ExitCode> {
         What::Cdc(rounds) => ("cdc", rounds),
         What::Pipeline(rounds) => ("pipeline", rounds),
         What::Peers(rounds) => ("peers", rounds),
+        What::Flame { subject, rounds } => return flame::draw(&base, subject, rounds).await,
         What::Gate { against, rounds } => return gate::run(&base, against, rounds.rounds).await,
         What::Micro | What::Size | What::Page => return Ok(ExitCode::SUCCESS),
     };
-    base.batch = rounds.batch.max(1);
-    base.bytes = rounds.bytes;
+    let base = rounds.setup(&base);
     let series = match SUBJECTS.iter().find(|subject| subject.name == name) {
         Some(subject) => measure_subject(subject, &base, *rounds).await?,
         None if name == "cdc" => suite::cdc(&base, rounds.rounds).await?,

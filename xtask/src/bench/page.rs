@@ -15,7 +15,8 @@ const LEAD: &str = "# Benchmarks
 
 Made by `cargo xtask bench page` from the results in `docs/benchmarks`, which `cargo xtask bench <subject>` writes.
 
-How it is measured: events are counted at the target, never by a program's own metric. The first seconds are dropped. The load,
+How it is measured: events are counted at the target, never by a program's own metric. The first seconds are dropped. The load
+of a pipeline waits while its target is more than 20,000 events behind: what counts is a rate that all of it can go on with. The load,
 the mesh, the connectors and the target share the cores of one machine, and the mesh answers after fsync. *A/A* is the same
 against the same, run in turn: how far its interval is from 1 is the noise of the machine, and a difference that is not larger
 says nothing. Intervals are 95 of 100 redraws of the runs. Processor time is user and system time of the process.
@@ -52,12 +53,17 @@ fn section(page: &mut String, report: &Report) -> Result<()> {
         machine.cores, machine.processor, machine.memory_gib, machine.kernel, machine.rustc, machine.commit, machine.date
     )?;
     if let Some(limits) = report.limits {
-        writeln!(
+        let tail = limits.append_p99_ms.map_or(String::new(), |p99| format!(" (p99 {p99:.1} ms)"));
+        write!(
             page,
-            "In the same run: a bare append of 256 KiB with fsync {:.0} MB/s, a bare copy over TCP {:.0} MB/s.",
+            "In the same run: a bare append of 256 KiB with fsync {:.0} MB/s{tail}, a bare copy over TCP {:.0} MB/s",
             limits.append / 1e6,
             limits.copy / 1e6
         )?;
+        if let Some(requests) = limits.requests {
+            write!(page, ", a bare HTTP server {requests:.0} requests/s of one event")?;
+        }
+        writeln!(page, ".")?;
     }
     for series in &report.series {
         table(page, series)?;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use openconnect_testkit::Result;
 use serde::{Deserialize, Serialize};
 
+use super::flame;
 use super::usage::{Usage, Watched};
 
 /// What a run is to be.
@@ -30,6 +32,9 @@ pub(crate) struct Setup {
     pub(crate) warm_up: Duration,
     /// Counted.
     pub(crate) counted: Duration,
+    /// Where to write what is seen of the processes while it is counted.
+    #[serde(skip)]
+    pub(crate) recording: Option<PathBuf>,
 }
 
 impl Setup {
@@ -44,7 +49,14 @@ impl Setup {
             acknowledge: "write".to_owned(),
             warm_up: Duration::from_secs(2),
             counted: Duration::from_secs(8),
+            recording: None,
         }
+    }
+
+    /// Begins to record, where that is wanted.
+    fn record(&self) -> Result<Option<Child>> {
+        let recording = self.recording.as_ref().map(|to| flame::record(to, self.counted));
+        recording.transpose()
     }
 
     /// The data of each event: JSON of the wanted size.
@@ -79,15 +91,26 @@ pub(crate) struct Sample {
 /// Lets the warm-up pass, then counts: `count` only grows.
 pub(crate) async fn sample(setup: &Setup, processes: &mut [Watched], mut count: impl AsyncFnMut() -> Result<u64>) -> Result<Sample> {
     tokio::time::sleep(setup.warm_up).await;
+    let recording = setup.record()?;
     let (first, started) = (count().await?, Instant::now());
     processes.iter_mut().for_each(Watched::begin);
     tokio::time::sleep(setup.counted).await;
-    Ok(Sample::of(processes, count().await?.saturating_sub(first), started.elapsed()))
+    let sample = Sample::of(processes, count().await?.saturating_sub(first), started.elapsed());
+    finish(recording)?;
+    Ok(sample)
+}
+
+fn finish(recording: Option<Child>) -> Result<()> {
+    match recording.map(|mut perf| perf.wait()).transpose()? {
+        Some(ended) if !ended.success() => Err("perf could not record; root may, or whoever kernel.perf_event_paranoid lets".into()),
+        _ => Ok(()),
+    }
 }
 
 /// As [`sample`], of events of which there are only so many: the counting ends with them. For a `count` that costs nothing.
 pub(crate) async fn sample_of(setup: &Setup, processes: &mut [Watched], stock: u64, count: impl Fn() -> u64) -> Result<Sample> {
     tokio::time::sleep(setup.warm_up).await;
+    let recording = setup.record()?;
     let (first, started) = (count(), Instant::now());
     processes.iter_mut().for_each(Watched::begin);
     while count() < stock && started.elapsed() < setup.counted {
@@ -97,7 +120,9 @@ pub(crate) async fn sample_of(setup: &Setup, processes: &mut [Watched], stock: u
     if took < LOOK * 20 {
         return Err(format!("there were only {stock} events: too few to measure").into());
     }
-    Ok(Sample::of(processes, count().saturating_sub(first), took))
+    let sample = Sample::of(processes, count().saturating_sub(first), took);
+    finish(recording)?;
+    Ok(sample)
 }
 
 /// How far the end of a [`sample_of`] may be missed.

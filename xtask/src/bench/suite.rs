@@ -101,6 +101,11 @@ impl Subject {
         Ok(all)
     }
 
+    /// One run.
+    pub(crate) async fn once(&self, setup: &Setup) -> Result<Sample> {
+        (self.run)(setup).await
+    }
+
     async fn point(&self, label: String, setup: Setup, runs: usize) -> Result<Point> {
         let mut samples = Vec::new();
         for _ in 0..runs {
