@@ -455,7 +455,7 @@ async fn one_that_holds_may_finish_what_it_has_after_it_unsubscribed() {
 async fn acknowledgements_for_many_go_both_ways_with_a_client_that_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let mesh = mesh(&dir, |_| ()).await;
-    let many = [("openconnectacks", "many")];
+    let many = [("openconnectacks", "many"), ("openconnectstamps", "none")];
     let (mut publisher, _) = Client::hello_as(mesh.tcp_addr(), agent("p", "pub"), &many).await;
     for n in 0..20 {
         let event = event("t", &format!("e{n}"));
@@ -477,6 +477,7 @@ async fn acknowledgements_for_many_go_both_ways_with_a_client_that_says_so() {
     let (mut subscriber, _) = Client::hello_as(mesh.tcp_addr(), agent("g", "sub"), &many).await;
     subscriber.subscribe("t", "CLUSTERING", "ASYNC").await;
     let got = subscriber.take(20).await;
+    assert_eq!(body(&got[0]), event("t", "e0"), "nothing is added");
     let seqs: Vec<&str> = got[..15].iter().map(|frame| &*frame.header.seq).collect();
     let header = Header::new(Command::AsyncMessageToClientAck, "").with_property("openconnectacks", "many");
     subscriber.send(header.clone(), &json!(seqs)).await;

@@ -8,6 +8,12 @@ pub const ACKS: &str = "openconnectacks";
 /// Value of [`ACKS`].
 pub const MANY: &str = "many";
 
+/// Property of HELLO, with the value [`NONE`]: what is delivered has nothing added that tells of the way it took (`rsp0group`,
+/// `reqeventmesh2ctimestamp` and so on).
+pub const STAMPS: &str = "openconnectstamps";
+/// Value of [`STAMPS`].
+pub const NONE: &str = "none";
+
 /// Role of a connection: it has one, set by HELLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use openconnect_testkit::Result;
-use openconnect_testkit::connector::Connector;
+use openconnect_testkit::connector::{Connector, merge};
 use openconnect_testkit::kit::{Kit, free_address};
 use openconnect_testkit::mesh::Mesh;
-use openconnect_testkit::receiver::Receiver;
+use openconnect_testkit::receiver::{Fault, Receiver};
 use serde_json::{Value, json};
 
 use super::load::{Load, Requests, Target};
@@ -111,6 +111,36 @@ pub(crate) async fn sink(setup: &Setup) -> Result<Sample> {
     ];
     sample_of(setup, &mut watched, events, || receiver.count() as u64).await
 }
+
+/// Out of an inbox that is full, with the mesh gone, to an endpoint that counts.
+pub(crate) async fn sink_from_inbox(setup: &Setup) -> Result<Sample> {
+    let setup = &Setup {
+        acknowledge: "inbox".to_owned(),
+        ..setup.clone()
+    };
+    let kit = Kit::quiet(&setup.binaries)?;
+    let events = (setup.warm_up + setup.counted).as_secs() * stock(setup);
+    let mesh = filled(&kit, setup, events).await?;
+    let receiver = Receiver::start_counting().await?;
+    receiver.set(Fault::Refuse);
+    let mut settings = sink_settings(setup, &mesh, &receiver);
+    merge(
+        &mut settings,
+        json!({ "state": { "inbox_max": "16GiB" }, "delivery": { "retry": { "max": "100ms" } } }),
+    );
+    let mut sink = Connector::prepare(&kit, "openconnect-http-sink", "out", settings)?;
+    sink.run().await?;
+    let ready = sink.ready_after;
+    sink.wait_status("all is in the inbox", FILL, |status| status["backlog"].as_u64() == Some(events))
+        .await?;
+    drop(mesh);
+    let mut watched = [Watched::busy("http-sink", sink.process()?, ready)];
+    receiver.set(Fault::None);
+    sample_of(setup, &mut watched, events, || receiver.count() as u64).await
+}
+
+/// How long an inbox may take to fill.
+const FILL: Duration = Duration::from_secs(300);
 
 /// Events that are kept ready for each second: what the sink may take, at most 600 MB.
 fn stock(setup: &Setup) -> u64 {

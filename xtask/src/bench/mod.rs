@@ -52,6 +52,8 @@ enum What {
     HttpSource(Rounds),
     /// The HTTP sink, out of a full mesh.
     HttpSink(Rounds),
+    /// The HTTP sink, out of its inbox.
+    HttpSinkInbox(Rounds),
     /// The SQL sink, out of a full mesh into SQLite.
     JdbcSink(Rounds),
     /// The SQL connectors and PostgreSQL, beside what its driver alone does.
@@ -75,7 +77,7 @@ enum What {
     },
     /// Where the time goes: a flame graph of a subject; needs perf.
     Flame {
-        /// Which: mesh, http-source, http-sink, jdbc-sink, pipeline.
+        /// Which: mesh, http-source, http-sink, http-sink-inbox, jdbc-sink, pipeline.
         subject: String,
         #[command(flatten)]
         rounds: Rounds,
@@ -169,6 +171,7 @@ async fn measure(what: &What, binaries: &Path) -> Result<ExitCode> {
         What::Mesh(rounds) => ("mesh", rounds),
         What::HttpSource(rounds) => ("http-source", rounds),
         What::HttpSink(rounds) => ("http-sink", rounds),
+        What::HttpSinkInbox(rounds) => ("http-sink-inbox", rounds),
         What::JdbcSink(rounds) => ("jdbc-sink", rounds),
         What::Sql(rounds) => ("sql", rounds),
         What::Cdc(rounds) => ("cdc", rounds),

@@ -55,6 +55,12 @@ pub(crate) const SUBJECTS: &[Subject] = &[
         vary: &[Vary::Payload, Vary::Batch, Vary::Keys, Vary::Acknowledge],
     },
     Subject {
+        name: "http-sink-inbox",
+        about: "a full inbox to an HTTP endpoint",
+        run: |setup| Box::pin(http::sink_from_inbox(setup)),
+        vary: &[Vary::Batch],
+    },
+    Subject {
         name: "jdbc-sink",
         about: "a full mesh into an SQLite file, one transaction a batch",
         run: |setup| Box::pin(jdbc::sink(setup)),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use openconnect_protocol::frame::{Command, Frame, FrameCodec, FrameError, Header, RawFrame, encode};
 use openconnect_protocol::refusal::{PROPERTY, RefusalKind};
-use openconnect_protocol::session::{ACKS, MANY, Purpose, RedirectInfo, UserAgent};
+use openconnect_protocol::session::{ACKS, MANY, NONE, Purpose, RedirectInfo, STAMPS, UserAgent};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -226,7 +226,7 @@ impl Session {
         let body = serde_json::to_vec(&dialer.agent(purpose)).unwrap_or_default();
         let mut header = Header::new(Command::HelloRequest, "hello").with_property(ACKS, MANY);
         if purpose == Purpose::Sub {
-            header = header.with_property("openconnectholds", "true");
+            header = header.with_property("openconnectholds", "true").with_property(STAMPS, NONE);
         }
         let answer = self.request(&header, &body).await?;
         if answer.header.code != 0 {

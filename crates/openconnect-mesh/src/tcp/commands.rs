@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use openconnect_protocol::frame::{Command, RawFrame};
 use openconnect_protocol::refusal::RefusalKind;
-use openconnect_protocol::session::{ACKS, MANY, Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType, UserAgent};
+use openconnect_protocol::session::{ACKS, MANY, NONE, Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType, UserAgent};
 
 use super::acks;
 use super::answer;
@@ -116,6 +116,7 @@ impl Session {
                 Ok((agent, user)) => {
                     self.user = user;
                     self.many_acks = head.has_many();
+                    self.unstamped = head.properties.as_ref().is_some_and(|p| p.openconnectstamps == NONE);
                     self.holds = head.properties.as_ref().is_some_and(|p| p.openconnectholds == "true");
                     tracing::debug!(peer = %self.peer, ?agent, "session opened");
                     self.agent = Some(agent);
@@ -224,7 +225,7 @@ impl Session {
             asking: Arc::clone(&self.asking),
             command,
             holds: self.holds,
-            stamp: self.stamp(),
+            stamp: (!self.unstamped).then(|| self.stamp()),
         };
         let group = self.group();
         let topic = self.broker.topic_to_subscribe(&self.user, &item.topic, group).await?;

@@ -83,8 +83,8 @@ pub(crate) struct Push {
     pub(crate) asking: std::sync::Arc<Asking>,
     pub(crate) command: Command,
     pub(crate) holds: bool,
-    /// `,"rsp0sys":…` and so on: what every push to this session carries.
-    pub(crate) stamp: std::sync::Arc<[u8]>,
+    /// `,"rsp0sys":…` and so on: what every push to this session carries, unless its client does without.
+    pub(crate) stamp: Option<std::sync::Arc<[u8]>>,
 }
 
 impl Outlet for Push {
@@ -118,16 +118,16 @@ impl Outlet for Push {
                 .unwrap_or_default();
             self.asking.add(delivery.seq, request.id, id);
         }
-        let stamped = protocol == "cloudevents";
-        self.outbox
-            .put(|out| self.encode(delivery, &body, protocol, stamped && record.kind != Kind::Message, out));
+        let stamped = protocol == "cloudevents" && record.kind != Kind::Message && (self.stamp.is_some() || record.request.is_some());
+        self.outbox.put(|out| self.encode(delivery, &body, protocol, stamped, out));
     }
 }
 
 impl Push {
     fn encode(&self, delivery: &Delivery<'_>, body: &[u8], protocol: &str, stamped: bool, out: &mut BytesMut) {
         let start = out.len();
-        out.reserve(body.len() + self.stamp.len() + 400);
+        let stamp = self.stamp.as_deref().unwrap_or_default();
+        out.reserve(body.len() + stamp.len() + 400);
         out.put_slice(b"EventMesh0000\0\0\0\0\0\0\0\0");
         let mut number = Number::new();
         let header_at = out.len();
@@ -146,7 +146,7 @@ impl Push {
         match body.split_last() {
             Some((b'}', inner)) if stamped => {
                 out.put_slice(inner);
-                out.put_slice(&self.stamp);
+                out.put_slice(stamp);
                 out.put_slice(b",\"reqeventmesh2ctimestamp\":\"");
                 out.put_slice(number.text(now_ms()).as_bytes());
                 if delivery.record.request.is_some() {

@@ -47,6 +47,8 @@ pub(crate) struct Properties<'a> {
     pub(crate) openconnectholds: Cow<'a, str>,
     #[serde(borrow, default)]
     openconnectacks: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub(crate) openconnectstamps: Cow<'a, str>,
 }
 
 impl Head<'_> {

@@ -47,6 +47,8 @@ pub(crate) struct Session {
     pub(crate) holds: bool,
     /// The client takes and sends acknowledgements for many.
     pub(crate) many_acks: bool,
+    /// The client wants its deliveries as they were published.
+    pub(crate) unstamped: bool,
     pub(crate) listening: bool,
     /// Subscribed before LISTEN.
     pub(crate) pending: Vec<SubscriptionItem>,
@@ -112,6 +114,7 @@ where
         user: User::default(),
         holds: false,
         many_acks: false,
+        unstamped: false,
         listening: false,
         pending: Vec::new(),
         memberships: Vec::new(),
