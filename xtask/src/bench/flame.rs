@@ -40,7 +40,7 @@ pub(super) fn rebuilt() -> Result<ExitCode> {
         ("LTO", "off"),
         ("CODEGEN_UNITS", "16"),
         ("STRIP", "none"),
-        ("DEBUG", "line-tables-only"),
+        ("DEBUG", "limited"),
     ] {
         cargo.env(format!("CARGO_PROFILE_RELEASE_{name}"), value);
     }

@@ -73,7 +73,9 @@ impl Load {
         let times = Arc::new(Mutex::new(Times::new(from)?));
         let schedule = requests.offered.map(|offered| Schedule::new(offered / requests.connections as f64));
         let mut connections = JoinSet::new();
-        for _ in 0..requests.connections {
+        for number in 0..requests.connections {
+            // They take turns: all at once would be a burst, and then nothing for a while.
+            let schedule = schedule.map(|schedule| schedule.shifted(number as f64 / requests.connections as f64));
             let stream = TcpStream::connect(requests.address).await?;
             stream.set_nodelay(true)?;
             let (from, to) = stream.into_split();

@@ -155,6 +155,14 @@ impl Schedule {
         }
     }
 
+    /// The same, later by a part of the time between two events.
+    pub(crate) fn shifted(self, part: f64) -> Self {
+        Self {
+            start: self.start + Duration::from_secs_f64(self.each * part),
+            ..self
+        }
+    }
+
     /// When the event of this number is due.
     pub(crate) fn due(&self, number: u64) -> Instant {
         self.start + Duration::from_secs_f64(self.each * number as f64)
