@@ -36,12 +36,7 @@ pub(super) fn rebuilt() -> Result<ExitCode> {
     for package in crate::binaries::programs()? {
         cargo.args(["--package", &package]);
     }
-    for (name, value) in [
-        ("LTO", "off"),
-        ("CODEGEN_UNITS", "16"),
-        ("STRIP", "none"),
-        ("DEBUG", "limited"),
-    ] {
+    for (name, value) in [("LTO", "off"), ("CODEGEN_UNITS", "16"), ("STRIP", "none"), ("DEBUG", "limited")] {
         cargo.env(format!("CARGO_PROFILE_RELEASE_{name}"), value);
     }
     cargo.env("RUSTFLAGS", "-C force-frame-pointers=yes");
