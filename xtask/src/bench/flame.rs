@@ -87,7 +87,7 @@ fn graph(recorded: &Path, to: &Path) -> Result<()> {
     INFERNO.fetch()?;
     let tool = |name: &str| Command::new(crate::tools::folder().join(name));
     let mut script = Command::new("perf")
-        .args(["script", "--input"])
+        .args(["script", "--fields", "+pid", "--input"])
         .arg(recorded)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
