@@ -35,8 +35,7 @@ pub(crate) async fn read(
         return Err(too_large());
     }
     let reading = async {
-        // Pages that no data comes for cost nothing.
-        let mut bytes = Vec::with_capacity(length.map_or(0, |length| length as usize));
+        let mut bytes = Vec::new();
         let mut taken = Room::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Problem::malformed("the body ended early or is malformed"))?;
