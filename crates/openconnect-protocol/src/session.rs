@@ -1,5 +1,7 @@
 //! The bodies of the TCP session commands (`UserAgent.java`, `Subscription.java`, `RedirectInfo.java` of EventMesh 1.x).
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// Property of an extension of EventMesh's protocol, which both sides name in HELLO: with the value [`MANY`] on a frame, its body
@@ -7,6 +9,14 @@ use serde::{Deserialize, Serialize};
 pub const ACKS: &str = "openconnectacks";
 /// Value of [`ACKS`].
 pub const MANY: &str = "many";
+
+/// The sequence numbers in the body of a frame with [`ACKS`].
+pub fn acknowledged(body: &[u8]) -> Result<Vec<Cow<'_, str>>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Seq<'a>(#[serde(borrow)] Cow<'a, str>);
+    let seqs: Vec<Seq<'_>> = serde_json::from_slice(body)?;
+    Ok(seqs.into_iter().map(|seq| seq.0).collect())
+}
 
 /// Property of HELLO, with the value [`NONE`]: what is delivered has nothing added that tells of the way it took (`rsp0group`,
 /// `reqeventmesh2ctimestamp` and so on).

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use openconnect_protocol::frame::{RawFrame, encode_raw};
 use openconnect_protocol::refusal::RefusalKind;
-use openconnect_protocol::session::MANY;
+use openconnect_protocol::session::{MANY, acknowledged};
 use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -196,10 +196,6 @@ struct AckProperties<'a> {
     openconnectacks: Option<Cow<'a, str>>,
 }
 
-/// One of the many that a frame acknowledges.
-#[derive(Deserialize)]
-struct Seq<'a>(#[serde(borrow)] Cow<'a, str>);
-
 #[derive(Deserialize)]
 struct AckBody<'a> {
     #[serde(borrow, default)]
@@ -239,7 +235,7 @@ impl Flight {
         let header: AckHeader<'_> = serde_json::from_slice(&frame.header)?;
         Ok(match header.cmd {
             "ASYNC_MESSAGE_TO_SERVER_ACK" | "BROADCAST_MESSAGE_TO_SERVER_ACK" if header.has_many() => {
-                self.confirm_many(&serde_json::from_slice::<Vec<Seq<'_>>>(&frame.body)?);
+                self.confirm_many(&acknowledged(&frame.body)?);
                 Answer::Confirmed
             }
             "ASYNC_MESSAGE_TO_SERVER_ACK" | "BROADCAST_MESSAGE_TO_SERVER_ACK" => self.acknowledged(&header, &frame.body, server),
@@ -265,9 +261,9 @@ impl Flight {
         self.sent.iter().position(|sent| sent.seq == seq)
     }
 
-    fn confirm_many(&mut self, seqs: &[Seq<'_>]) {
+    fn confirm_many(&mut self, seqs: &[Cow<'_, str>]) {
         for seq in seqs {
-            if let Some(sent) = self.find_seq(&seq.0).and_then(|at| self.sent.remove(at)) {
+            if let Some(sent) = self.find_seq(seq).and_then(|at| self.sent.remove(at)) {
                 self.confirm(sent.event);
             }
         }

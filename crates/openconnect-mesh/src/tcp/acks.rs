@@ -3,12 +3,9 @@
 //! The frame for many has no `seq`, the property `openconnectacks: many`, and as body the sequence numbers: a JSON array of
 //! texts. It acknowledges; refusals stay one frame each.
 
-use std::borrow::Cow;
-
 use bytes::BytesMut;
 use openconnect_protocol::frame::Command;
-use openconnect_protocol::session::{ACKS, MANY};
-use serde::Deserialize;
+use openconnect_protocol::session::{ACKS, MANY, acknowledged};
 
 use super::answer;
 use crate::convert::json_text;
@@ -77,11 +74,7 @@ impl Confirmations {
     }
 }
 
-#[derive(Deserialize)]
-struct Seq<'a>(#[serde(borrow)] Cow<'a, str>);
-
 /// The deliveries that a frame for many acknowledges; those that can't be any are left out.
 pub(crate) fn delivered(body: &[u8]) -> Result<impl Iterator<Item = u64>, serde_json::Error> {
-    let seqs: Vec<Seq<'_>> = serde_json::from_slice(body)?;
-    Ok(seqs.into_iter().filter_map(|seq| seq.0.parse().ok()))
+    Ok(acknowledged(body)?.into_iter().filter_map(|seq| seq.parse().ok()))
 }
