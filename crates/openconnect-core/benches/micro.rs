@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher, black_box};
@@ -53,7 +54,7 @@ fn transform_32(bencher: Bencher<'_, '_>, step: &str) {
     let (runtime, event) = (runtime(), event());
     bencher
         .counter(ItemsCount::new(TOGETHER))
-        .with_inputs(|| vec![Ok::<_, Infallible>(event.clone()); TOGETHER])
+        .with_inputs(|| (0..TOGETHER).map(|_| Ok::<_, Infallible>(Arc::new(event.clone()))).collect())
         .bench_local_values(|events| runtime.block_on(transforms.apply(events)));
 }
 

@@ -4,6 +4,7 @@
 //! reader thread hands the entries to the engine in order. What is resolved is kept as a prefix and the numbers beyond it,
 //! in a small file that is replaced as a whole; after a crash some resolved events are delivered again, none is missing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,19 +30,21 @@ const QUEUE: usize = 16;
 const CHUNK_EVENTS: usize = 256;
 const CHUNK_BYTES: usize = 256 << 10;
 const SEGMENT_BYTES: u64 = 16 << 20;
+/// Of the threads: to read an event takes some for each level of its JSON.
+const STACK: usize = 1 << 20;
 /// How long closing waits for the writer thread; a disk that hangs longer loses only the checkpoint.
 const CLOSE: Duration = Duration::from_secs(5);
 /// How often a full or failing disk is tried again.
 const DISK_RETRY: Duration = Duration::from_secs(1);
 
 /// One entry: an event as the mesh delivered it, or something that the mesh could not read.
-#[derive(Debug, Clone)]
-pub(crate) struct Stored {
-    pub(crate) raw: Bytes,
-    pub(crate) unreadable: Option<String>,
+#[derive(Debug)]
+pub(crate) struct Stored<'a> {
+    pub(crate) raw: &'a [u8],
+    pub(crate) unreadable: Option<Cow<'a, str>>,
 }
 
-impl Stored {
+impl<'a> Stored<'a> {
     fn encode(delivery: &Delivery) -> Bytes {
         let reason = delivery.unreadable.as_deref();
         let mut out = BytesMut::with_capacity(delivery.raw.len() + 5 + reason.map_or(0, str::len));
@@ -57,18 +60,19 @@ impl Stored {
         out.freeze()
     }
 
-    fn decode(mut entry: Bytes) -> Self {
-        let unreadable = (entry.first() == Some(&1) && entry.len() >= 5).then(|| {
-            let length = u32::from_be_bytes([entry[1], entry[2], entry[3], entry[4]]) as usize;
-            let end = length.saturating_add(5).min(entry.len());
-            let reason = String::from_utf8_lossy(&entry[5..end]).into_owned();
-            let _ = entry.split_to(end);
-            reason
-        });
-        if unreadable.is_none() && !entry.is_empty() {
-            let _ = entry.split_to(1);
+    fn decode(entry: &'a [u8]) -> Self {
+        if let Some((&[1, a, b, c, d], rest)) = entry.split_first_chunk() {
+            let length = u32::from_be_bytes([a, b, c, d]) as usize;
+            let (reason, raw) = rest.split_at(length.min(rest.len()));
+            return Self {
+                raw,
+                unreadable: Some(String::from_utf8_lossy(reason)),
+            };
         }
-        Self { raw: entry, unreadable }
+        Self {
+            raw: entry.split_first().map_or(entry, |(_, raw)| raw),
+            unreadable: None,
+        }
     }
 }
 
@@ -160,8 +164,11 @@ pub(crate) struct Inbox {
     writer: Option<thread::JoinHandle<()>>,
 }
 
+/// Entries that are read together, with their indexes.
+type Chunk<T> = Result<Vec<(u64, T)>>;
+
 /// Where the entries come out, in order.
-pub(crate) struct Entries(mpsc::Receiver<Result<Vec<(u64, Bytes)>>>);
+pub(crate) struct Entries<T>(mpsc::Receiver<Chunk<T>>);
 
 /// The intake's end. Cheap to clone.
 #[derive(Clone)]
@@ -172,8 +179,13 @@ pub(crate) struct Appender {
 }
 
 impl Inbox {
-    /// Opens or makes `inbox/` in the instance's folder; a torn tail (never acknowledged) is cut off.
-    pub(crate) fn open(state: &Path, max_bytes: u64) -> Result<(Self, Entries)> {
+    /// Opens or makes `inbox/` in the instance's folder; a torn tail (never acknowledged) is cut off. The thread that reads
+    /// the entries makes of each what `decode` gives.
+    pub(crate) fn open<T: Send + 'static>(
+        state: &Path,
+        max_bytes: u64,
+        decode: impl Fn(&Stored<'_>) -> T + Send + 'static,
+    ) -> Result<(Self, Entries<T>)> {
         let dir = state.join("inbox");
         let (journal, recovery) = Journal::open(
             &dir,
@@ -205,7 +217,7 @@ impl Inbox {
         let (commands, queue) = mpsc::channel(QUEUE);
         let reader = journal.reader(done.prefix + 1);
         let skip = done.clone();
-        spawn("inbox-reader", move || read_entries(reader, &skip, &woken, &chunks))?;
+        spawn("inbox-reader", move || read_entries(reader, &skip, decode, &woken, &chunks))?;
         let writer = Writer {
             journal,
             file,
@@ -276,13 +288,11 @@ impl Inbox {
     }
 }
 
-impl Entries {
+impl<T> Entries<T> {
     /// The next entries. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Result<Vec<(u64, Stored)>> {
-        match self.0.recv().await {
-            Some(chunk) => Ok(chunk?.into_iter().map(|(index, entry)| (index, Stored::decode(entry))).collect()),
-            None => Err(Error::undelivered("OC0231", "the inbox's reader has stopped")),
-        }
+    pub(crate) async fn next(&mut self) -> Chunk<T> {
+        let stopped = || Err(Error::undelivered("OC0231", "the inbox's reader has stopped"));
+        self.0.recv().await.unwrap_or_else(stopped)
     }
 }
 
@@ -304,7 +314,7 @@ impl Appender {
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>> {
     thread::Builder::new()
         .name(name.to_owned())
-        .stack_size(256 << 10)
+        .stack_size(STACK)
         .spawn(run)
         .map_err(|e| Error::unavailable("OC0230", format!("the thread {name} can't be started: {e}")))
 }
@@ -325,17 +335,27 @@ fn read_checkpoint(file: &PathBuf) -> Result<Checkpoint> {
     }
 }
 
-fn read_entries(mut reader: Reader, skip: &Resolved, woken: &blocking::Receiver<()>, chunks: &mpsc::Sender<Result<Vec<(u64, Bytes)>>>) {
+fn read_entries<T>(
+    mut reader: Reader,
+    skip: &Resolved,
+    decode: impl Fn(&Stored<'_>) -> T,
+    woken: &blocking::Receiver<()>,
+    chunks: &mpsc::Sender<Chunk<T>>,
+) {
     loop {
         let mut chunk = Vec::new();
-        match reader.read(CHUNK_EVENTS, CHUNK_BYTES, &mut chunk) {
+        let read = reader.read_each(CHUNK_EVENTS, CHUNK_BYTES, |index, entry| {
+            if !skip.contains(index) {
+                chunk.push((index, decode(&Stored::decode(entry))));
+            }
+        });
+        match read {
             Ok(0) => {
                 if woken.recv().is_err() {
                     return;
                 }
             }
             Ok(_) => {
-                chunk.retain(|(index, _)| !skip.contains(*index));
                 if !chunk.is_empty() && chunks.blocking_send(Ok(chunk)).is_err() {
                     return;
                 }

@@ -37,6 +37,18 @@ struct Span {
     end_index: u64,
 }
 
+/// How much may still be read.
+struct Left {
+    entries: usize,
+    bytes: usize,
+}
+
+impl Left {
+    fn any(&self) -> bool {
+        self.entries > 0 && self.bytes > 0
+    }
+}
+
 impl Reader {
     pub(crate) fn new(shared: Arc<Mutex<Shared>>, from: u64) -> Self {
         Self {
@@ -63,19 +75,28 @@ impl Reader {
     /// and says how many. When entries were removed under the reader, it goes on with the oldest one left: the
     /// indexes show the gap.
     pub fn read(&mut self, max_entries: usize, max_bytes: usize, out: &mut Vec<(u64, Bytes)>) -> Result<usize> {
-        let mut count = 0;
-        let mut bytes = 0;
-        while count < max_entries && bytes < max_bytes {
+        self.read_each(max_entries, max_bytes, |index, entry| {
+            out.push((index, Bytes::copy_from_slice(entry)))
+        })
+    }
+
+    /// As [`read`](Self::read), but shows each entry to `seen` where it was read, without a copy of it.
+    pub fn read_each(&mut self, max_entries: usize, max_bytes: usize, mut seen: impl FnMut(u64, &[u8])) -> Result<usize> {
+        let mut left = Left {
+            entries: max_entries,
+            bytes: max_bytes,
+        };
+        while left.any() {
             let Some(span) = self.place()? else { break };
-            let before = count;
-            self.read_span(&span, max_entries, max_bytes, &mut count, &mut bytes, out)?;
-            if count == before && self.next < span.end_index {
+            let before = left.entries;
+            self.read_span(&span, &mut left, &mut seen)?;
+            if left.entries == before && self.next < span.end_index {
                 break;
             }
         }
         self.chunk.clear();
         self.chunk.shrink_to(CHUNK);
-        Ok(count)
+        Ok(max_entries - left.entries)
     }
 
     /// Opens the segment that holds the next entry, if there is one to read.
@@ -112,25 +133,17 @@ impl Reader {
         Ok(Some(span))
     }
 
-    fn read_span(
-        &mut self,
-        span: &Span,
-        max_entries: usize,
-        max_bytes: usize,
-        count: &mut usize,
-        bytes: &mut usize,
-        out: &mut Vec<(u64, Bytes)>,
-    ) -> Result<()> {
+    fn read_span(&mut self, span: &Span, left: &mut Left, seen: &mut impl FnMut(u64, &[u8])) -> Result<()> {
         let Some(open) = self.open.as_mut() else {
             return Ok(());
         };
-        while open.index < span.end_index && *count < max_entries && *bytes < max_bytes {
+        while open.index < span.end_index && left.any() {
             load(open, span, CHUNK, &mut self.chunk)?;
             if let Some(needed) = first_len(&self.chunk).filter(|n| *n > self.chunk.len()) {
                 load(open, span, needed, &mut self.chunk)?;
             }
             let mut at = 0;
-            while open.index < span.end_index && *count < max_entries && *bytes < max_bytes {
+            while open.index < span.end_index && left.any() {
                 let rest = self.chunk.get(at..).unwrap_or_default();
                 let Some(head) = Head::parse(rest) else { break };
                 let whole = record::HEADER + head.len as usize;
@@ -141,10 +154,10 @@ impl Reader {
                     return Err(damaged(open, at));
                 }
                 if open.index >= self.next {
-                    out.push((open.index, Bytes::copy_from_slice(payload)));
+                    seen(open.index, payload);
                     self.next = open.index + 1;
-                    *count += 1;
-                    *bytes += payload.len();
+                    left.entries -= 1;
+                    left.bytes = left.bytes.saturating_sub(payload.len());
                 }
                 open.index += 1;
                 at += whole;

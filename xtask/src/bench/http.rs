@@ -1,7 +1,6 @@
 //! The HTTP connectors: the source into the mesh, the sink out of it, and both with the mesh between them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openconnect_testkit::Result;
@@ -58,6 +57,15 @@ pub(super) fn requests(setup: &Setup, address: SocketAddr, path: &str) -> Reques
         depth: DEPTH,
         offered: setup.offered.map(|events| events / setup.batch as f64),
         target: None,
+    }
+}
+
+/// The same, of a pipeline that ends at the receiver.
+pub(super) fn requests_to(setup: &Setup, address: SocketAddr, receiver: &Receiver) -> Requests {
+    let count = receiver.counter();
+    Requests {
+        target: Some(Target::new(setup, count)),
+        ..requests(setup, address, "/")
     }
 }
 
@@ -162,10 +170,7 @@ pub(crate) async fn pipeline(setup: &Setup) -> Result<Sample> {
         Watched::idle("mesh", &mesh.process, mesh.ready_after),
         Watched::idle("http-sink", sink.process()?, ready[1]),
     ];
-    let requests = Requests {
-        target: Some(Target(Arc::new(receiver.counter()))),
-        ..requests(setup, address, "/")
-    };
+    let requests = requests_to(setup, address, &receiver);
     let load = Load::start(&requests, Instant::now() + setup.warm_up).await?;
     let sample = sample(setup, &mut watched, async || Ok(receiver.count() as u64)).await?;
     // What was refused did not take part.

@@ -15,7 +15,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::run::{Schedule, Times};
+use super::run::{Schedule, Setup, Times};
 
 const STATUS: &[u8] = b"HTTP/1.1 ";
 
@@ -39,14 +39,30 @@ pub(super) struct Requests {
 /// The end of a pipeline. The load waits while it is far behind: what is measured is a rate that all of the pipeline can go on
 /// with, not how fast its beginning can fill a store.
 #[derive(Clone)]
-pub(super) struct Target(pub(super) Arc<dyn Fn() -> u64 + Send + Sync>);
+pub(super) struct Target {
+    count: Arc<dyn Fn() -> u64 + Send + Sync>,
+    most_behind: u64,
+}
 
 impl Target {
-    /// Events that may be under way between the answer to the load and the target.
-    const MOST_BEHIND: u64 = 20_000;
+    /// Events that may be under way between the load and the target, of 512 bytes or less.
+    const EVENTS: u64 = 20_000;
+    /// And of larger ones, in bytes.
+    const BYTES: u64 = 10 << 20;
 
-    async fn keeps_up(&self, confirmed: &AtomicU64) {
-        while confirmed.load(Ordering::Relaxed).saturating_sub((self.0)()) > Self::MOST_BEHIND {
+    /// `count` says how many events have come there.
+    pub(super) fn new(setup: &Setup, count: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        // Two requests at least: one is under way while the other is made.
+        let least = 2 * setup.batch as u64;
+        Self {
+            count: Arc::new(count),
+            most_behind: (Self::BYTES / setup.bytes.max(1) as u64).clamp(least, Self::EVENTS.max(least)),
+        }
+    }
+
+    /// Waits while the target is too far behind what has gone.
+    pub(super) async fn keeps_up(&self, gone: impl Fn() -> u64) {
+        while gone().saturating_sub((self.count)()) > self.most_behind {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -133,7 +149,7 @@ async fn send(
             tokio::time::sleep(early).await;
         }
         if let Some((target, confirmed)) = &keeps_up {
-            target.keeps_up(confirmed).await;
+            target.keeps_up(|| confirmed.load(Ordering::Relaxed)).await;
         }
         let Ok(permit) = free.acquire().await else { return };
         permit.forget();

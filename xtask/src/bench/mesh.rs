@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::load::Target;
 use super::run::{Sample, Schedule, Setup, Times, sample};
 use super::usage::Watched;
 
@@ -35,7 +36,11 @@ pub(crate) async fn run(setup: &Setup) -> Result<Sample> {
     let times = Arc::new(Mutex::new(Times::new(Instant::now() + setup.warm_up)?));
     let _receiving = AbortOnDropHandle::new(receive(subscriber, Arc::clone(&received), schedule, Arc::clone(&times)));
     let publisher = Publisher::connect(&settings, "bench", ends.clone()).await?;
-    let _publishing = AbortOnDropHandle::new(publish(publisher, setup.clone(), schedule, u64::MAX));
+    let target = Some(Target::new(setup, {
+        let received = Arc::clone(&received);
+        move || received.load(Ordering::Relaxed)
+    }));
+    let _publishing = AbortOnDropHandle::new(publish(publisher, setup.clone(), schedule, u64::MAX, target));
     let mut sample = sample(setup, &mut watched, async || Ok(received.load(Ordering::Relaxed))).await?;
     sample.latency = schedule.map(|_| times.lock().unwrap_or_else(PoisonError::into_inner).latency());
     Ok(sample)
@@ -62,7 +67,13 @@ fn receive(mut subscriber: Subscriber, received: Arc<AtomicU64>, schedule: Optio
 }
 
 /// Publishes events with the numbers from 0 on. Confirmations are bounded by the client's window; what counts is what arrives.
-pub(super) fn publish(publisher: Publisher, setup: Setup, schedule: Option<Schedule>, events: u64) -> JoinHandle<()> {
+pub(super) fn publish(
+    publisher: Publisher,
+    setup: Setup,
+    schedule: Option<Schedule>,
+    events: u64,
+    target: Option<Target>,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         let data = setup.data();
         let mut last = None;
@@ -71,6 +82,9 @@ pub(super) fn publish(publisher: Publisher, setup: Setup, schedule: Option<Sched
                 && let Some(early) = schedule.due(number).checked_duration_since(Instant::now())
             {
                 tokio::time::sleep(early).await;
+            }
+            if let Some(target) = &target {
+                target.keeps_up(|| number).await;
             }
             let key = setup.key(number);
             let Ok(event) = event(number, key.as_deref(), &data) else { return };
@@ -96,6 +110,6 @@ pub(super) async fn filled(kit: &Kit, setup: &Setup, events: u64) -> Result<Mesh
     let mesh = Mesh::start(kit, json!({})).await?;
     let settings: MeshSettings = serde_json::from_value(json!({ "url": mesh.url(), "topic": "bench" }))?;
     let publisher = Publisher::connect(&settings, "bench", CancellationToken::new()).await?;
-    publish(publisher, setup.clone(), None, events).await?;
+    publish(publisher, setup.clone(), None, events, None).await?;
     Ok(mesh)
 }

@@ -94,19 +94,19 @@ struct Rounds {
     /// Runs of each point of a series.
     #[arg(long, default_value_t = 1)]
     each: usize,
-    /// Events a request or a write, where nothing else is measured.
-    #[arg(long, default_value_t = 100)]
-    batch: usize,
-    /// Bytes of an event's data, where nothing else is measured.
-    #[arg(long, default_value_t = 512)]
-    bytes: usize,
+    /// Events a request or a write, where nothing else is measured [default: 100].
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Bytes of an event's data, where nothing else is measured [default: 512].
+    #[arg(long)]
+    bytes: Option<usize>,
 }
 
 impl Rounds {
     fn setup(&self, base: &Setup) -> Setup {
         Setup {
-            batch: self.batch.max(1),
-            bytes: self.bytes,
+            batch: self.batch.map_or(base.batch, |batch| batch.max(1)),
+            bytes: self.bytes.unwrap_or(base.bytes),
             ..base.clone()
         }
     }
@@ -119,8 +119,8 @@ impl Rounds {
             bytes,
         } = self;
         let mut command = format!("cargo xtask bench {subject} --rounds {rounds} --each {each}");
-        for (name, value, default) in [("batch", batch, 100), ("bytes", bytes, 512)] {
-            if *value != default {
+        for (name, value) in [("batch", batch), ("bytes", bytes)] {
+            if let Some(value) = value {
                 command.push_str(&format!(" --{name} {value}"));
             }
         }

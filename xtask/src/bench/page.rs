@@ -16,7 +16,7 @@ const LEAD: &str = "# Benchmarks
 Made by `cargo xtask bench page` from the results in `docs/benchmarks`, which `cargo xtask bench <subject>` writes.
 
 How it is measured: events are counted at the target, never by a program's own metric. The first seconds are dropped. The load
-of a pipeline waits while its target is more than 20,000 events behind: what counts is a rate that all of it can go on with. The load,
+of a pipeline waits while its target is more than 20,000 events (10 MiB) behind: what counts is a rate that all of it can go on with. The load,
 the mesh, the connectors and the target share the cores of one machine, and the mesh answers after fsync. *A/A* is the same
 against the same, run in turn: how far its interval is from 1 is the noise of the machine, and a difference that is not larger
 says nothing. Intervals are 95 of 100 redraws of the runs. Processor time is user and system time of the process.

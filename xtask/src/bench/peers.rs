@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Instant;
 
 use openconnect_testkit::Result;
@@ -12,8 +11,8 @@ use openconnect_testkit::receiver::Receiver;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use super::http::requests;
-use super::load::{Load, Requests, Target};
+use super::http::requests_to;
+use super::load::Load;
 use super::run::{Sample, Setup, sample};
 use super::usage::Watched;
 use crate::binaries::workspace;
@@ -76,10 +75,7 @@ pub(crate) async fn run_benthos(setup: &Setup) -> Result<Sample> {
     })
     .await?;
     let mut watched = [Watched::idle("benthos", &process, started.elapsed())];
-    let requests = Requests {
-        target: Some(Target(Arc::new(receiver.counter()))),
-        ..requests(setup, address, "/")
-    };
+    let requests = requests_to(setup, address, &receiver);
     let load = Load::start(&requests, Instant::now() + setup.warm_up).await?;
     let sample = sample(setup, &mut watched, async || Ok(receiver.count() as u64)).await?;
     load.confirmed().map(|_| sample)

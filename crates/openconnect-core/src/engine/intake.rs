@@ -1,13 +1,14 @@
 //! Where a sink's events come from: the mesh directly, the inbox, or the replay of dead letters. Decodes, transforms, keys
 //! and budgets each before the worker sees it.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use cloudevents::Event;
-use openconnect_protocol::{payload, wire};
+use openconnect_protocol::wire;
 use tokio::sync::mpsc;
 
 use super::scheduler::Schedulable;
@@ -78,31 +79,52 @@ impl Schedulable for Entry {
 }
 
 /// What was read, before it is transformed: the event, or what it is instead.
-type Ready = (Result<Event, Payload>, Origin, usize, Permit);
+pub(crate) type Read = Result<Arc<Event>, Payload>;
+
+/// What was read and has its part of the budget.
+type Ready = (Read, Origin, usize, Permit);
+
+/// Reads what the mesh delivered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decoder {
+    pub(crate) max_event_bytes: usize,
+}
+
+impl Decoder {
+    pub(crate) fn read(self, stored: &Stored<'_>) -> Read {
+        let unreadable = |reason| Payload::Unreadable(Bytes::copy_from_slice(stored.raw), Failure::permanent("OC0402", reason));
+        if let Some(reason) = &stored.unreadable {
+            return Err(unreadable(format!("the mesh could not deliver the event: {reason}")));
+        }
+        let event = wire::decode(stored.raw).map_err(|error| unreadable(error.to_string()))?;
+        let (bytes, limit) = (stored.raw.len(), self.max_event_bytes);
+        if bytes > limit {
+            let reason = format!("the event has {bytes} bytes, limits.max_event_bytes is {limit}");
+            return Err(Payload::Rejected(Arc::new(event), Failure::permanent("OC0403", reason)));
+        }
+        Ok(Arc::new(event))
+    }
+}
 
 /// Turns what arrived into entries.
 pub(crate) struct Preparer {
     pub(crate) transforms: Transforms,
     pub(crate) budget: Budget,
-    pub(crate) max_event_bytes: usize,
+    pub(crate) decoder: Decoder,
     pub(crate) hasher: RandomState,
 }
 
 /// Something that has arrived.
 pub(crate) enum Arrived {
-    Raw(Stored),
-    Event(Box<Event>),
+    /// From the mesh: it is read once it has its part of the budget.
+    Raw(Bytes, Option<String>),
+    /// It took so many bytes where it came from.
+    Read(Read, usize),
 }
 
 impl From<Delivery> for (Arrived, Origin) {
     fn from(delivery: Delivery) -> Self {
-        (
-            Arrived::Raw(Stored {
-                raw: delivery.raw,
-                unreadable: delivery.unreadable,
-            }),
-            Origin::Mesh(delivery.ack),
-        )
+        (Arrived::Raw(delivery.raw, delivery.unreadable), Origin::Mesh(delivery.ack))
     }
 }
 
@@ -113,8 +135,8 @@ impl Preparer {
         let mut ready = Vec::with_capacity(arrived.len().min(TOGETHER));
         for (arrived, origin) in arrived {
             let bytes = match &arrived {
-                Arrived::Raw(stored) => stored.raw.len(),
-                Arrived::Event(event) => payload::bytes(event).map_or(0, |data| data.len()),
+                Arrived::Raw(raw, _) => raw.len(),
+                Arrived::Read(_, bytes) => *bytes,
             };
             let permit = match self.budget.try_acquire(bytes) {
                 Some(permit) => permit,
@@ -126,8 +148,11 @@ impl Preparer {
                 }
             };
             let read = match arrived {
-                Arrived::Raw(stored) => self.read(stored),
-                Arrived::Event(event) => Ok(*event),
+                Arrived::Raw(raw, unreadable) => self.decoder.read(&Stored {
+                    raw: &raw,
+                    unreadable: unreadable.map(Cow::Owned),
+                }),
+                Arrived::Read(read, _) => read,
             };
             ready.push((read, origin, bytes, permit));
             if ready.len() == TOGETHER && !self.send(std::mem::take(&mut ready), to).await {
@@ -135,22 +160,6 @@ impl Preparer {
             }
         }
         self.send(ready, to).await
-    }
-
-    fn read(&self, stored: Stored) -> Result<Event, Payload> {
-        let bytes = stored.raw.len();
-        if let Some(reason) = stored.unreadable {
-            let reason = format!("the mesh could not deliver the event: {reason}");
-            return Err(Payload::Unreadable(stored.raw, Failure::permanent("OC0402", reason)));
-        }
-        match wire::decode(&stored.raw) {
-            Err(error) => Err(Payload::Unreadable(stored.raw, Failure::permanent("OC0402", error.to_string()))),
-            Ok(event) if bytes > self.max_event_bytes => {
-                let reason = format!("the event has {bytes} bytes, limits.max_event_bytes is {}", self.max_event_bytes);
-                Err(Payload::Rejected(Arc::new(event), Failure::permanent("OC0403", reason)))
-            }
-            Ok(event) => Ok(event),
-        }
     }
 
     /// Transforms what is readable, and hands all of it to the worker.
@@ -166,8 +175,8 @@ impl Preparer {
         let transformed = self.transforms.apply(read).await;
         let entries = transformed.into_iter().zip(rest).map(|(transformed, (origin, bytes, permit))| {
             let (payload, key) = match transformed {
-                Ok(Transformed::Keep(event, key)) => (Payload::Event(Arc::new(event)), key),
-                Ok(Transformed::Failed(event, failure)) => (Payload::Rejected(Arc::new(event), failure), None),
+                Ok(Transformed::Keep(event, key)) => (Payload::Event(event), key),
+                Ok(Transformed::Failed(event, failure)) => (Payload::Rejected(event, failure), None),
                 Ok(Transformed::Drop) => (Payload::Filtered, None),
                 Ok(Transformed::Lost(failure)) => (Payload::Unreadable(Bytes::new(), failure), None),
                 Err(unfit) => (unfit, None),

@@ -13,6 +13,7 @@ use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openconnect_protocol::payload;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -23,7 +24,7 @@ use crate::config::{Acknowledge, DeliverySettings, Settings};
 use crate::dead_letter::{DeadLetters, ReplayQueue};
 use crate::error::{Error, Exit, Result};
 use crate::failure::Failure;
-use crate::inbox::Inbox;
+use crate::inbox::{Appender, Entries, Inbox, Stored};
 use crate::mesh::{MeshStatus, Publisher, Subscriber};
 use crate::offsets::{self, OffsetStore};
 use crate::record::Partition;
@@ -44,7 +45,7 @@ mod scheduler;
 mod sink;
 mod source;
 
-use intake::{Arrived, Entry, Origin, Preparer, TAKE};
+use intake::{Arrived, Decoder, Entry, Origin, Preparer, Read, TAKE};
 use retry::RetryPolicy;
 use scheduler::{BatchLimits, Scheduler};
 
@@ -242,18 +243,22 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         "running: {}",
         computed.because
     );
+    let decoder = Decoder {
+        max_event_bytes: settings.limits.max_event_bytes.as_usize(),
+    };
     // What an earlier run left in the inbox is delivered whatever this one acknowledges by.
     let (inbox, stored) = match acknowledge {
         Acknowledge::Write if !state.path().join("inbox").exists() => (None, None),
         _ => {
-            let (inbox, entries) = Inbox::open(state.path(), settings.state.inbox_max.0)?;
+            let decode = move |stored: &Stored<'_>| (decoder.read(stored), stored.raw.len());
+            let (inbox, entries) = Inbox::open(state.path(), settings.state.inbox_max.0, decode)?;
             (Some(inbox), Some(entries))
         }
     };
     let preparer = Arc::new(Preparer {
         transforms,
         budget: budget.clone(),
-        max_event_bytes: settings.limits.max_event_bytes.as_usize(),
+        decoder,
         hasher: RandomState::new(),
     });
     let (to_worker, entries) = mpsc::channel(8);
@@ -343,7 +348,7 @@ impl Drop for Feeder {
 impl Feeder {
     /// From the mesh, to the inbox or straight to the worker. Gives the subscriber back, which must outlive the worker for
     /// its acknowledgements.
-    async fn receive(self, mut subscriber: Subscriber, appender: Option<crate::inbox::Appender>) -> Option<Subscriber> {
+    async fn receive(self, mut subscriber: Subscriber, appender: Option<Appender>) -> Option<Subscriber> {
         let shutdown = self.shutdown.clone();
         let mut deliveries = Vec::new();
         loop {
@@ -381,14 +386,14 @@ impl Feeder {
         Some(subscriber)
     }
 
-    async fn read(self, mut stored: crate::inbox::Entries) {
+    async fn read(self, mut stored: Entries<(Read, usize)>) {
         let work = async {
             loop {
                 match stored.next().await {
                     Ok(chunk) => {
                         let arrived = chunk
                             .into_iter()
-                            .map(|(index, entry)| (Arrived::Raw(entry), Origin::Inbox(index)))
+                            .map(|(index, (read, bytes))| (Arrived::Read(read, bytes), Origin::Inbox(index)))
                             .collect();
                         if !self.preparer.hand_over(arrived, &self.to).await {
                             return;
@@ -415,7 +420,10 @@ impl Feeder {
                     Ok(events) => {
                         let arrived = events
                             .into_iter()
-                            .map(|(token, event)| (Arrived::Event(Box::new(event)), Origin::Replay(token)))
+                            .map(|(token, event)| {
+                                let bytes = payload::bytes(&event).map_or(0, |data| data.len());
+                                (Arrived::Read(Ok(Arc::new(event)), bytes), Origin::Replay(token))
+                            })
                             .collect();
                         if !self.preparer.hand_over(arrived, &self.to).await {
                             return;

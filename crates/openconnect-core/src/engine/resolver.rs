@@ -13,6 +13,7 @@ use openconnect_fault::{Defect, Failpoint, planted, reach};
 use tokio::sync::mpsc;
 
 use super::circuit::Circuit;
+use super::intake::Payload;
 use super::prefix::Prefix;
 use super::retry::RetryPolicy;
 use crate::admin::StatusHandle;
@@ -40,7 +41,7 @@ pub(super) enum Ending {
     Filtered,
     /// There was no event.
     Nothing,
-    Rejected(Failure, Box<Event>),
+    Rejected(Failure, Arc<Event>),
 }
 
 /// What is kept of an event until its outcome: its number among all, which rises by one from event to event, and who is told.
@@ -206,7 +207,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
                 self.settle(held, Outcome::Filtered);
             }
             Ending::Nothing => self.settle(held, Outcome::Filtered),
-            Ending::Rejected(failure, event) => self.rejected(held, *event, failure)?,
+            Ending::Rejected(failure, event) => self.rejected(held, event, failure)?,
         }
         Ok(())
     }
@@ -228,7 +229,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
             return Err(self.failed(held, refused.failure));
         }
         match self.publisher.decode(&refused) {
-            Ok(event) => self.rejected(held, event, refused.failure),
+            Ok(event) => self.rejected(held, Arc::new(event), refused.failure),
             Err(e) => {
                 let text = format!("a refused event can't be read back: {e}; this is a bug");
                 Err(self.failed(held, Failure::fatal("OC0490", text)))
@@ -237,7 +238,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
     }
 
     /// The event will never be taken: its dead letter is begun.
-    fn rejected(&mut self, held: Held<P>, event: Event, failure: Failure) -> Result<(), Failure> {
+    fn rejected(&mut self, held: Held<P>, event: Arc<Event>, failure: Failure) -> Result<(), Failure> {
         // The client tries again by itself for as long as it lives: what it gives up ends the connector.
         if failure.kind != FailureKind::Permanent {
             return Err(self.failed(held, failure));
@@ -250,17 +251,8 @@ impl<P: Clone + Send + 'static> Resolver<P> {
         }
         let (dead_letters, retry, status) = (Arc::clone(&self.dead_letters), self.retry, self.status.clone());
         self.puts.push(Box::pin(async move {
-            let mut tries = 0;
-            loop {
-                match dead_letters.put(&event, &failure, 1).await {
-                    Err(e) if e.kind != FailureKind::Fatal => {
-                        tries += 1;
-                        status.error(e.code.clone(), format!("a dead letter can't be written: {}", e.message));
-                        tokio::time::sleep(retry.wait(tries, &e)).await;
-                    }
-                    put => return (held, failure, put),
-                }
-            }
+            let put = retry.put(&dead_letters, &Payload::Event(event), &failure, 1, &status).await;
+            (held, failure, put)
         }));
         Ok(())
     }

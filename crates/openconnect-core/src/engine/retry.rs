@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
+use super::intake::Payload;
+use crate::admin::StatusHandle;
 use crate::config::RetrySettings;
+use crate::dead_letter::DeadLetters;
 use crate::failure::{Failure, FailureKind};
 
 /// The policy of a connector.
@@ -27,6 +30,33 @@ impl RetryPolicy {
     /// May there be another attempt after `attempts` have failed?
     pub(crate) fn allows(&self, attempts: u32) -> bool {
         self.max_attempts.is_none_or(|max| attempts < max)
+    }
+
+    /// Writes a dead letter, again and again; an error is for good.
+    pub(crate) async fn put(
+        self,
+        dead_letters: &DeadLetters,
+        payload: &Payload,
+        reason: &Failure,
+        attempts: u32,
+        status: &StatusHandle,
+    ) -> Result<(), Failure> {
+        let mut tries = 0;
+        loop {
+            let put = match payload {
+                Payload::Event(event) | Payload::Rejected(event, _) => dead_letters.put(event, reason, attempts).await,
+                Payload::Unreadable(raw, _) => dead_letters.put_unreadable(raw, reason, attempts).await,
+                Payload::Filtered => Ok(()),
+            };
+            match put {
+                Err(failure) if failure.kind != FailureKind::Fatal => {
+                    tries += 1;
+                    status.error(failure.code.clone(), format!("a dead letter can't be written: {}", failure.message));
+                    tokio::time::sleep(self.wait(tries, &failure)).await;
+                }
+                written => return written,
+            }
+        }
     }
 
     /// The wait after `attempts` failures. What a target asks for is obeyed up to the maximum.

@@ -389,25 +389,11 @@ impl<S: Sink> SinkWorker<S> {
         }
         let id = run.next_put;
         run.next_put += 1;
-        let (dead_letters, put, reason) = (Arc::clone(&self.dead_letters), entry.payload.clone(), failure.clone());
+        let (dead_letters, payload, reason) = (Arc::clone(&self.dead_letters), entry.payload.clone(), failure.clone());
         let (attempts, retry, status) = (entry.failed, self.retry, self.status.clone());
         run.puts.spawn(async move {
-            let mut tries = 0;
-            loop {
-                let result = match &put {
-                    Payload::Event(event) | Payload::Rejected(event, _) => dead_letters.put(event, &reason, attempts).await,
-                    Payload::Unreadable(raw, _) => dead_letters.put_unreadable(raw, &reason, attempts).await,
-                    Payload::Filtered => Ok(()),
-                };
-                match result {
-                    Err(failure) if failure.kind != FailureKind::Fatal => {
-                        tries += 1;
-                        status.error(failure.code.clone(), format!("a dead letter can't be written: {}", failure.message));
-                        tokio::time::sleep(retry.wait(tries, &failure)).await;
-                    }
-                    result => return (id, result),
-                }
-            }
+            let put = retry.put(&dead_letters, &payload, &reason, attempts, &status).await;
+            (id, put)
         });
         run.putting.insert(id, (entry, failure));
         Ok(())

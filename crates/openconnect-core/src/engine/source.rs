@@ -28,7 +28,7 @@ use crate::error::{Error, Exit, Result};
 use crate::failure::Failure;
 use crate::mesh::{MeshStatus, Publisher, Told};
 use crate::offsets::OffsetStore;
-use crate::record::{Partition, Record};
+use crate::record::{Partition, Receipt, Record};
 use crate::source::Source;
 use crate::transform::{Transformed, Transforms};
 
@@ -51,6 +51,16 @@ pub(crate) struct SourceWorker<S> {
     pub(crate) status: StatusHandle,
     pub(crate) shutdown: CancellationToken,
     pub(crate) deadline: Duration,
+}
+
+/// A record that has its part of the budget.
+struct Admitted<P> {
+    event: Option<Arc<Event>>,
+    bytes: usize,
+    partition: Partition,
+    position: Option<P>,
+    receipt: Option<Receipt>,
+    permit: Permit,
 }
 
 /// Where published events go on: to the resolver, with the numbers by which the mesh client tells their ends.
@@ -250,7 +260,14 @@ impl<S: Source> SourceWorker<S> {
                         self.budget.acquire(bytes).await
                     }
                 };
-                ready.push((record, bytes, permit));
+                ready.push(Admitted {
+                    event: record.event.map(Arc::new),
+                    bytes,
+                    partition: record.partition,
+                    position: record.position,
+                    receipt: record.receipt,
+                    permit,
+                });
                 if ready.len() == TOGETHER {
                     self.start(std::mem::take(&mut ready), hand_over).await?;
                 }
@@ -269,24 +286,18 @@ impl<S: Source> SourceWorker<S> {
     }
 
     /// Transforms records and hands them to the mesh client, in order; `None` when nobody follows their outcomes any more.
-    async fn start(&mut self, ready: Vec<(Record<S::Position>, usize, Permit)>, hand_over: &mut HandOver<S::Position>) -> Option<()> {
+    async fn start(&mut self, ready: Vec<Admitted<S::Position>>, hand_over: &mut HandOver<S::Position>) -> Option<()> {
         if ready.is_empty() {
             return Some(());
         }
         let (mut events, mut rest) = (Vec::with_capacity(ready.len()), Vec::with_capacity(ready.len()));
-        for (record, bytes, permit) in ready {
-            let Record {
-                event,
-                partition,
-                position,
-                receipt,
-            } = record;
-            events.push(match (event, self.too_large(bytes)) {
+        for admitted in ready {
+            events.push(match (admitted.event, self.too_large(admitted.bytes)) {
                 (None, _) => Err(Ending::Nothing),
-                (Some(event), Some(failure)) => Err(Ending::Rejected(failure, Box::new(event))),
+                (Some(event), Some(failure)) => Err(Ending::Rejected(failure, event)),
                 (Some(event), None) => Ok(event),
             });
-            rest.push((partition, position, receipt, permit));
+            rest.push((admitted.partition, admitted.position, admitted.receipt, admitted.permit));
         }
         let transformed = self.transforms.apply(events).await;
         let (mut publish, mut handed_over) = (Vec::with_capacity(rest.len()), Vec::with_capacity(rest.len()));
@@ -298,9 +309,9 @@ impl<S: Source> SourceWorker<S> {
                     publish.push((number, damaged(event), key));
                     Ending::Published
                 }
-                Ok(Transformed::Failed(event, failure)) => Ending::Rejected(failure, Box::new(event)),
+                Ok(Transformed::Failed(event, failure)) => Ending::Rejected(failure, event),
                 Ok(Transformed::Drop) => Ending::Filtered,
-                Ok(Transformed::Lost(failure)) => Ending::Rejected(failure, Box::default()),
+                Ok(Transformed::Lost(failure)) => Ending::Rejected(failure, Arc::default()),
                 Err(unfit) => unfit,
             };
             let open = Open {
@@ -390,12 +401,12 @@ impl<S: Source> SourceWorker<S> {
 }
 
 /// As the event is, but for the defects that the proof of delivery plants.
-fn damaged(mut event: Event) -> Event {
+fn damaged(mut event: Arc<Event>) -> Arc<Event> {
     if planted(Defect::FreshId) {
-        event.set_id(uuid::Uuid::new_v4().to_string());
+        Arc::make_mut(&mut event).set_id(uuid::Uuid::new_v4().to_string());
     }
     if planted(Defect::AlteredPayload) && event.id().ends_with('7') {
-        event.set_data_unchecked(b"{}".to_vec());
+        Arc::make_mut(&mut event).set_data_unchecked(b"{}".to_vec());
     }
     event
 }

@@ -202,14 +202,18 @@ impl Publisher {
 
     /// As [`Self::send`], of many events in order, each with its number and its key; no more than a lane has room for. How
     /// each ended is told to `to`. When this is cancelled, some are queued and the others are not.
-    pub(crate) async fn send_many(&self, topic: &str, events: Vec<(u64, Event, Option<String>)>, to: &mpsc::UnboundedSender<Told>) {
+    pub(crate) async fn send_many(&self, topic: &str, events: Vec<(u64, Arc<Event>, Option<String>)>, to: &mpsc::UnboundedSender<Told>) {
         let mut by_lane: Vec<Vec<Outgoing>> = Vec::new();
         by_lane.resize_with(self.0.lanes.len(), Vec::new);
         for (number, mut event, key) in events {
             let body = self.encode(topic, &event);
+            // The event itself ends here: what is sent, and sent again, is its encoded form.
+            let id = match Arc::get_mut(&mut event) {
+                Some(event) => event.set_id(String::new()),
+                None => event.id().to_owned(),
+            };
             by_lane[self.lane_number(key.as_deref())].push(Outgoing {
-                // The event itself ends here: what is sent, and sent again, is its encoded form.
-                id: event.set_id(String::new()),
+                id,
                 body,
                 waiter: Waiter::of_many(number, to.clone()),
             });

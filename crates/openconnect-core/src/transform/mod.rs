@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cloudevents::Event;
 use schemars::JsonSchema;
@@ -46,11 +47,11 @@ pub enum TransformConfig {
 #[derive(Debug)]
 pub enum Transformed {
     /// Goes on, changed or not, with its ordering key.
-    Keep(Event, Option<String>),
+    Keep(Arc<Event>, Option<String>),
     /// Is not delivered: outcome Filtered.
     Drop,
     /// Goes to the dead letters, as it was.
-    Failed(Event, Failure),
+    Failed(Arc<Event>, Failure),
     /// Was taken along by a transform that broke off: the connector must stop.
     Lost(Failure),
 }
@@ -106,7 +107,7 @@ impl Transforms {
     /// Runs the steps on each event, in order, and finds its key; one answer for each. What is no event (`Err`) passes by.
     /// Never blocks the caller's thread for longer than attributes take. An event that a program fails on is returned as it
     /// was; the others are none the worse.
-    pub async fn apply<X>(&self, events: Vec<std::result::Result<Event, X>>) -> Vec<std::result::Result<Transformed, X>> {
+    pub async fn apply<X>(&self, events: Vec<std::result::Result<Arc<Event>, X>>) -> Vec<std::result::Result<Transformed, X>> {
         let worker = match &self.run {
             Run::Here(steps) => return events.into_iter().map(|event| event.map(|event| steps.apply(event))).collect(),
             Run::Worker(worker) => worker,
@@ -142,9 +143,9 @@ fn compile(configs: &[TransformConfig]) -> Result<Vec<Step>> {
 }
 
 impl Steps {
-    fn apply(&self, event: Event) -> Transformed {
+    fn apply(&self, event: Arc<Event>) -> Transformed {
         match self.run(&event) {
-            Ok(Some((Cow::Owned(event), key))) => Transformed::Keep(event, key),
+            Ok(Some((Cow::Owned(event), key))) => Transformed::Keep(Arc::new(event), key),
             Ok(Some((Cow::Borrowed(_), key))) => Transformed::Keep(event, key),
             Ok(None) => Transformed::Drop,
             Err(failure) => Transformed::Failed(event, failure),

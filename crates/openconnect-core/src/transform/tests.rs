@@ -10,16 +10,16 @@ use crate::failure::FailureKind;
 
 const DATA: &str = r#"{ "n": 18446744073709551617, "d": 0.1000000000000000055, "action": "opened" }"#;
 
-fn event() -> Event {
-    EventBuilderV10::new()
+fn event() -> Arc<Event> {
+    let event = EventBuilderV10::new()
         .id("1")
         .source("/s")
         .ty("t")
         .subject("sub")
         .extension("partitionkey", "p")
         .data("application/json", DATA.to_owned())
-        .build()
-        .unwrap()
+        .build();
+    Arc::new(event.unwrap())
 }
 
 fn steps(yaml: serde_json::Value) -> Result<Transforms> {
@@ -34,7 +34,7 @@ fn one(transforms: &Transforms) -> Transformed {
         .unwrap()
 }
 
-fn kept(yaml: serde_json::Value) -> Event {
+fn kept(yaml: serde_json::Value) -> Arc<Event> {
     match one(&steps(yaml).unwrap()) {
         Transformed::Keep(event, _) => event,
         other => panic!("{other:?}"),

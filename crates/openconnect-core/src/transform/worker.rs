@@ -1,6 +1,7 @@
 //! The thread on which jq programs run: they need more stack than the runtime's threads have, and must not block those.
 
 use std::panic::resume_unwind;
+use std::sync::Arc;
 
 use cloudevents::Event;
 use tokio::sync::{mpsc, oneshot};
@@ -12,7 +13,7 @@ use crate::failure::Failure;
 
 /// Some events, and where they go.
 struct Job {
-    events: Vec<Event>,
+    events: Vec<Arc<Event>>,
     to: oneshot::Sender<Vec<Transformed>>,
 }
 
@@ -37,7 +38,7 @@ impl Worker {
         Ok(Self { jobs })
     }
 
-    pub(super) async fn apply(&self, events: Vec<Event>) -> std::result::Result<Vec<Transformed>, Failure> {
+    pub(super) async fn apply(&self, events: Vec<Arc<Event>>) -> std::result::Result<Vec<Transformed>, Failure> {
         let gone = || Failure::fatal("OC0125", "the thread of the jq programs ended; this is a bug");
         let (to, done) = oneshot::channel();
         self.jobs.send(Job { events, to }).await.map_err(|_| gone())?;

@@ -2,6 +2,7 @@
 //! Programs that would take the process with them, through the public face of the transforms.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ fn run(program: &str) -> (Transformed, Transformed) {
     let (to, done) = sync_channel(1);
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let events = [r#"{"hostile": true, "list": [1, 2.5, "three", null]}"#, "{}"].map(|data| Ok::<_, Infallible>(event(data)));
+        let events = [r#"{"hostile": true, "list": [1, 2.5, "three", null]}"#, "{}"].map(|data| Ok::<_, Infallible>(Arc::new(event(data))));
         let mut after = runtime.block_on(transforms.apply(events.into())).into_iter().flatten();
         let _ = to.send((after.next().unwrap(), after.next().unwrap()));
     });
