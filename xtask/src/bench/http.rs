@@ -20,8 +20,15 @@ const DEPTH: usize = 2;
 /// Bytes of requests under way: beyond 16 MiB the source answers 503 and closes, by default.
 const UNDER_WAY: usize = 12 << 20;
 
-/// The load for an HTTP server that takes CloudEvents.
-pub(super) fn requests(setup: &Setup, address: SocketAddr, path: &str) -> Requests {
+/// The events of a request.
+pub(super) struct Encoded {
+    /// Header lines that say what the body is.
+    pub(super) head: &'static str,
+    pub(super) body: Vec<u8>,
+}
+
+/// A request's CloudEvents: a batch, or one in binary mode.
+pub(super) fn cloud_events(setup: &Setup) -> Encoded {
     let data = setup.data();
     let event = |number: usize| {
         let key = setup
@@ -31,28 +38,35 @@ pub(super) fn requests(setup: &Setup, address: SocketAddr, path: &str) -> Reques
             r#"{{"specversion":"1.0","id":"{number}","source":"/bench","type":"bench",{key}"datacontenttype":"application/json","data":{data}}}"#
         )
     };
-    let (head, body) = if setup.batch > 1 {
+    if setup.batch > 1 {
         let events: Vec<String> = (0..setup.batch).map(event).collect();
-        (
-            "Content-Type: application/cloudevents-batch+json\r\n",
-            format!("[{}]", events.join(",")),
-        )
+        Encoded {
+            head: "Content-Type: application/cloudevents-batch+json\r\n",
+            body: format!("[{}]", events.join(",")).into_bytes(),
+        }
     } else {
-        (
-            "Content-Type: application/json\r\nce-specversion: 1.0\r\nce-id: 1\r\nce-source: /bench\r\nce-type: bench\r\n",
-            data,
-        )
-    };
-    let text = format!(
-        "POST {path} HTTP/1.1\r\nHost: {address}\r\n{head}Content-Length: {}\r\n\r\n{body}",
+        Encoded {
+            head: "Content-Type: application/json\r\nce-specversion: 1.0\r\nce-id: 1\r\nce-source: /bench\r\nce-type: bench\r\n",
+            body: data.into_bytes(),
+        }
+    }
+}
+
+/// The load for an HTTP server.
+pub(super) fn requests(setup: &Setup, address: SocketAddr, path: &str, events: &Encoded) -> Requests {
+    let Encoded { head, body } = events;
+    let mut text = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\n{head}Content-Length: {}\r\n\r\n",
         body.len()
-    );
+    )
+    .into_bytes();
+    text.extend_from_slice(body);
     // Enough to have requests waiting while others are committed.
     let connections = if setup.batch > 1 { 32 } else { 256 };
     Requests {
         address,
         connections: connections.min(UNDER_WAY / (DEPTH * text.len())).max(1),
-        text: text.into_bytes().into(),
+        text: text.into(),
         events: setup.batch as u64,
         depth: DEPTH,
         offered: setup.offered.map(|events| events / setup.batch as f64),
@@ -61,11 +75,11 @@ pub(super) fn requests(setup: &Setup, address: SocketAddr, path: &str) -> Reques
 }
 
 /// The same, of a pipeline that ends at the receiver.
-pub(super) fn requests_to(setup: &Setup, address: SocketAddr, receiver: &Receiver) -> Requests {
+pub(super) fn requests_to(setup: &Setup, address: SocketAddr, path: &str, events: &Encoded, receiver: &Receiver) -> Requests {
     let count = receiver.counter();
     Requests {
         target: Some(Target::new(setup, count)),
-        ..requests(setup, address, "/")
+        ..requests(setup, address, path, events)
     }
 }
 
@@ -98,7 +112,7 @@ pub(crate) async fn source(setup: &Setup) -> Result<Sample> {
         Watched::idle("http-source", source.process()?, ready),
         Watched::idle("mesh", &mesh.process, mesh.ready_after),
     ];
-    let load = Load::start(&requests(setup, address, "/"), Instant::now() + setup.warm_up).await?;
+    let load = Load::start(&requests(setup, address, "/", &cloud_events(setup)), Instant::now() + setup.warm_up).await?;
     let mut sample = sample(setup, &mut watched, async || load.confirmed()).await?;
     sample.latency = setup.offered.map(|_| load.latency());
     Ok(sample)
@@ -170,7 +184,7 @@ pub(crate) async fn pipeline(setup: &Setup) -> Result<Sample> {
         Watched::idle("mesh", &mesh.process, mesh.ready_after),
         Watched::idle("http-sink", sink.process()?, ready[1]),
     ];
-    let requests = requests_to(setup, address, &receiver);
+    let requests = requests_to(setup, address, "/", &cloud_events(setup), &receiver);
     let load = Load::start(&requests, Instant::now() + setup.warm_up).await?;
     let sample = sample(setup, &mut watched, async || Ok(receiver.count() as u64)).await?;
     // What was refused did not take part.

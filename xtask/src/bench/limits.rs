@@ -52,7 +52,7 @@ async fn requests(binaries: &std::path::Path) -> Result<f64> {
         ..Setup::new(binaries.to_owned())
     };
     let receiver = Receiver::start_counting().await?;
-    let requests = http::requests(&setup, receiver.address(), "/");
+    let requests = http::requests(&setup, receiver.address(), "/", &http::cloud_events(&setup));
     let _load = Load::start(&requests, Instant::now()).await?;
     let (first, started) = (receiver.count(), Instant::now());
     tokio::time::sleep(TIME).await;

@@ -17,6 +17,7 @@ mod jdbc;
 mod limits;
 mod load;
 mod mesh;
+mod otlp;
 mod page;
 mod peers;
 mod plot;
@@ -33,6 +34,7 @@ use std::process::{Command, ExitCode};
 use clap::{Args, Subcommand};
 use openconnect_testkit::Result;
 
+use self::peers::Peer;
 use self::report::{Machine, Report};
 use self::run::Setup;
 use self::suite::{Effort, SUBJECTS, Subject};
@@ -187,7 +189,7 @@ async fn measure(what: &What, binaries: &Path) -> Result<ExitCode> {
         None if name == "cdc" => suite::cdc(&base, rounds.rounds).await?,
         None if name == "sql" => suite::sql(&base, rounds.rounds).await?,
         None => {
-            peers::build_benthos()?;
+            Peer::ALL.into_iter().try_for_each(Peer::build)?;
             suite::peers(&base, rounds.rounds).await?
         }
     };

@@ -43,7 +43,11 @@ fn section(page: &mut String, report: &Report) -> Result<()> {
         (None, "sql") => "the SQL connectors with PostgreSQL on the same cores, beside what its driver alone does with the same rows",
         (None, "cdc") => "a snapshot and the binary log of MySQL, with nobody behind the source, beside Debezium embedded",
         (None, "size") => "stripped release binaries, each built alone",
-        (None, _) => "HTTP in, HTTP out: ours with a durable mesh in between, the peer without",
+        (None, _) => {
+            "HTTP in, HTTP out. Ours has a durable mesh in between. Benthos, the engine of Redpanda Connect, keeps nothing: what it \
+             has under way when it is killed is gone. The OpenTelemetry Collector has a queue on the disk that is synced, which is \
+             the mesh's guarantee; its events are log records in its own protocol"
+        }
     };
     let machine = &report.machine;
     writeln!(page, "\n## {}\n\n{about}.\n\n```console\n{}\n```\n", report.subject, report.command)?;

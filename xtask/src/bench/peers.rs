@@ -1,8 +1,9 @@
 //! What a user could take instead, on the same pipeline: HTTP in, HTTP out. Each is fetched and built when it is measured.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use openconnect_testkit::Result;
 use openconnect_testkit::kit::{Kit, free_address};
@@ -11,31 +12,100 @@ use openconnect_testkit::receiver::Receiver;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use super::http::requests_to;
+use super::http::{self, Encoded};
 use super::load::Load;
+use super::otlp;
 use super::run::{Sample, Setup, sample};
 use super::usage::Watched;
 use crate::binaries::workspace;
 
-/// Benthos, the engine of Redpanda Connect, from the Go modules that `xtask/peers/benthos` names.
-pub(crate) fn build_benthos() -> Result<()> {
-    println!("building benthos (the first time takes minutes)");
-    let mut go = Command::new("go");
-    go.args(["build", "-o"]).arg(binary()).arg(".");
-    go.current_dir(workspace().join("xtask/peers/benthos"));
-    let status = go.status().map_err(|e| format!("go, which builds the peer, can't be run: {e}"))?;
-    if !status.success() {
-        return Err("benthos could not be built".into());
+/// A program of another project, made of the Go modules in the folder of its name in `xtask/peers`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Peer {
+    /// The engine of Redpanda Connect. It keeps nothing on a disk: what it has answered for is lost when it is killed, so it
+    /// answers when the endpoint has.
+    Benthos,
+    /// The OpenTelemetry Collector with a queue on the disk that is synced: it answers when it has kept the events, as the
+    /// mesh does. Events are log records in its own protocol, the attributes with them.
+    Otelcol,
+}
+
+impl Peer {
+    pub(crate) const ALL: [Self; 2] = [Self::Benthos, Self::Otelcol];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Benthos => "benthos",
+            Self::Otelcol => "otelcol",
+        }
     }
-    Ok(())
+
+    pub(crate) fn build(self) -> Result<()> {
+        let name = self.name();
+        println!("building {name} (the first time takes minutes)");
+        let mut go = Command::new("go");
+        go.args(["build", "-o"]).arg(self.binary()).arg(".");
+        go.current_dir(workspace().join("xtask/peers").join(name));
+        let status = go.status().map_err(|e| format!("go, which builds the peer, can't be run: {e}"))?;
+        if !status.success() {
+            return Err(format!("{name} could not be built").into());
+        }
+        Ok(())
+    }
+
+    fn binary(self) -> PathBuf {
+        workspace().join("target/peers").join(self.name())
+    }
+
+    fn arguments(self, configuration: &Path) -> [String; 2] {
+        let file = configuration.display();
+        match self {
+            Self::Benthos => ["run".to_owned(), file.to_string()],
+            Self::Otelcol => ["--config".to_owned(), format!("file:{file}")],
+        }
+    }
+
+    fn configuration(self, setup: &Setup, listen: SocketAddr, url: &str, storage: &Path) -> Value {
+        match self {
+            Self::Benthos => benthos(setup, listen, url),
+            Self::Otelcol => otelcol(listen, url, storage),
+        }
+    }
+
+    /// The path that it takes events at, and the form that they have there.
+    fn encoded(self, setup: &Setup) -> (&'static str, Encoded) {
+        match self {
+            Self::Benthos => ("/", http::cloud_events(setup)),
+            Self::Otelcol => ("/v1/logs", otlp::log_records(setup)),
+        }
+    }
+
+    /// The peer between the same load and the same endpoint.
+    pub(crate) async fn run(self, setup: &Setup) -> Result<Sample> {
+        let (kit, name) = (Kit::quiet(&setup.binaries)?, self.name());
+        let receiver = Receiver::start_counting().await?;
+        let address = free_address()?;
+        let file = kit.file("peer.yaml");
+        let configuration = self.configuration(setup, address, &receiver.url(), &kit.file("storage"));
+        std::fs::write(&file, configuration.to_string())?;
+        let program = Program::new(self.binary(), self.arguments(&file), kit.file("peer.log"));
+        let started = Instant::now();
+        let process = program.start()?;
+        until(&format!("{name} listens"), Duration::from_secs(30), || async {
+            TcpStream::connect(address).await.is_ok().then_some(())
+        })
+        .await?;
+        let mut watched = [Watched::idle(name, &process, started.elapsed())];
+        let (path, encoded) = self.encoded(setup);
+        let requests = http::requests_to(setup, address, path, &encoded, &receiver);
+        let load = Load::start(&requests, Instant::now() + setup.warm_up).await?;
+        let sample = sample(setup, &mut watched, async || Ok(receiver.count() as u64)).await?;
+        load.confirmed().map(|_| sample)
+    }
 }
 
-fn binary() -> PathBuf {
-    workspace().join("target/peers/benthos")
-}
-
-/// Its configuration: the answer is given when the endpoint has answered, as many requests at once as ours has.
-pub(crate) fn configuration(setup: &Setup, listen: std::net::SocketAddr, url: &str) -> Value {
+/// The answer is given when the endpoint has answered; as many requests at once as ours has.
+fn benthos(setup: &Setup, listen: SocketAddr, url: &str) -> Value {
     let (processors, content_type) = if setup.batch > 1 {
         // Each event is looked at, as ours does.
         let each = json!([{ "unarchive": { "format": "json_array" } }, { "archive": { "format": "json_array" } }]);
@@ -56,27 +126,21 @@ pub(crate) fn configuration(setup: &Setup, listen: std::net::SocketAddr, url: &s
     })
 }
 
-/// Benthos between the same load and the same endpoint. It keeps nothing on a disk.
-pub(crate) async fn run_benthos(setup: &Setup) -> Result<Sample> {
-    let kit = Kit::quiet(&setup.binaries)?;
-    let receiver = Receiver::start_counting().await?;
-    let address = free_address()?;
-    let file = kit.file("benthos.yaml");
-    std::fs::write(&file, configuration(setup, address, &receiver.url()).to_string())?;
-    let program = Program::new(
-        binary(),
-        ["run".to_owned(), file.to_string_lossy().into_owned()],
-        kit.file("benthos.log"),
-    );
-    let started = Instant::now();
-    let process = program.start()?;
-    until("benthos listens", std::time::Duration::from_secs(30), || async {
-        TcpStream::connect(address).await.is_ok().then_some(())
+/// A full queue makes the load wait, as ours does. Without compression, as ours.
+fn otelcol(listen: SocketAddr, url: &str, storage: &Path) -> Value {
+    json!({
+        "extensions": { "file_storage": { "directory": storage, "create_directory": true, "fsync": true } },
+        "receivers": { "otlp": { "protocols": { "http": { "endpoint": listen } } } },
+        "exporters": { "otlp_http": {
+            "logs_endpoint": url, "compression": "none",
+            "sending_queue": {
+                "storage": "file_storage", "num_consumers": 16, "queue_size": 10_000, "block_on_overflow": true,
+            },
+        } },
+        "service": {
+            "extensions": ["file_storage"],
+            "pipelines": { "logs": { "receivers": ["otlp"], "exporters": ["otlp_http"] } },
+            "telemetry": { "logs": { "level": "error" }, "metrics": { "level": "none" } },
+        },
     })
-    .await?;
-    let mut watched = [Watched::idle("benthos", &process, started.elapsed())];
-    let requests = requests_to(setup, address, &receiver);
-    let load = Load::start(&requests, Instant::now() + setup.warm_up).await?;
-    let sample = sample(setup, &mut watched, async || Ok(receiver.count() as u64)).await?;
-    load.confirmed().map(|_| sample)
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use openconnect_testkit::Result;
 
 use super::cdc::{self, Side};
+use super::peers::Peer;
 use super::report::{Point, Series};
 use super::run::{Sample, Setup};
-use super::{http, jdbc, mesh, peers, sql};
+use super::{http, jdbc, mesh, sql};
 
 type Run = fn(&Setup) -> Pin<Box<dyn Future<Output = Result<Sample>> + '_>>;
 
@@ -22,6 +23,9 @@ pub(crate) struct Subject {
     vary: &'static [Vary],
 }
 
+/// Events a second of [`Vary::Steady`].
+const STEADY: f64 = 50_000.0;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Vary {
     Payload,
@@ -30,6 +34,8 @@ enum Vary {
     Acknowledge,
     /// Latency at half of what went in the control.
     HalfLoad,
+    /// Memory at a load that a small machine has.
+    Steady,
     /// Ten and a hundred times the events.
     Growth,
 }
@@ -70,7 +76,7 @@ pub(crate) const SUBJECTS: &[Subject] = &[
         name: "pipeline",
         about: "HTTP source, durable mesh (fsync), HTTP sink",
         run: |setup| Box::pin(http::pipeline(setup)),
-        vary: &[Vary::Payload, Vary::Batch, Vary::Growth],
+        vary: &[Vary::Payload, Vary::Batch, Vary::Steady, Vary::Growth],
     },
 ];
 
@@ -218,16 +224,22 @@ pub(crate) async fn cdc(base: &Setup, rounds: usize) -> Result<Vec<Series>> {
     ])
 }
 
-/// Ours and the peer, in batches and one event a request.
+/// Ours and each peer, in batches and one event a request.
 pub(crate) async fn peers(base: &Setup, rounds: usize) -> Result<Vec<Series>> {
     let mut all = Vec::new();
-    for batch in [100, 1] {
-        let setup = Setup { batch, ..base.clone() };
-        let sides: [(&str, Setup, Run); 2] = [
-            ("openconnect", setup.clone(), |setup| Box::pin(http::pipeline(setup))),
-            ("benthos", setup, |setup| Box::pin(peers::run_benthos(setup))),
-        ];
-        all.push(compare(&format!("events a request: {batch}"), sides, rounds).await?);
+    let others: [(&str, Run); 2] = [
+        ("benthos", |setup| Box::pin(Peer::Benthos.run(setup))),
+        ("otelcol", |setup| Box::pin(Peer::Otelcol.run(setup))),
+    ];
+    for (name, run) in others {
+        for batch in [100, 1] {
+            let setup = Setup { batch, ..base.clone() };
+            let sides: [(&str, Setup, Run); 2] = [
+                ("openconnect", setup.clone(), |setup| Box::pin(http::pipeline(setup))),
+                (name, setup, run),
+            ];
+            all.push(compare(&format!("{name}, events a request: {batch}"), sides, rounds).await?);
+        }
     }
     Ok(all)
 }
@@ -240,6 +252,7 @@ impl Vary {
             Self::Keys => "keys",
             Self::Acknowledge => "acknowledge",
             Self::HalfLoad => "half load",
+            Self::Steady => "steady load",
             Self::Growth => "growth",
         }
     }
@@ -253,6 +266,7 @@ impl Vary {
             change(&mut setup);
             (label, setup)
         };
+        let offered = |rate: f64| with(format!("{rate:.0} events/s offered"), &|setup| setup.offered = Some(rate));
         match self {
             Self::Payload => [(100, "100 B"), (512, "512 B"), (10_000, "10 KB"), (1_000_000, "1 MB")]
                 .map(|(bytes, label)| {
@@ -272,7 +286,8 @@ impl Vary {
             Self::Acknowledge => ["write", "inbox"]
                 .map(|by| with(by.to_owned(), &|setup| by.clone_into(&mut setup.acknowledge)))
                 .into(),
-            Self::HalfLoad => vec![with(format!("{half:.0} events/s offered"), &|setup| setup.offered = Some(half))],
+            Self::HalfLoad => vec![offered(half)],
+            Self::Steady => vec![offered(STEADY)],
             Self::Growth => [1, 10, 100]
                 .map(|times| with(format!("{times}x"), &|setup| setup.counted = Duration::from_secs(times)))
                 .into(),
