@@ -68,13 +68,13 @@ pub fn encode_batch<'a>(events: impl IntoIterator<Item = &'a Event, IntoIter: Cl
 
 /// Reads one event in structured form.
 pub fn decode(bytes: &[u8]) -> Result<Event, EventError> {
-    let members: Members<'_> = serde_json::from_slice(bytes)?;
+    let members: Members<'_> = parse(bytes)?;
     members.into_event()
 }
 
 /// Reads a batch.
 pub fn decode_batch(bytes: &[u8]) -> Result<Vec<Event>, EventError> {
-    let events: Vec<Members<'_>> = serde_json::from_slice(bytes)?;
+    let events: Vec<Members<'_>> = parse(bytes)?;
     events.into_iter().map(Members::into_event).collect()
 }
 
@@ -146,6 +146,15 @@ pub(crate) fn time_text(time: &DateTime<Utc>) -> String {
 pub(crate) fn parse_time(text: &str) -> Result<DateTime<Utc>, EventError> {
     let time = DateTime::parse_from_rfc3339(text).map_err(|e| EventError::invalid("time", e))?;
     writable(time.with_timezone(&Utc)).ok_or_else(|| EventError::invalid("time", "the year is not between 0 and 9999"))
+}
+
+/// Parses JSON. Its text is checked as a whole, which takes less than to check every string in it.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::Error> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        // The parser says where, or does not come there.
+        Err(_) => serde_json::from_slice(bytes),
+    }
 }
 
 /// The time, if RFC 3339 can express it.

@@ -138,7 +138,7 @@ fn number_survives(number: &str) -> bool {
 /// Reads an event that came from the mesh: the event's own subject, content type and data are put back, what the mesh
 /// added is stripped.
 pub fn decode(bytes: &[u8]) -> Result<Event, EventError> {
-    let WireMembers(mut members) = serde_json::from_slice(bytes)?;
+    let WireMembers(mut members) = json::parse(bytes)?;
     let envelope = std::mem::take(&mut members.envelope);
     for (name, _) in &mut members.extensions {
         if let Some(own) = name
