@@ -84,10 +84,10 @@ impl Point {
 }
 
 impl Series {
-    /// How many times as fast the first point is as the second.
+    /// How many times as fast the first point is as the second; of no meaning where the load was offered.
     pub(crate) fn ratio(&self) -> Option<Ratio> {
         match self.points.as_slice() {
-            [first, second] => Some(ratio(&first.rates(), &second.rates())),
+            [first, second] if first.setup.offered.is_none() => Some(ratio(&first.rates(), &second.rates())),
             _ => None,
         }
     }

@@ -32,8 +32,8 @@ enum Vary {
     Batch,
     Keys,
     Acknowledge,
-    /// Latency at half of what went in the control.
-    HalfLoad,
+    /// Latency at a half and at a quarter of what went in the control.
+    Offered,
     /// Memory at a load that a small machine has.
     Steady,
     /// Ten and a hundred times the events.
@@ -46,13 +46,13 @@ pub(crate) const SUBJECTS: &[Subject] = &[
         name: "mesh",
         about: "TCP publish, durable mesh (fsync), subscribe and acknowledge",
         run: |setup| Box::pin(mesh::run(setup)),
-        vary: &[Vary::Payload, Vary::Keys, Vary::HalfLoad],
+        vary: &[Vary::Payload, Vary::Keys, Vary::Offered],
     },
     Subject {
         name: "http-source",
         about: "HTTP requests to durable in the mesh",
         run: |setup| Box::pin(http::source(setup)),
-        vary: &[Vary::Payload, Vary::Batch, Vary::HalfLoad],
+        vary: &[Vary::Payload, Vary::Batch, Vary::Offered],
     },
     Subject {
         name: "http-sink",
@@ -98,11 +98,11 @@ impl Subject {
             effort.rounds,
         )
         .await?;
-        let half = control.points[0].rate() / 2.0;
+        let most = control.points[0].rate();
         let mut all = vec![control];
         for vary in self.vary {
             let mut points = Vec::new();
-            for (label, setup) in vary.setups(base, half) {
+            for (label, setup) in vary.setups(base, most) {
                 points.push(self.point(label, setup, effort.each).await?);
             }
             all.push(Series {
@@ -251,13 +251,13 @@ impl Vary {
             Self::Batch => "batch",
             Self::Keys => "keys",
             Self::Acknowledge => "acknowledge",
-            Self::HalfLoad => "half load",
+            Self::Offered => "offered load",
             Self::Steady => "steady load",
             Self::Growth => "growth",
         }
     }
 
-    fn setups(self, base: &Setup, half: f64) -> Vec<(String, Setup)> {
+    fn setups(self, base: &Setup, most: f64) -> Vec<(String, Setup)> {
         let with = |label: String, change: &dyn Fn(&mut Setup)| {
             let mut setup = Setup {
                 counted: base.counted / 2,
@@ -286,7 +286,7 @@ impl Vary {
             Self::Acknowledge => ["write", "inbox"]
                 .map(|by| with(by.to_owned(), &|setup| by.clone_into(&mut setup.acknowledge)))
                 .into(),
-            Self::HalfLoad => vec![offered(half)],
+            Self::Offered => vec![offered(most / 2.0), offered(most / 4.0)],
             Self::Steady => vec![offered(STEADY)],
             Self::Growth => [1, 10, 100]
                 .map(|times| with(format!("{times}x"), &|setup| setup.counted = Duration::from_secs(times)))
