@@ -279,12 +279,16 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Counts without decoding: every event has one `specversion`, whatever it is encoded in.
+/// Counts without decoding: every event has one `specversion`, as a member's name in JSON, as a bare name in protobuf.
 fn count(headers: &HeaderMap, body: &[u8]) -> Option<usize> {
     if headers.contains_key("ce-id") {
         return Some(1);
     }
-    let events = memmem::find_iter(body, b"specversion").count();
+    let name: &[u8] = match header(headers, "content-type") {
+        "application/x-protobuf" => b"specversion",
+        _ => b"\"specversion\"",
+    };
+    let events = memmem::find_iter(body, name).count();
     (events > 0).then_some(events)
 }
 

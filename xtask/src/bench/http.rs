@@ -76,9 +76,8 @@ pub(super) fn requests(setup: &Setup, address: SocketAddr, path: &str, events: &
 
 /// The same, of a pipeline that ends at the receiver.
 pub(super) fn requests_to(setup: &Setup, address: SocketAddr, path: &str, events: &Encoded, receiver: &Receiver) -> Requests {
-    let count = receiver.counter();
     Requests {
-        target: Some(Target::new(setup, count)),
+        target: Some(Target::new(setup, receiver.counter())),
         ..requests(setup, address, path, events)
     }
 }

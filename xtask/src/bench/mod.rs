@@ -5,9 +5,9 @@
 //! interval. The load runs on the same cores.
 //!
 //! `suite.rs`: what is measured of each subject. `run.rs`: one run. `mesh.rs`, `http.rs`, `jdbc.rs`, `sql.rs`, `cdc.rs`, `peers.rs`: the
-//! pipelines; `load.rs`: HTTP load. `limits.rs`: what disk and loopback allow. `usage.rs`: memory and processor time.
-//! `stats.rs`: medians and intervals. `report.rs`: results as JSON; `page.rs` and `plot.rs`: `docs/benchmarks.md` from them.
-//! `gate.rs`: this tree against another commit. `flame.rs`: where the time goes.
+//! pipelines; `load.rs`: HTTP load; `otlp.rs`: events for a peer that takes log records. `limits.rs`: what disk and loopback
+//! allow. `usage.rs`: memory and processor time. `stats.rs`: medians and intervals. `report.rs`: results as JSON; `page.rs` and
+//! `plot.rs`: `docs/benchmarks.md` from them. `gate.rs`: this tree against another commit. `flame.rs`: where the time goes.
 
 mod cdc;
 mod flame;

@@ -33,7 +33,7 @@ pub(crate) enum Peer {
 impl Peer {
     pub(crate) const ALL: [Self; 2] = [Self::Benthos, Self::Otelcol];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Benthos => "benthos",
             Self::Otelcol => "otelcol",

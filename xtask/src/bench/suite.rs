@@ -228,8 +228,8 @@ pub(crate) async fn cdc(base: &Setup, rounds: usize) -> Result<Vec<Series>> {
 pub(crate) async fn peers(base: &Setup, rounds: usize) -> Result<Vec<Series>> {
     let mut all = Vec::new();
     let others: [(&str, Run); 2] = [
-        ("benthos", |setup| Box::pin(Peer::Benthos.run(setup))),
-        ("otelcol", |setup| Box::pin(Peer::Otelcol.run(setup))),
+        (Peer::Benthos.name(), |setup| Box::pin(Peer::Benthos.run(setup))),
+        (Peer::Otelcol.name(), |setup| Box::pin(Peer::Otelcol.run(setup))),
     ];
     for (name, run) in others {
         for batch in [100, 1] {

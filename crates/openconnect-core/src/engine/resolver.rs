@@ -251,7 +251,9 @@ impl<P: Clone + Send + 'static> Resolver<P> {
         }
         let (dead_letters, retry, status) = (Arc::clone(&self.dead_letters), self.retry, self.status.clone());
         self.puts.push(Box::pin(async move {
-            let put = retry.put(&dead_letters, &Payload::Event(event), &failure, 1, &status).await;
+            let put = retry
+                .put_dead_letter(&dead_letters, &Payload::Event(event), &failure, 1, &status)
+                .await;
             (held, failure, put)
         }));
         Ok(())

@@ -1,4 +1,5 @@
-//! How long to wait before another attempt: exponential back-off with full jitter, or what the target asked for.
+//! How long to wait before another attempt: exponential back-off with full jitter, or what the target asked for. And dead
+//! letters, which are attempted until they are written.
 
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ impl RetryPolicy {
     }
 
     /// Writes a dead letter, again and again; an error is for good.
-    pub(crate) async fn put(
+    pub(crate) async fn put_dead_letter(
         self,
         dead_letters: &DeadLetters,
         payload: &Payload,

@@ -392,7 +392,7 @@ impl<S: Sink> SinkWorker<S> {
         let (dead_letters, payload, reason) = (Arc::clone(&self.dead_letters), entry.payload.clone(), failure.clone());
         let (attempts, retry, status) = (entry.failed, self.retry, self.status.clone());
         run.puts.spawn(async move {
-            let put = retry.put(&dead_letters, &payload, &reason, attempts, &status).await;
+            let put = retry.put_dead_letter(&dead_letters, &payload, &reason, attempts, &status).await;
             (id, put)
         });
         run.putting.insert(id, (entry, failure));
