@@ -11,7 +11,7 @@ use openconnect_core::duration::HumanDuration;
 use openconnect_core::secret::Secret;
 use openconnect_core::tls::TlsServerSettings;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::MeshError;
 
@@ -91,7 +91,7 @@ pub enum WhenFull {
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
     /// Consumed events older than this go.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "as_text")]
     #[schemars(with = "HumanDuration")]
     pub max_age: Duration,
     /// A topic's size. Consumed events go first.
@@ -119,7 +119,7 @@ pub struct Delivery {
     /// Where a new group begins.
     pub new_group: Start,
     /// An event that is not acknowledged for this long is delivered again.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "as_text")]
     #[schemars(with = "HumanDuration")]
     pub redeliver_after: Duration,
     /// Unacknowledged events per subscriber.
@@ -129,7 +129,7 @@ pub struct Delivery {
     #[schemars(with = "ByteSize")]
     pub max_unacknowledged_bytes: u64,
     /// How often cursors of groups are saved.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "as_text")]
     #[schemars(with = "HumanDuration")]
     pub save_cursors_every: Duration,
 }
@@ -155,15 +155,15 @@ pub struct Limits {
     /// Requests that wait for a reply.
     pub max_requests: usize,
     /// A connection that is not encrypted and greeted by then is closed.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "as_text")]
     #[schemars(with = "HumanDuration")]
     pub handshake_timeout: Duration,
     /// A frame that has begun must have come whole by then.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "as_text")]
     #[schemars(with = "HumanDuration")]
     pub frame_timeout: Duration,
     /// A session that sends nothing for this long is closed.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "as_text")]
     #[schemars(with = "HumanDuration")]
     pub session_timeout: Duration,
     /// Recent events of all topics that are kept in memory for subscribers that keep up.
@@ -339,6 +339,25 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     HumanDuration::deserialize(deserializer).map(|duration| duration.0)
 }
 
+/// What `config example` prints must be what is read.
+fn as_text<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_duration(*duration))
+}
+
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     ByteSize::deserialize(deserializer).map(|size| size.0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_default_is_told_as_it_is_read() {
+        let schema = schemars::schema_for!(Delivery).to_value();
+        let told = &schema["properties"]["redeliver_after"]["default"];
+        let read: Delivery = serde_json::from_value(serde_json::json!({ "redeliver_after": told })).unwrap();
+        assert_eq!(read.redeliver_after, Delivery::default().redeliver_after);
+    }
 }
