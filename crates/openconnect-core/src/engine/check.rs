@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{App, group, guarantee, resolve_defaults};
+use super::sink::resolve_defaults;
+use super::{App, group, guarantee};
 use crate::config::{Acknowledge, Guarantee, Settings};
 use crate::error::{Error, Result};
 use crate::mesh::{Capabilities, Publisher, Subscriber};

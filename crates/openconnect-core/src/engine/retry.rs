@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
-use super::intake::Payload;
+use super::sink::intake::Payload;
 use crate::admin::StatusHandle;
 use crate::config::RetrySettings;
 use crate::dead_letter::DeadLetters;

@@ -14,13 +14,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::circuit::Circuit;
 use super::intake::{Entry, Origin, Payload};
-use super::retry::RetryPolicy;
 use super::scheduler::Scheduler;
 use crate::admin::{State, StatusHandle};
 use crate::budget::Budget;
 use crate::dead_letter::{DeadLetters, ReplayQueue};
+use crate::engine::circuit::Circuit;
+use crate::engine::retry::RetryPolicy;
 use crate::error::{Error, Exit, Result};
 use crate::failure::{Failure, FailureKind};
 use crate::inbox::Inbox;

@@ -14,15 +14,14 @@ use tokio::sync::mpsc;
 use super::scheduler::Schedulable;
 use crate::budget::{Budget, Permit};
 use crate::dead_letter::ReplayToken;
+use crate::engine::TRANSFORM_BATCH;
 use crate::failure::Failure;
 use crate::inbox::Stored;
 use crate::mesh::{Ack, Delivery};
 use crate::transform::{Transformed, Transforms};
 
 /// Deliveries taken from the mesh at once.
-pub(crate) const TAKE: usize = 256;
-/// Events transformed at once: a hand-over to the thread of jq programs costs about as much as a program.
-pub(crate) const TOGETHER: usize = 32;
+pub(crate) const RECEIVE_BATCH: usize = 256;
 
 /// Where an entry's outcome goes.
 pub(crate) enum Origin {
@@ -132,7 +131,7 @@ impl Preparer {
     /// Prepares what arrived and hands it to the worker; false when the worker is gone. What has its permit already is
     /// handed over before waiting for more budget: else this would wait for itself.
     pub(crate) async fn hand_over(&self, arrived: Vec<(Arrived, Origin)>, to: &mpsc::Sender<Vec<Entry>>) -> bool {
-        let mut ready = Vec::with_capacity(arrived.len().min(TOGETHER));
+        let mut ready = Vec::with_capacity(arrived.len().min(TRANSFORM_BATCH));
         for (arrived, origin) in arrived {
             let bytes = match &arrived {
                 Arrived::Raw(raw, _) => raw.len(),
@@ -155,7 +154,7 @@ impl Preparer {
                 Arrived::Read(read, _) => read,
             };
             ready.push((read, origin, bytes, permit));
-            if ready.len() == TOGETHER && !self.send(std::mem::take(&mut ready), to).await {
+            if ready.len() == TRANSFORM_BATCH && !self.send(std::mem::take(&mut ready), to).await {
                 return false;
             }
         }

@@ -12,13 +12,13 @@ use futures_util::stream::FuturesUnordered;
 use openconnect_fault::{Defect, Failpoint, planted, reach};
 use tokio::sync::mpsc;
 
-use super::circuit::Circuit;
-use super::intake::Payload;
 use super::prefix::Prefix;
-use super::retry::RetryPolicy;
 use crate::admin::StatusHandle;
 use crate::budget::Permit;
 use crate::dead_letter::DeadLetters;
+use crate::engine::circuit::Circuit;
+use crate::engine::retry::RetryPolicy;
+use crate::engine::sink::intake::Payload;
 use crate::failure::{Failure, FailureKind};
 use crate::mesh::{Publisher, Refused, Told};
 use crate::record::{Outcome, Partition, Receipt};

@@ -16,14 +16,14 @@ use openconnect_protocol::payload;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::circuit::Circuit;
-use super::intake::TOGETHER;
 use super::lease::{self, Lease};
 use super::resolver::{Ending, Open, Pending, Progress, Resolver};
-use super::retry::RetryPolicy;
 use crate::admin::{State, StatusHandle};
 use crate::budget::{Budget, Permit};
 use crate::dead_letter::DeadLetters;
+use crate::engine::TRANSFORM_BATCH;
+use crate::engine::circuit::Circuit;
+use crate::engine::retry::RetryPolicy;
 use crate::error::{Error, Exit, Result};
 use crate::failure::Failure;
 use crate::mesh::{MeshStatus, Publisher, Told};
@@ -249,7 +249,7 @@ impl<S: Source> SourceWorker<S> {
     ) -> Option<Failure> {
         let shutdown = self.shutdown.clone();
         let all = async {
-            let mut ready = Vec::with_capacity(records.len().min(TOGETHER));
+            let mut ready = Vec::with_capacity(records.len().min(TRANSFORM_BATCH));
             for record in records {
                 let bytes = record.event.as_ref().and_then(payload::bytes).map_or(0, |data| data.len());
                 let permit = match self.budget.try_acquire(bytes) {
@@ -268,7 +268,7 @@ impl<S: Source> SourceWorker<S> {
                     receipt: record.receipt,
                     permit,
                 });
-                if ready.len() == TOGETHER {
+                if ready.len() == TRANSFORM_BATCH {
                     self.start(std::mem::take(&mut ready), hand_over).await?;
                 }
             }
