@@ -10,10 +10,10 @@ use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
 use openconnect_core::template::Template;
 use openconnect_core::tls::TlsSettings;
+use openconnect_http::client::{Auth, Codes, Endpoint};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::client::Place;
 use crate::import;
 
 /// Where events go and how.
@@ -89,41 +89,6 @@ impl Mode {
     }
 }
 
-/// How the sink shows who it is.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Auth {
-    /// Not at all.
-    #[default]
-    None,
-    /// User and password.
-    Basic {
-        /// The user.
-        username: String,
-        /// The password.
-        password: Secret,
-    },
-    /// A token.
-    Bearer {
-        /// The token.
-        token: Secret,
-    },
-    /// OAuth2 client credentials; the token is renewed before it expires.
-    Oauth2 {
-        /// Where tokens are had.
-        token_url: String,
-        /// The client.
-        client_id: String,
-        /// Its secret.
-        client_secret: Secret,
-        /// Scopes to ask for.
-        #[serde(default)]
-        scopes: Vec<String>,
-        /// Audience to ask for, where the server wants one.
-        audience: Option<String>,
-    },
-}
-
 /// A keyed hash (HMAC-SHA256) of every body, as it is sent.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -169,43 +134,6 @@ pub enum Encoding {
     Zstd,
 }
 
-/// Which answers mean what; a code in no list is a dead letter.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Codes {
-    /// Delivered. Default `[2xx]`.
-    pub success: Vec<String>,
-    /// Tried again. Default `[401, 403, 408, 425, 429, 5xx]`: with revoked credentials the sink waits rather than fill the
-    /// dead letters.
-    pub retry: Vec<String>,
-    /// Counted as delivered although refused, for instance 409 of an endpoint that has the event. Default none.
-    pub accept: Vec<String>,
-}
-
-impl Default for Codes {
-    fn default() -> Self {
-        let list = |codes: &[&str]| codes.iter().map(|&code| code.to_owned()).collect();
-        Self {
-            success: list(&["2xx"]),
-            retry: list(&["401", "403", "408", "425", "429", "5xx"]),
-            accept: Vec::new(),
-        }
-    }
-}
-
-/// Does a code match `404` or `4xx`?
-pub(crate) fn matches(patterns: &[String], code: u16) -> bool {
-    let code = code.to_string();
-    patterns
-        .iter()
-        .any(|pattern| *pattern == code || pattern.strip_suffix("xx").is_some_and(|class| code.starts_with(class)))
-}
-
-fn is_pattern(text: &str) -> bool {
-    let digits = text.strip_suffix("xx").unwrap_or(text);
-    (digits.len() == 1 && text.len() == 3 || digits.len() == 3) && digits.bytes().all(|b| b.is_ascii_digit())
-}
-
 impl ConnectorConfig for HttpSinkConfig {
     fn import(import: &mut Import) {
         import::import(import);
@@ -228,7 +156,7 @@ impl ConnectorConfig for HttpSinkConfig {
         match Template::compile(&self.url) {
             Err(error) => problems.add("url", error.message),
             Ok(template) => {
-                if let Some(Err(reason)) = template.constant().map(Place::parse) {
+                if let Some(Err(reason)) = template.constant().map(Endpoint::parse) {
                     problems.add("url", reason);
                 }
             }
@@ -259,19 +187,11 @@ impl ConnectorConfig for HttpSinkConfig {
                 problems.add(path, "is no header name");
             }
         }
-        if let Auth::Oauth2 { token_url, .. } = &self.auth
-            && let Err(reason) = Place::parse(token_url)
-        {
+        if let Some(Err(reason)) = self.auth.token_url().map(Endpoint::parse) {
             problems.add("auth.token_url", reason);
         }
-        for (list, codes) in [
-            ("success", &self.codes.success),
-            ("retry", &self.codes.retry),
-            ("accept", &self.codes.accept),
-        ] {
-            for (at, _) in codes.iter().enumerate().filter(|(_, code)| !is_pattern(code)) {
-                problems.add(format!("codes.{list}.{at}"), "is no code; write for instance 404 or 5xx");
-            }
+        for path in self.codes.mistakes() {
+            problems.add(format!("codes.{path}"), "is no code; write for instance 404 or 5xx");
         }
     }
 }

@@ -5,14 +5,10 @@
 //! | `config.rs` | the `sink:` section |
 //! | `import.rs` | the configuration of the Java connector |
 //! | `request.rs` | events to requests: modes, URL and headers from templates, compression, signature |
-//! | `auth.rs` | basic, bearer, OAuth2 client credentials |
-//! | `client.rs` | the HTTP client |
-//! | `answer.rs` | what an answer means: delivered, retry, dead letter |
 //! | `sink.rs` | the connector |
+//!
+//! The client, its credentials, and what a status means are in `openconnect_http::client`.
 
-mod answer;
-mod auth;
-mod client;
 mod config;
 mod import;
 mod request;

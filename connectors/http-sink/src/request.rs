@@ -10,10 +10,10 @@ use http_body_util::Full;
 use openconnect_core::cloudevents::{AttributesReader, Event};
 use openconnect_core::template::Template;
 use openconnect_core::{Error, Failure, Result};
+use openconnect_http::client::Endpoint;
 use openconnect_protocol::{http as binding, json, payload};
 use ring::{digest, hmac};
 
-use crate::client::Place;
 use crate::config::{Encoding, HttpSinkConfig, Mode};
 
 const MIN_COMPRESSED: usize = 1024;
@@ -21,7 +21,7 @@ const MIN_COMPRESSED: usize = 1024;
 /// Where a request goes: events with the same target share a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Target {
-    place: Place,
+    endpoint: Endpoint,
     headers: Vec<HeaderValue>,
 }
 
@@ -93,7 +93,7 @@ impl Requests {
 
     /// The request for events of one target, without the credentials of `sink.auth`.
     pub(crate) fn prepare(&self, target: &Target, events: &[&Event]) -> Result<Request<Full<Bytes>>, Failure> {
-        let mut request = target.place.request(self.method.clone(), Vec::new());
+        let mut request = target.endpoint.request(self.method.clone(), Vec::new());
         let headers = request.headers_mut();
         let mut body = self.body(events, headers)?;
         for ((name, _), value) in self.headers.iter().zip(&target.headers) {
@@ -162,12 +162,13 @@ impl Requests {
 }
 
 fn render(url: &Template, headers: &[(HeaderName, Template)], event: &Event) -> Result<Target, Failure> {
-    let place = Place::parse(&url.render(event)?).map_err(|reason| Failure::permanent("HTTP_URL", format!("the rendered URL {reason}")))?;
+    let endpoint =
+        Endpoint::parse(&url.render(event)?).map_err(|reason| Failure::permanent("HTTP_URL", format!("the rendered URL {reason}")))?;
     let headers = headers
         .iter()
         .map(|(name, template)| value_of(name.as_str(), &template.render(event)?));
     Ok(Target {
-        place,
+        endpoint,
         headers: headers.collect::<Result<_, _>>()?,
     })
 }

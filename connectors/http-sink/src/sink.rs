@@ -9,11 +9,9 @@ use http::header::AUTHORIZATION;
 use openconnect_core::cloudevents::Event;
 use openconnect_core::sink::{Batch, Ordering, Sink, SinkContext, SinkDefaults, WriteReport};
 use openconnect_core::{Error, Failure, FailureKind, Result};
+use openconnect_http::client::{Client, ClientSettings, Codes, Credentials, Endpoint};
 
-use crate::answer::outcome;
-use crate::auth::Credentials;
-use crate::client::{Client, Place};
-use crate::config::{Auth, Codes, HttpSinkConfig};
+use crate::config::HttpSinkConfig;
 use crate::request::{Requests, Target};
 
 /// Requests at the same time when each has one event.
@@ -64,7 +62,12 @@ impl Sink for HttpSink {
     async fn open(config: HttpSinkConfig, cx: SinkContext) -> Result<Self> {
         let requests = Requests::new(&config)?;
         Ok(Self {
-            client: Client::new(tls(&config)?, config.timeout.0, cx.in_flight),
+            client: Client::new(ClientSettings {
+                tls: tls(&config)?,
+                timeout: config.timeout.0,
+                idle_connections: cx.in_flight,
+                user_agent: concat!("openconnect-http-sink/", env!("CARGO_PKG_VERSION")),
+            }),
             one_request: config.mode.is_batched() && requests.one_target(),
             credentials: Credentials::new(&config.auth)?,
             codes: config.codes.clone(),
@@ -92,8 +95,8 @@ impl Sink for HttpSink {
         let failed = |failure: Failure| {
             Error::unavailable("HTTP_CONNECT", failure.to_string()).hint("Check sink.url, the credentials, the network and TLS.")
         };
-        let place = Place::parse(url).map_err(|reason| failed(Failure::permanent("HTTP_URL", format!("the URL {reason}"))))?;
-        let mut request = place.request(if *health { Method::GET } else { Method::HEAD }, Vec::new());
+        let endpoint = Endpoint::parse(url).map_err(|reason| failed(Failure::permanent("HTTP_URL", format!("the URL {reason}"))))?;
+        let mut request = endpoint.request(if *health { Method::GET } else { Method::HEAD }, Vec::new());
         if let Some(credentials) = self.credentials.header(&self.client).await.map_err(failed)? {
             request.headers_mut().insert(AUTHORIZATION, credentials);
         }
@@ -129,11 +132,7 @@ impl Sink for HttpSink {
 
 /// The system's authorities cost time and memory at start: they are loaded only where TLS is spoken.
 fn tls(config: &HttpSinkConfig) -> Result<rustls::ClientConfig> {
-    let token_url = match &config.auth {
-        Auth::Oauth2 { token_url, .. } => Some(token_url),
-        _ => None,
-    };
-    let plain = [Some(&config.url), config.health_url.as_ref(), token_url]
+    let plain = [Some(config.url.as_str()), config.health_url.as_deref(), config.auth.token_url()]
         .into_iter()
         .flatten()
         .all(|url| url.starts_with("http://"));
@@ -196,10 +195,10 @@ impl HttpSink {
         if let Some(credentials) = &credentials {
             request.headers_mut().insert(AUTHORIZATION, credentials.clone());
         }
-        let answer = self.client.send(request).await?;
-        if let Some(rejected) = credentials.filter(|_| answer.status == http::StatusCode::UNAUTHORIZED) {
+        let response = self.client.send(request).await?;
+        if let Some(rejected) = credentials.filter(|_| response.status == http::StatusCode::UNAUTHORIZED) {
             self.credentials.refused(&rejected).await;
         }
-        outcome(&self.codes, &answer)
+        self.codes.outcome(&response)
     }
 }

@@ -6,9 +6,9 @@ use openconnect_core::bytes_size::ByteSize;
 use openconnect_core::config::{ConnectorConfig, EventKind, Problems};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::import::Import;
-use openconnect_core::secret::Secret;
 use openconnect_core::template::Template;
 use openconnect_core::tls::TlsServerSettings;
+use openconnect_http::server::Auth;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -87,86 +87,6 @@ fn thousand() -> usize {
 }
 fn waiting() -> ByteSize {
     ByteSize(16 << 20)
-}
-
-/// Who may send.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Auth {
-    /// Everyone who can connect.
-    #[default]
-    None,
-    /// User and password.
-    Basic {
-        /// The user.
-        username: String,
-        /// The password.
-        password: Secret,
-    },
-    /// A token in `Authorization: Bearer`.
-    Bearer {
-        /// The token.
-        token: Secret,
-    },
-    /// `X-Hub-Signature-256`, as GitHub signs.
-    Github {
-        /// The webhook's secret.
-        secret: Secret,
-    },
-    /// `Stripe-Signature`, as Stripe signs.
-    Stripe {
-        /// The endpoint's secret.
-        secret: Secret,
-        /// Largest age of a signature. Default 5m.
-        tolerance: Option<HumanDuration>,
-    },
-    /// `X-Slack-Signature`, as Slack signs.
-    Slack {
-        /// The app's signing secret.
-        secret: Secret,
-        /// Largest age of a signature. Default 5m.
-        tolerance: Option<HumanDuration>,
-    },
-    /// A keyed hash of the body in a header.
-    Hmac {
-        /// The key.
-        secret: Secret,
-        /// The header.
-        header: String,
-        /// What stands before the signature in the header, e.g. `sha256=`.
-        #[serde(default)]
-        prefix: String,
-        /// Default hex.
-        #[serde(default)]
-        encoding: Encoding,
-        /// Default sha256.
-        #[serde(default)]
-        algorithm: Algorithm,
-    },
-}
-
-/// How a signature is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Encoding {
-    /// Hexadecimal.
-    #[default]
-    Hex,
-    /// Base64.
-    Base64,
-}
-
-/// The hash of a signature.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Algorithm {
-    /// SHA-1, for old senders.
-    Sha1,
-    /// SHA-256.
-    #[default]
-    Sha256,
-    /// SHA-512.
-    Sha512,
 }
 
 /// How a body that is no CloudEvent becomes one. The texts are templates over `headers` (names in lower case with `_` for

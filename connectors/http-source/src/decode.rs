@@ -4,11 +4,10 @@ use http::{HeaderMap, Method, StatusCode, Uri, header};
 use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
 use openconnect_core::error::Result as CoreResult;
 use openconnect_core::template::Template;
+use openconnect_http::server::{Problem, github};
 use openconnect_protocol::{EventError, json, payload};
 
 use crate::config::{EventMapping, Preset};
-use crate::github;
-use crate::problem::Problem;
 
 /// Events in one request, at the most: each waits for its own confirmation.
 const MOST: usize = 10_000;

@@ -5,20 +5,14 @@
 //! | `config.rs` | the `source:` section |
 //! | `import.rs` | the configuration of the Java connector |
 //! | `source.rs` | the connector: opens the server, hands requests to the core |
-//! | `server.rs` | connections, one request from its head to its answer |
-//! | `body.rs` | reading a body within its limits, decompression |
-//! | `auth.rs` | basic, bearer, signatures |
+//! | `server.rs` | one request from its head to its answer |
 //! | `decode.rs` | a request to CloudEvents: the HTTP binding, ndjson, raw |
-//! | `github.rs` | GitHub's deliveries as CloudEvents |
-//! | `problem.rs` | errors as `application/problem+json` |
+//!
+//! The listener, its limits, the signatures and GitHub's mapping are in `openconnect_http::server`.
 
-mod auth;
-mod body;
 mod config;
 mod decode;
-mod github;
 mod import;
-mod problem;
 mod server;
 mod source;
 

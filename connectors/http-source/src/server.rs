@@ -1,6 +1,5 @@
-//! The server: connections, and one request from its head to its answer.
+//! The server: one request from its head to its answer.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,27 +7,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use openconnect_core::record::{Partition, Receipt, Record};
 use openconnect_core::source::Intake;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use openconnect_http::server::{self, Auth, BodyLimits, Handler, Problem, Room};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::body::{self, BodyLimits, Room};
-use crate::config::{Auth, HttpSourceConfig};
 use crate::decode::{self, Decoder};
-use crate::problem::Problem;
-use crate::{auth, source::NoPosition};
-
-/// Bytes of a request's head.
-const MAX_HEAD: usize = 64 << 10;
-const MAX_HEADERS: usize = 100;
+use crate::source::NoPosition;
 
 /// The events of one request, and its part of the memory until it is answered.
 pub(crate) type Batch = Vec<Record<NoPosition>>;
@@ -50,84 +35,7 @@ pub(crate) struct Server {
     pub(crate) partition: Partition,
 }
 
-impl Server {
-    /// Takes connections until `stop`; then lets the requests in flight finish. `tracker` has a task for each connection.
-    pub(crate) async fn listen(
-        self: Arc<Self>,
-        listener: TcpListener,
-        tls: Option<TlsAcceptor>,
-        config: HttpSourceConfig,
-        stop: CancellationToken,
-        tracker: TaskTracker,
-    ) {
-        let connections = Arc::new(Semaphore::new(config.max_connections));
-        loop {
-            let permit = tokio::select! {
-                permit = Arc::clone(&connections).acquire_owned() => permit,
-                () = stop.cancelled() => return,
-            };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = stop.cancelled() => return,
-            };
-            let (tcp, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(e) => {
-                    tracing::warn!("a connection can't be taken: {e}");
-                    // Out of descriptors: others must close first.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            };
-            let _ = tcp.set_nodelay(true);
-            let (server, tls, stop, time) = (Arc::clone(&self), tls.clone(), stop.clone(), config.read_timeout.0);
-            tracker.spawn(async move {
-                let _permit = permit;
-                match tls {
-                    None => server.connection(tcp, time, stop).await,
-                    Some(acceptor) => match tokio::time::timeout(time, acceptor.accept(tcp)).await {
-                        Ok(Ok(stream)) => server.connection(stream, time, stop).await,
-                        Ok(Err(e)) => tracing::debug!(%peer, "TLS failed: {e}"),
-                        Err(_) => tracing::debug!(%peer, "TLS took too long"),
-                    },
-                }
-            });
-        }
-    }
-
-    async fn connection(
-        self: Arc<Self>,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        time: Duration,
-        stop: CancellationToken,
-    ) {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(time)
-            .max_buf_size(MAX_HEAD)
-            .max_headers(MAX_HEADERS);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_header_list_size(MAX_HEAD as u32)
-            .max_concurrent_streams(256);
-        let service = service_fn(move |request| {
-            let server = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(server.answer(request).await) }
-        });
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        tokio::pin!(connection);
-        tokio::select! {
-            ended = connection.as_mut() => if let Err(e) = ended { tracing::debug!("a connection ended: {e}") },
-            () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                if let Err(e) = connection.await { tracing::debug!("a connection ended: {e}") }
-            }
-        }
-    }
-
+impl Handler for Server {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         match self.handle(request).await {
             Ok(()) => {
@@ -141,19 +49,21 @@ impl Server {
             }
         }
     }
+}
 
+impl Server {
     async fn handle(&self, request: Request<Incoming>) -> Result<(), Problem> {
         let (head, incoming) = request.into_parts();
         self.route(head.method.as_str(), head.uri.path())?;
-        auth::check_head(&self.auth, &head.headers)?;
+        self.auth.check_head(&head.headers)?;
         match *self.intake.borrow() {
             Intake::Open => {}
             Intake::Blocked => return Err(Problem::unavailable("the mesh can't take events at the moment")),
             Intake::Closed => return Err(Problem::unavailable("shutting down")),
         }
-        let (body, room) = body::read(incoming, content_length(&head.headers), &self.limits, &self.room).await?;
-        auth::check_body(&self.auth, &head.headers, &body)?;
-        let body = body::decompress(&head.headers, body, &self.limits)?;
+        let (body, room) = server::read(incoming, content_length(&head.headers), &self.limits, &self.room).await?;
+        self.auth.check_body(&head.headers, &body)?;
+        let body = server::decompress(&head.headers, body, &self.limits)?;
         let request = decode::Request {
             method: &head.method,
             uri: &head.uri,

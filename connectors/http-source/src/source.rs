@@ -8,6 +8,7 @@ use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
 use openconnect_core::record::{Partition, Record};
 use openconnect_core::source::{Source, SourceContext};
+use openconnect_http::server::{BodyLimits, Listener};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
@@ -15,7 +16,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::body::BodyLimits;
 use crate::config::HttpSourceConfig;
 use crate::decode::Decoder;
 use crate::server::{Batch, Server};
@@ -59,13 +59,11 @@ impl Source for HttpSource {
             .map(|tls| tls.server(&[b"h2", b"http/1.1"]))
             .transpose()?
             .map(TlsAcceptor::from);
-        let listener = TcpListener::bind(&config.listen).await.map_err(|e| {
+        let socket = TcpListener::bind(&config.listen).await.map_err(|e| {
             Error::unavailable("HTTP_LISTEN", format!("source.listen: {} can't be listened on: {e}", config.listen))
                 .hint("Another process may have the port; choose another.")
         })?;
-        let address = listener
-            .local_addr()
-            .map_err(|e| Error::unavailable("HTTP_LISTEN", e.to_string()))?;
+        let address = socket.local_addr().map_err(|e| Error::unavailable("HTTP_LISTEN", e.to_string()))?;
         let (sender, batches) = mpsc::channel(WAITING);
         let server = Arc::new(Server {
             path: config.path.clone(),
@@ -88,7 +86,13 @@ impl Source for HttpSource {
         });
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         tracing::info!(%address, path = config.path, "listening");
-        tracker.spawn(server.listen(listener, tls, config, stop.clone(), tracker.clone()));
+        let listener = Listener {
+            socket,
+            tls,
+            max_connections: config.max_connections,
+            read_timeout: config.read_timeout.0,
+        };
+        tracker.spawn(listener.serve(server, stop.clone(), tracker.clone()));
         Ok(Self {
             batches,
             taken: Vec::new(),

@@ -11,25 +11,28 @@ use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::problem::Problem;
+use super::problem::Problem;
 
-/// What a request may take.
-pub(crate) struct BodyLimits {
-    pub(crate) bytes: usize,
-    pub(crate) ratio: u64,
-    pub(crate) time: Duration,
+/// What the body of a request may take.
+#[derive(Debug, Clone)]
+pub struct BodyLimits {
+    /// Size in bytes, as received and decompressed.
+    pub bytes: usize,
+    /// How many times larger than received it may be once decompressed.
+    pub ratio: u64,
+    /// How long the sender may take to send it.
+    pub time: Duration,
 }
 
-/// Memory of a body, given back when its request is answered.
-pub(crate) type Room = Vec<OwnedSemaphorePermit>;
+/// The memory of a body; dropping it gives the memory back.
+pub type Room = Vec<OwnedSemaphorePermit>;
 
-/// Reads the whole body. Each part takes its room before it is kept: what does not fit is answered with 503.
-pub(crate) async fn read(
-    mut body: Incoming,
-    length: Option<u64>,
-    limits: &BodyLimits,
-    room: &Arc<Semaphore>,
-) -> Result<(Vec<u8>, Room), Problem> {
+/// Reads the whole body. Each part takes its room before it is kept.
+///
+/// # Errors
+///
+/// 413 for a body over its limit, 408 for one that is not sent in time, 503 when there is no room for it, 400 when it ends early.
+pub async fn read(mut body: Incoming, length: Option<u64>, limits: &BodyLimits, room: &Arc<Semaphore>) -> Result<(Vec<u8>, Room), Problem> {
     let too_large = || Problem::too_large(format!("the body is larger than {} bytes", limits.bytes));
     if length.is_some_and(|length| length > limits.bytes as u64) {
         return Err(too_large());
@@ -64,8 +67,12 @@ fn take(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Pro
         .map_err(|_| Problem::unavailable("too many requests are waiting for the mesh"))
 }
 
-/// Undoes `Content-Encoding`: gzip, deflate, zstd, one of them.
-pub(crate) fn decompress(headers: &HeaderMap, body: Vec<u8>, limits: &BodyLimits) -> Result<Bytes, Problem> {
+/// Undoes `Content-Encoding`: gzip, deflate or zstd.
+///
+/// # Errors
+///
+/// 413 when the result is over a limit, 415 for another encoding, 400 for broken data.
+pub fn decompress(headers: &HeaderMap, body: Vec<u8>, limits: &BodyLimits) -> Result<Bytes, Problem> {
     let Some(encoding) = headers.get(header::CONTENT_ENCODING) else {
         return Ok(body.into());
     };

@@ -6,15 +6,17 @@ use http_body_util::Full;
 
 /// Why a request is refused. The text never repeats the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
-    pub(crate) status: StatusCode,
+pub struct Problem {
+    /// Status of the response.
+    pub status: StatusCode,
     code: &'static str,
     detail: String,
     header: Option<(header::HeaderName, HeaderValue)>,
 }
 
 impl Problem {
-    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    /// A problem with a status, a stable code, and a text for the sender.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             status,
             code,
@@ -24,31 +26,33 @@ impl Problem {
     }
 
     /// 400: what was sent can't be understood.
-    pub(crate) fn malformed(detail: impl Into<String>) -> Self {
+    pub fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "HTTP_MALFORMED", detail)
     }
 
-    /// 413.
-    pub(crate) fn too_large(detail: impl Into<String>) -> Self {
+    /// 413: the request is larger than a limit.
+    pub fn too_large(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "HTTP_TOO_LARGE", detail)
     }
 
     /// 503 with `Retry-After`: the same request may be sent again.
-    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+    pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "HTTP_UNAVAILABLE", detail).with(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
-    /// 401.
-    pub(crate) fn unauthorized(scheme: &'static str, detail: impl Into<String>) -> Self {
+    /// 401: `scheme` is the challenge, the value of `WWW-Authenticate`.
+    pub fn unauthorized(scheme: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "HTTP_UNAUTHORIZED", detail).with(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme))
     }
 
-    pub(crate) fn with(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+    /// Adds a header to the response; a problem has one at most.
+    pub fn with(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
         self.header = Some((name, value));
         self
     }
 
-    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+    /// The response with the problem as its JSON body.
+    pub fn into_response(self) -> Response<Full<Bytes>> {
         let body = serde_json::json!({
             "type": "about:blank",
             "title": self.status.canonical_reason(),

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
 use serde::Deserialize;
 
-use crate::problem::Problem;
+use super::problem::Problem;
 
 #[derive(Deserialize)]
 struct Payload {
@@ -43,7 +43,12 @@ struct Numbered {
 }
 
 /// The event of one delivery: type `com.github.<event>[.<action>]`, id the delivery's, keyed by repository or organization.
-pub(crate) fn event(headers: &HeaderMap, body: &str) -> Result<Event, Problem> {
+/// `body` is GitHub's payload, and becomes the data unchanged.
+///
+/// # Errors
+///
+/// A header of GitHub's is missing, or the body is not a payload: 400.
+pub fn event(headers: &HeaderMap, body: &str) -> Result<Event, Problem> {
     let header = |name: &str| {
         headers
             .get(name)

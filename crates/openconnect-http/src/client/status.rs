@@ -1,0 +1,87 @@
+//! What the status of a response means.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use openconnect_core::Failure;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::retry_after::retry_after;
+use super::transport::Response;
+
+/// The wait after a 429 without `Retry-After`.
+const DEFAULT_THROTTLE: Duration = Duration::from_secs(1);
+
+/// Which answers mean what; a code in no list is a dead letter.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Codes {
+    /// Delivered. Default `[2xx]`.
+    pub success: Vec<String>,
+    /// Tried again. Default `[401, 403, 408, 425, 429, 5xx]`: with revoked credentials the sink waits rather than fill the
+    /// dead letters.
+    pub retry: Vec<String>,
+    /// Counted as delivered although refused, for instance 409 of an endpoint that has the event. Default none.
+    pub accept: Vec<String>,
+}
+
+impl Default for Codes {
+    fn default() -> Self {
+        let list = |codes: &[&str]| codes.iter().map(|&code| code.to_owned()).collect();
+        Self {
+            success: list(&["2xx"]),
+            retry: list(&["401", "403", "408", "425", "429", "5xx"]),
+            accept: Vec::new(),
+        }
+    }
+}
+
+impl Codes {
+    /// The outcome of a request.
+    ///
+    /// # Errors
+    ///
+    /// The status is in neither `success` nor `accept`: retryable when it is in `retry`, else permanent. The code is `HTTP_<status>`.
+    /// The text leaves out the body, in which an endpoint may repeat credentials or the event.
+    pub fn outcome(&self, response: &Response) -> Result<(), Failure> {
+        let status = response.status;
+        if matches(&self.success, status.as_u16()) || matches(&self.accept, status.as_u16()) {
+            return Ok(());
+        }
+        let code = format!("HTTP_{}", status.as_u16());
+        let message = format!("the endpoint answered {status}");
+        if !matches(&self.retry, status.as_u16()) {
+            return Err(Failure::permanent(code, message));
+        }
+        Err(match (status, retry_after(&response.headers)) {
+            (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(after)) => Failure::throttled(after, code, message),
+            (StatusCode::TOO_MANY_REQUESTS, None) => Failure::throttled(DEFAULT_THROTTLE, code, message),
+            (_, Some(after)) => Failure::retry_after(after, code, message),
+            (_, None) => Failure::retryable(code, message),
+        })
+    }
+
+    /// The patterns that are neither a code nor a class such as `5xx`, each with its path below the section.
+    pub fn mistakes(&self) -> Vec<String> {
+        let lists = [("success", &self.success), ("retry", &self.retry), ("accept", &self.accept)];
+        let mistakes = lists.into_iter().flat_map(|(list, codes)| {
+            let wrong = codes.iter().enumerate().filter(|(_, code)| !is_pattern(code));
+            wrong.map(move |(at, _)| format!("{list}.{at}"))
+        });
+        mistakes.collect()
+    }
+}
+
+/// Does a code match `404` or `4xx`?
+fn matches(patterns: &[String], code: u16) -> bool {
+    let code = code.to_string();
+    patterns
+        .iter()
+        .any(|pattern| *pattern == code || pattern.strip_suffix("xx").is_some_and(|class| code.starts_with(class)))
+}
+
+fn is_pattern(text: &str) -> bool {
+    let digits = text.strip_suffix("xx").unwrap_or(text);
+    (digits.len() == 1 && text.len() == 3 || digits.len() == 3) && digits.bytes().all(|b| b.is_ascii_digit())
+}
