@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{Metadata, PackageId};
-use openconnect_testkit::Result;
+use xtask::Result;
 
-use crate::connectors::{self, parts};
-use crate::git;
+use xtask::connectors::{self, parts};
+use xtask::git;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {

@@ -1,8 +1,8 @@
 //! `cargo xtask build <connector>…`: release binaries of these alone.
 
-use openconnect_testkit::Result;
+use xtask::Result;
 
-use crate::{binaries, connectors};
+use xtask::{binaries, connectors};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {

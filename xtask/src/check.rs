@@ -3,11 +3,11 @@
 use std::process::{Command, ExitCode};
 
 use clap::ValueEnum;
-use openconnect_testkit::Result;
+use xtask::Result;
 
-use crate::binaries::{folder, workspace};
-use crate::tools::{self, Tool};
-use crate::{cargo, connectors, docs, git};
+use xtask::binaries::{folder, workspace};
+use xtask::tools::{self, Tool};
+use xtask::{cargo, connectors, docs, git};
 
 /// What is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -112,7 +112,7 @@ fn sizes() -> Result<()> {
             over.push(format!("{} has no size in ci/sizes.json", connector.name));
             continue;
         };
-        crate::binaries::build_release(std::slice::from_ref(&connector.package))?;
+        xtask::binaries::build_release(std::slice::from_ref(&connector.package))?;
         let bytes = std::fs::metadata(folder().join(&connector.package))?.len();
         println!("{}: {bytes} of {most} bytes", connector.name);
         if bytes > *most {

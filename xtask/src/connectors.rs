@@ -2,22 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::Result;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId, camino::Utf8PathBuf};
-use openconnect_testkit::Result;
 use serde::Deserialize;
 
 /// One connector.
 #[derive(Debug, Clone)]
-pub(crate) struct Connector {
+pub struct Connector {
     /// `http-sink`
-    pub(crate) name: String,
+    pub name: String,
     /// Its crate and its binary: `openconnect-http-sink`.
-    pub(crate) package: String,
-    pub(crate) version: String,
-    pub(crate) description: String,
+    pub package: String,
+    /// `0.1.0`
+    pub version: String,
+    /// One line, from its manifest.
+    pub description: String,
     /// What it guarantees, in a few words.
-    pub(crate) guarantee: String,
-    pub(crate) folder: Utf8PathBuf,
+    pub guarantee: String,
+    /// Its crate's folder.
+    pub folder: Utf8PathBuf,
 }
 
 /// `[package.metadata.openconnect]` of a connector's `Cargo.toml`.
@@ -27,16 +30,27 @@ struct Described {
     guarantee: String,
 }
 
-/// The workspace with all that it is built of.
-pub(crate) fn metadata() -> Result<Metadata> {
-    Ok(MetadataCommand::new()
-        .cargo_path(env!("CARGO"))
-        .manifest_path(crate::binaries::workspace().join("Cargo.toml"))
-        .exec()?)
+/// The workspace's packages with all that they are built of; Cargo downloads what it does not have.
+///
+/// # Errors
+/// Cargo can't read the workspace or reach the registry.
+pub fn metadata() -> Result<Metadata> {
+    Ok(command().exec()?)
 }
 
-/// All connectors, by their names.
-pub(crate) fn all(metadata: &Metadata) -> Result<Vec<Connector>> {
+fn command() -> MetadataCommand {
+    let mut command = MetadataCommand::new();
+    command
+        .cargo_path(env!("CARGO"))
+        .manifest_path(crate::binaries::workspace().join("Cargo.toml"));
+    command
+}
+
+/// All connectors, in order of their names.
+///
+/// # Errors
+/// A connector's `[package.metadata.openconnect]` is wrong.
+pub fn all(metadata: &Metadata) -> Result<Vec<Connector>> {
     let parent = metadata.workspace_root.join("connectors");
     let mut all: Vec<Connector> = metadata
         .workspace_packages()
@@ -48,9 +62,12 @@ pub(crate) fn all(metadata: &Metadata) -> Result<Vec<Connector>> {
     Ok(all)
 }
 
-/// Those of these names; all when none is named.
-pub(crate) fn named(names: &[String]) -> Result<Vec<Connector>> {
-    let all = all(&metadata()?)?;
+/// The connectors of these names, with or without `openconnect-`; all when none is named.
+///
+/// # Errors
+/// There is no such connector, or Cargo can't read the workspace.
+pub fn named(names: &[String]) -> Result<Vec<Connector>> {
+    let all = all(&command().no_deps().exec()?)?;
     if names.is_empty() {
         return Ok(all);
     }
@@ -92,7 +109,10 @@ impl Connector {
 }
 
 /// All that a package's binary is built of, itself among them.
-pub(crate) fn parts(metadata: &Metadata, package: &str) -> Result<BTreeSet<PackageId>> {
+///
+/// # Errors
+/// The metadata is that of a workspace without its dependencies.
+pub fn parts(metadata: &Metadata, package: &str) -> Result<BTreeSet<PackageId>> {
     let resolve = metadata.resolve.as_ref().ok_or("Cargo has not resolved the dependencies")?;
     let nodes: HashMap<&PackageId, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
     let first = metadata.packages.iter().find(|known| known.name.as_str() == package);
@@ -113,7 +133,7 @@ pub(crate) fn parts(metadata: &Metadata, package: &str) -> Result<BTreeSet<Packa
 }
 
 /// The packages of a lock file by name and version, with the checksums of those that come from a registry.
-pub(crate) fn locked(text: &str) -> BTreeMap<(String, String), Option<String>> {
+pub fn locked(text: &str) -> BTreeMap<(String, String), Option<String>> {
     let field = |package: &str, key: &str| {
         let line = package.lines().find_map(|line| line.strip_prefix(key))?;
         Some(line.trim_start_matches(" = ").trim_matches('"').to_owned())

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
-use openconnect_testkit::Result;
+use crate::Result;
 
 use crate::binaries::workspace;
 
 /// What a command prints.
-pub(crate) fn read(arguments: &[&str]) -> Result<String> {
+pub fn read(arguments: &[&str]) -> Result<String> {
     let output = Command::new("git").args(arguments).current_dir(workspace()).output()?;
     if !output.status.success() {
         return Err(format!("git {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()).into());
@@ -17,7 +17,7 @@ pub(crate) fn read(arguments: &[&str]) -> Result<String> {
 }
 
 /// A commit's files in another folder, instead of what was there.
-pub(crate) fn checkout(commit: &str, folder: &Path) -> Result<()> {
+pub fn checkout(commit: &str, folder: &Path) -> Result<()> {
     if folder.exists() {
         remove_checkout(folder)?;
     }
@@ -25,6 +25,6 @@ pub(crate) fn checkout(commit: &str, folder: &Path) -> Result<()> {
 }
 
 /// Removes what [`checkout`] made.
-pub(crate) fn remove_checkout(folder: &Path) -> Result<()> {
+pub fn remove_checkout(folder: &Path) -> Result<()> {
     read(&["worktree", "remove", "--force", &folder.to_string_lossy()]).map(drop)
 }

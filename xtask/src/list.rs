@@ -1,10 +1,10 @@
 //! `cargo xtask list`: what exists.
 
-use openconnect_testkit::Result;
 use serde_json::json;
+use xtask::Result;
 
-use crate::binaries;
-use crate::connectors::{self, Connector};
+use xtask::binaries;
+use xtask::connectors::{self, Connector};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {

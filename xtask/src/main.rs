@@ -1,24 +1,14 @@
-//! The workspace's own commands, one file each: `cargo xtask <command>`.
+//! The workspace's own commands, one file each: `cargo xtask <command>`. `subcommand.rs`: those that are packages of their own.
 
 mod affected;
-mod bench;
-mod binaries;
 mod build;
-mod cargo;
 mod check;
-mod connectors;
-mod demo;
-mod dist;
-mod docs;
 mod fuzz;
-mod git;
-mod java;
 mod list;
 mod new;
 mod prove;
-mod release;
+mod subcommand;
 mod test;
-mod tools;
 
 use std::process::ExitCode;
 
@@ -33,24 +23,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Which connectors a change touches, by what their binaries are made of.
+    /// Prints which connectors a change affects, by what their binaries are built of.
     Affected(affected::Arguments),
     /// Measures throughput, memory, start and size with release binaries.
-    Bench(bench::Arguments),
+    Bench(subcommand::Arguments),
     /// Builds connectors for release, each alone.
     Build(build::Arguments),
-    /// One of the checks, as CI runs it.
+    /// Runs one of the checks, as CI does.
     Check {
         /// Which.
         what: check::What,
     },
-    /// The main job on this machine, with kills in the middle, and a count at the end.
-    Demo,
-    /// What users install: tarballs, Debian packages, container images, with all that belongs to them.
-    Dist(dist::Arguments),
-    /// Makes the reference from the programs, and tries every example.
-    Docs(docs::Arguments),
-    /// Feeds every decoder with inputs that are to break it; needs cargo-fuzz and nightly.
+    /// Runs a pipeline on this machine, kills parts of it, and counts what arrived.
+    Demo(subcommand::Arguments),
+    /// Makes what users install: tarballs, Debian packages, container images.
+    Dist(subcommand::Arguments),
+    /// Makes the reference from the programs, and checks every example.
+    Docs(xtask::docs::Arguments),
+    /// Runs the fuzz targets; needs cargo-fuzz and a nightly toolchain.
     Fuzz {
         /// One target only.
         target: Option<String>,
@@ -58,44 +48,40 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         time: u64,
     },
-    /// The published Java SDK against the mesh.
-    Java {
-        /// Write what was seen into docs/compatibility.md.
-        #[arg(long)]
-        write: bool,
-    },
-    /// The connectors that exist: version, size, guarantee.
+    /// Tests the mesh with EventMesh's published Java SDK.
+    Java(subcommand::Arguments),
+    /// Lists the connectors: version, size, guarantee.
     List(list::Arguments),
-    /// A connector that works already, against a toy: begin here to write one.
+    /// Makes a new connector that works already, against a toy in place of its system.
     New(new::Arguments),
-    /// Kills, cuts, stalls and fills real pipelines by random plans, and shows that nothing is lost.
-    Prove(prove::Arguments),
-    /// Makes a version of one connector; refuses what would break those who have the one before.
-    Release(release::Arguments),
-    /// Formatting, lints, and all tests, with the real binaries; or those of some connectors.
+    /// Runs pipelines through random faults and checks that nothing was lost.
+    Prove(subcommand::Arguments),
+    /// Makes a version of one connector; refuses incompatible changes below a new major version.
+    Release(subcommand::Arguments),
+    /// Runs formatting, lints and all tests with the real binaries, or those of some connectors.
     Test(test::Arguments),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Affected(arguments) => ends(affected::run(&arguments)),
-        Command::Bench(arguments) => bench::run(&arguments),
-        Command::Build(arguments) => ends(build::run(&arguments)),
+        Command::Affected(arguments) => exit_code(affected::run(&arguments)),
+        Command::Bench(arguments) => exit_code(subcommand::bench(&arguments)),
+        Command::Build(arguments) => exit_code(build::run(&arguments)),
         Command::Check { what } => check::run(what),
-        Command::Demo => demo::run(),
-        Command::Dist(arguments) => ends(dist::run(&arguments)),
-        Command::Docs(arguments) => ends(docs::run(&arguments)),
+        Command::Demo(arguments) => exit_code(subcommand::demo(&arguments)),
+        Command::Dist(arguments) => exit_code(subcommand::publishing("dist", &arguments)),
+        Command::Docs(arguments) => exit_code(xtask::docs::run(&arguments)),
         Command::Fuzz { target, time } => fuzz::run(target.as_deref(), time),
-        Command::Java { write } => java::command(write),
-        Command::List(arguments) => ends(list::run(&arguments)),
-        Command::New(arguments) => ends(new::run(&arguments)),
-        Command::Prove(arguments) => prove::run(&arguments),
-        Command::Release(arguments) => ends(release::run(&arguments)),
+        Command::Java(arguments) => exit_code(subcommand::java(&arguments)),
+        Command::List(arguments) => exit_code(list::run(&arguments)),
+        Command::New(arguments) => exit_code(new::run(&arguments)),
+        Command::Prove(arguments) => exit_code(prove::run(&arguments)),
+        Command::Release(arguments) => exit_code(subcommand::publishing("release", &arguments)),
         Command::Test(arguments) => test::run(&arguments),
     }
 }
 
-fn ends(done: openconnect_testkit::Result<()>) -> ExitCode {
+fn exit_code(done: xtask::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -3,26 +3,28 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use openconnect_testkit::Result;
+use crate::Result;
 
 use crate::binaries::workspace;
 
 /// A program of crates.io.
-pub(crate) struct Tool {
+pub struct Tool {
     /// Its package, which is also its binary's name.
-    pub(crate) package: &'static str,
-    pub(crate) version: &'static str,
+    pub package: &'static str,
+    /// The version that is installed.
+    pub version: &'static str,
     /// Further arguments of `cargo install`.
-    pub(crate) options: &'static [&'static str],
+    pub options: &'static [&'static str],
 }
 
 /// Where their binaries are.
-pub(crate) fn folder() -> PathBuf {
+pub fn folder() -> PathBuf {
     workspace().join("target/tools/cargo/bin")
 }
 
 impl Tool {
-    pub(crate) const fn new(package: &'static str, version: &'static str) -> Self {
+    /// A package whose default features are fine.
+    pub const fn new(package: &'static str, version: &'static str) -> Self {
         Self {
             package,
             version,
@@ -31,7 +33,7 @@ impl Tool {
     }
 
     /// Fetches it when it is not there, and says where it is.
-    pub(crate) fn fetch(&self) -> Result<PathBuf> {
+    pub fn fetch(&self) -> Result<PathBuf> {
         let binary = folder().join(self.package);
         if binary.exists() {
             return Ok(binary);
@@ -49,7 +51,7 @@ impl Tool {
 }
 
 /// The search path with these folders in front.
-pub(crate) fn path(first: impl IntoIterator<Item = PathBuf>) -> Result<OsString> {
+pub fn path(first: impl IntoIterator<Item = PathBuf>) -> Result<OsString> {
     let old = std::env::var_os("PATH").unwrap_or_default();
     Ok(std::env::join_paths(first.into_iter().chain(std::env::split_paths(&old)))?)
 }

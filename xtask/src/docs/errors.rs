@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use openconnect_testkit::Result;
+use crate::Result;
 
 /// A line for each page in the folder, from its heading.
 pub(super) fn index(folder: &Path) -> Result<String> {

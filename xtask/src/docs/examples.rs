@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use openconnect_core::config::yaml_value;
-use openconnect_testkit::{Result, binary};
+use saphyr::{LoadableYamlNode as _, Scalar, Yaml};
 use serde_json::{Map, Value};
 
 use super::ask;
-use crate::binaries::workspace;
+use crate::Result;
+use crate::binaries::{self, workspace};
 use crate::connectors::Connector;
 
 /// The first line of an example names the schema, for editors and for this.
@@ -108,14 +108,14 @@ fn fits(connector: &Connector, text: &str, folder: &Path) -> Result<Result<(), S
     let whole = folder.join("whole.yaml");
     fs::write(&whole, &text)?;
     let first = check(connector, &whole)?;
-    let (Err(reason), Ok(Value::Object(part))) = (&first, yaml_value(&text)) else {
+    let (Err(reason), Ok(Value::Object(part))) = (&first, json(&text)) else {
         return Ok(first);
     };
     if part.contains_key("name") && part.contains_key("mesh") {
         return Ok(first);
     }
     let example = String::from_utf8(ask(connector, &["config", "example"])?)?;
-    let Ok(Value::Object(least)) = yaml_value(&example) else {
+    let Ok(Value::Object(least)) = json(&example) else {
         return Ok(Err(reason.clone()));
     };
     let file = folder.join("part.json");
@@ -127,6 +127,30 @@ fn fits(connector: &Connector, text: &str, folder: &Path) -> Result<Result<(), S
     }
     fs::write(&file, merged(Value::Object(least), Value::Object(part)).to_string())?;
     check(connector, &file)
+}
+
+/// A configuration's YAML as JSON.
+fn json(text: &str) -> Result<Value> {
+    let documents = Yaml::load_from_str(text)?;
+    Ok(documents.first().map_or(Value::Null, value))
+}
+
+fn value(yaml: &Yaml<'_>) -> Value {
+    match yaml {
+        Yaml::Value(Scalar::Boolean(value)) => (*value).into(),
+        Yaml::Value(Scalar::Integer(value)) => (*value).into(),
+        Yaml::Value(Scalar::FloatingPoint(value)) => (**value).into(),
+        Yaml::Value(Scalar::String(value)) => value.as_ref().into(),
+        Yaml::Sequence(values) => values.iter().map(value).collect(),
+        Yaml::Mapping(entries) => {
+            let named = entries
+                .iter()
+                .filter_map(|(key, entry)| Some((key.as_str()?.to_owned(), value(entry))));
+            Value::Object(named.collect())
+        }
+        Yaml::Tagged(_, tagged) => value(tagged),
+        Yaml::Value(Scalar::Null) | Yaml::Representation(..) | Yaml::Alias(_) | Yaml::BadValue => Value::Null,
+    }
 }
 
 /// `over` where both say something.
@@ -156,7 +180,7 @@ fn plain_secrets(text: &str) -> String {
 }
 
 fn check(connector: &Connector, file: &Path) -> Result<Result<(), String>> {
-    let output = Command::new(binary::path(&connector.package)?)
+    let output = Command::new(binaries::built(&connector.package)?)
         .args(["check", "--config"])
         .arg(file)
         .current_dir(file.parent().unwrap_or(file))

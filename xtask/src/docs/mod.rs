@@ -17,15 +17,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use openconnect_testkit::{Result, binary};
 use serde_json::Value;
 
-use crate::binaries::workspace;
+use crate::Result;
+use crate::binaries::{self, workspace};
 use crate::connectors::{self, Connector};
-pub(crate) use reference::{Setting, settings};
+pub use reference::{Setting, settings};
 
+/// Arguments of `cargo xtask docs`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// Write nothing; fail when something is stale.
     #[arg(long)]
     check: bool,
@@ -34,7 +35,11 @@ pub(crate) struct Arguments {
     site: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+/// The command.
+///
+/// # Errors
+/// A page is stale, an example is wrong, or a program can't be built.
+pub fn run(arguments: &Arguments) -> Result<()> {
     build_and_make(arguments.check)?;
     if arguments.site {
         site::build()?;
@@ -42,16 +47,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds the programs, then as [`pages`].
-pub(crate) fn build_and_make(check: bool) -> Result<()> {
-    if !crate::cargo::runs(&["build", "--quiet", "--workspace", "--exclude", "xtask", "--bins"]) {
-        return Err("the programs can't be built".into());
-    }
+/// Builds the programs, then does as [`pages`].
+///
+/// # Errors
+/// Those of [`pages`], or a program can't be built.
+pub fn build_and_make(check: bool) -> Result<()> {
+    binaries::build_debug()?;
     pages(check)
 }
 
-/// Writes all pages that are made, or says which are stale; then tries every example. The programs are built.
-pub(crate) fn pages(check: bool) -> Result<()> {
+/// Writes all generated pages, or with `check` says which are stale; then checks every example. The programs must be built.
+///
+/// # Errors
+/// With `check`, a page is stale; an example is wrong.
+pub fn pages(check: bool) -> Result<()> {
     let connectors = connectors::named(&[])?;
     let docs = workspace().join("docs");
     let mut pages = BTreeMap::new();
@@ -90,12 +99,15 @@ pub(crate) fn pages(check: bool) -> Result<()> {
 }
 
 /// The JSON Schema of a connector's configuration, as its program prints it.
-pub(crate) fn schema(connector: &Connector) -> Result<Value> {
+///
+/// # Errors
+/// The program is not built.
+pub fn schema(connector: &Connector) -> Result<Value> {
     Ok(serde_json::from_slice(&ask(connector, &["config", "schema"])?)?)
 }
 
 fn ask(connector: &Connector, arguments: &[&str]) -> Result<Vec<u8>> {
-    let output = Command::new(binary::path(&connector.package)?).args(arguments).output()?;
+    let output = Command::new(binaries::built(&connector.package)?).args(arguments).output()?;
     if !output.status.success() {
         return Err(format!(
             "{} {}: {}",
@@ -108,8 +120,11 @@ fn ask(connector: &Connector, arguments: &[&str]) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// The schemas of the versions that were released, oldest first: `released/<version>.schema.json` of the connector.
-pub(crate) fn released(connector: &Connector) -> Result<Vec<(semver::Version, Value)>> {
+/// The schemas of the released versions, oldest first: `released/<version>.schema.json` of the connector.
+///
+/// # Errors
+/// A file is not valid JSON.
+pub fn released(connector: &Connector) -> Result<Vec<(semver::Version, Value)>> {
     let folder: PathBuf = connector.folder.join("released").into();
     let mut all = Vec::new();
     for entry in fs::read_dir(&folder).into_iter().flatten() {

@@ -9,14 +9,19 @@ use crate::connectors::Connector;
 
 /// One setting.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Setting {
+pub struct Setting {
     /// `sink.auth.token`; `[]` stands for each element of a list, `<name>` for any key.
-    pub(crate) path: String,
-    pub(crate) takes: String,
-    pub(crate) default: Option<Value>,
-    pub(crate) example: Option<Value>,
-    pub(crate) meaning: String,
-    pub(crate) required: bool,
+    pub path: String,
+    /// The type of its value, for people.
+    pub takes: String,
+    /// What holds without it.
+    pub default: Option<Value>,
+    /// A value that a user could keep.
+    pub example: Option<Value>,
+    /// What it does.
+    pub meaning: String,
+    /// Whether it must be set.
+    pub required: bool,
 }
 
 pub(super) fn page(connector: &Connector, schema: &Value, released: &[(Version, Value)]) -> String {
@@ -97,7 +102,7 @@ fn cell(text: &str) -> String {
 }
 
 /// All settings of a schema, sections before what is in them.
-pub(crate) fn settings(schema: &Value) -> Vec<Setting> {
+pub fn settings(schema: &Value) -> Vec<Setting> {
     let mut walk = Walk {
         root: schema,
         found: Vec::new(),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use openconnect_testkit::Result;
+use crate::Result;
 
 use crate::binaries::workspace;
 use crate::connectors::Connector;

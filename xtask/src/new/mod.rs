@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use openconnect_testkit::Result;
+use xtask::Result;
 
-use crate::binaries::workspace;
+use xtask::binaries::workspace;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
