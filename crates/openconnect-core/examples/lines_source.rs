@@ -106,4 +106,4 @@ impl LinesSource {
     }
 }
 
-openconnect_core::source_main!(LinesSource);
+openconnect_core::source_main!(LinesSource, offsets = openconnect_offsets_sql::SqlOffsets);

@@ -103,6 +103,7 @@ async fn run(script: &Script, retry: Duration) -> Running {
     let app = App {
         settings,
         config: NoConfig { script: script.clone() },
+        shared_offsets: None,
         status: status.clone(),
         shutdown: shutdown.clone(),
     };

@@ -153,12 +153,14 @@ async fn run(events: impl IntoIterator<Item = Event>, at: &str, extra: Value) ->
     let sink = App {
         settings: settings("sink"),
         config: arrived.clone(),
+        shared_offsets: None,
         status: StatusHandle::new("sink", Arriving::NAME, "0"),
         shutdown: shutdown.clone(),
     };
     let source = App {
         settings: settings("source"),
         config: given,
+        shared_offsets: None,
         status: StatusHandle::new("source", Given::NAME, "0"),
         shutdown: shutdown.clone(),
     };

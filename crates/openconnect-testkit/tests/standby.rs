@@ -271,3 +271,21 @@ async fn one_of_two_sources_is_active_with_sqlite() {
     let kit = Kit::new("one_of_two_with_sqlite").unwrap();
     a_pair_survives(&kit, State::File(kit.file("state.db")), "2s", Duration::ZERO).await;
 }
+
+/// It has no positions, so its binary links no database: also when it is built beside those that do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_links_no_database_refuses_shared_offsets() {
+    let kit = Kit::new("shared_offsets_refused").unwrap();
+    let state = kit.file("state.db");
+    let settings = json!({
+        "mesh": { "url": "tcp://127.0.0.1:1", "topic": "t" },
+        "source": { "listen": "127.0.0.1:0" },
+        "state": { "offsets": format!("sqlite://{}", state.display()) },
+    });
+    let mut source = Connector::prepare(&kit, "openconnect-http-source", "in", settings).unwrap();
+    source.launch().unwrap();
+    let code = source.process().unwrap().exit(LONG).await.unwrap();
+    assert_eq!(code, Some(78), "{}", source.log());
+    assert!(source.log().contains("OC0215"), "{}", source.log());
+    assert!(!state.exists(), "it made a database");
+}

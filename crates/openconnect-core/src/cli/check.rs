@@ -21,6 +21,7 @@ pub(crate) fn check<C: Connector>(cli: &Cli, connect: bool) -> Result<Exit> {
     let app = App {
         settings: loaded.settings,
         config: loaded.connector,
+        shared_offsets: cli.shared_offsets,
         status,
         shutdown: CancellationToken::new(),
     };

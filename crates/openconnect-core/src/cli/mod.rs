@@ -23,6 +23,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::{Loaded, LogSettings, Sources, load};
 use crate::error::{Error, Exit, Result};
+use crate::offsets::SharedOffsets;
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::{telemetry, tls};
@@ -51,11 +52,20 @@ use output::Output;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Makes `main` of a source's binary: `openconnect_core::source_main!(MySource);`.
+///
+/// A source that keeps positions hands in what opens `state.offsets`, so that several processes can share them:
+/// `openconnect_core::source_main!(MySource, offsets = openconnect_offsets_sql::SqlOffsets);`.
 #[macro_export]
 macro_rules! source_main {
     ($source:ty) => {
+        $crate::source_main!(@main $source, ::std::option::Option::None);
+    };
+    ($source:ty, offsets = $offsets:expr) => {
+        $crate::source_main!(@main $source, ::std::option::Option::Some(&$offsets));
+    };
+    (@main $source:ty, $shared:expr) => {
         fn main() -> ::std::process::ExitCode {
-            $crate::cli::source::<$source>(::std::env!("CARGO_PKG_VERSION"), ::std::env::args_os())
+            $crate::cli::source::<$source>(::std::env!("CARGO_PKG_VERSION"), $shared, ::std::env::args_os())
         }
     };
 }
@@ -70,14 +80,18 @@ macro_rules! sink_main {
     };
 }
 
-/// The command line of the source `S`; `version` is that of the connector.
-pub fn source<S: Source>(version: &'static str, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    main::<AsSource<S>>(version, arguments)
+/// The command line of the source `S`; `version` is that of the connector, `shared_offsets` opens `state.offsets`.
+pub fn source<S: Source>(
+    version: &'static str,
+    shared_offsets: Option<&'static dyn SharedOffsets>,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> ExitCode {
+    main::<AsSource<S>>(version, shared_offsets, arguments)
 }
 
 /// The command line of the sink `S`; `version` is that of the connector.
 pub fn sink<S: Sink>(version: &'static str, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    main::<AsSink<S>>(version, arguments)
+    main::<AsSink<S>>(version, None, arguments)
 }
 
 /// What the commands share.
@@ -85,6 +99,7 @@ pub(crate) struct Cli {
     args: Args,
     output: Output,
     version: &'static str,
+    shared_offsets: Option<&'static dyn SharedOffsets>,
 }
 
 impl Cli {
@@ -110,7 +125,11 @@ impl Cli {
     }
 }
 
-fn main<C: Connector>(version: &'static str, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+fn main<C: Connector>(
+    version: &'static str,
+    shared_offsets: Option<&'static dyn SharedOffsets>,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> ExitCode {
     tls::install_provider();
     let command = command::<C>(version);
     let args = match command
@@ -125,7 +144,12 @@ fn main<C: Connector>(version: &'static str, arguments: impl IntoIterator<Item =
         }
     };
     let output = Output::new(args.output);
-    let cli = Cli { args, output, version };
+    let cli = Cli {
+        args,
+        output,
+        version,
+        shared_offsets,
+    };
     match execute::<C>(&cli) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {

@@ -38,7 +38,7 @@ async fn execute<C: Connector>(cli: &Cli, command: &OffsetsCommand, settings: &S
     }
     // A running connector would write its own offsets over these: it holds the folder, or in a database the lease.
     let _state = if in_file { Some(StateDir::open(settings, C::NAME)?) } else { None };
-    let store = offsets::open(settings, C::NAME, &folder).await?;
+    let store = offsets::open(settings, C::NAME, &folder, cli.shared_offsets).await?;
     match command {
         OffsetsCommand::Show => show(cli, &store.all().await?, store.place()),
         OffsetsCommand::Set { partition, position } => {

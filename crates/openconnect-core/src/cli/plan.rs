@@ -29,7 +29,7 @@ pub(crate) fn plan<C: Connector>(cli: &Cli, old: &Path, new: &Path) -> Result<Ex
     let (old, new) = (read(old)?, read(new)?);
     let changes = changes::<C>(&old.shown, &new.shown);
     let runtime = runtime()?;
-    let [before, after] = [old, new].map(|loaded| runtime.block_on(guarantee::<C>(loaded, cli.version)));
+    let [before, after] = [old, new].map(|loaded| runtime.block_on(guarantee::<C>(cli, loaded)));
     runtime.shutdown_background();
     let (before, after) = (before?, after?);
     cli.output
@@ -38,11 +38,12 @@ pub(crate) fn plan<C: Connector>(cli: &Cli, old: &Path, new: &Path) -> Result<Ex
 }
 
 /// What the configuration guarantees, as `check` computes it without connecting.
-async fn guarantee<C: Connector>(loaded: Loaded<C::Config>, version: &'static str) -> Result<Guarantee> {
+async fn guarantee<C: Connector>(cli: &Cli, loaded: Loaded<C::Config>) -> Result<Guarantee> {
     let app = App {
-        status: StatusHandle::new(&loaded.settings.name, C::NAME, version),
+        status: StatusHandle::new(&loaded.settings.name, C::NAME, cli.version),
         settings: loaded.settings,
         config: loaded.connector,
+        shared_offsets: cli.shared_offsets,
         shutdown: CancellationToken::new(),
     };
     Ok(C::check(app, false).await?.guarantee)

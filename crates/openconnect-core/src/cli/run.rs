@@ -14,7 +14,7 @@ use crate::telemetry;
 pub(crate) fn run<C: Connector>(cli: &Cli) -> Result<Exit> {
     let loaded = cli.load::<C>()?;
     cli.logs(&loaded.settings.log)?;
-    let result = run_loaded::<C>(loaded, cli.version);
+    let result = run_loaded::<C>(cli, loaded);
     match &result {
         Ok(exit) => tracing::info!(exit = exit.code(), "stopped"),
         Err(error) => {
@@ -27,13 +27,15 @@ pub(crate) fn run<C: Connector>(cli: &Cli) -> Result<Exit> {
     result
 }
 
-fn run_loaded<C: Connector>(loaded: Loaded<C::Config>, version: &'static str) -> Result<Exit> {
+fn run_loaded<C: Connector>(cli: &Cli, loaded: Loaded<C::Config>) -> Result<Exit> {
+    let version = cli.version;
     tracing::info!(connector = C::NAME, version, name = %loaded.settings.name, configuration = %loaded.origin, "starting");
     let runtime = runtime()?;
     let status = StatusHandle::new(&loaded.settings.name, C::NAME, version);
     let app = App {
         settings: loaded.settings,
         config: loaded.connector,
+        shared_offsets: cli.shared_offsets,
         status,
         shutdown: CancellationToken::new(),
     };

@@ -9,7 +9,7 @@ use super::{App, group, guarantee};
 use crate::config::{Acknowledge, Guarantee, Settings};
 use crate::error::{Error, Result};
 use crate::mesh::{Capabilities, Publisher, Subscriber};
-use crate::offsets;
+use crate::offsets::{self, SharedOffsets};
 use crate::sink::{Sink, SinkContext};
 use crate::source::Source;
 use crate::state::{StateDir, volatile};
@@ -83,7 +83,7 @@ pub async fn check_source<S: Source>(app: App<S::Config>, connect: bool) -> Resu
     lines.compiled(&app.settings);
     let computed = guarantee::of_source(S::REPLAYABLE);
     lines.guarantee(&computed, &app.settings);
-    positions::<S>(&app.settings, connect, &mut lines).await;
+    positions::<S>(&app.settings, app.shared_offsets, connect, &mut lines).await;
     if connect {
         mesh(&app.settings, &mut lines).await;
         lines.result("source", "can be read", S::check(app.config).await);
@@ -140,7 +140,7 @@ pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<C
 }
 
 /// Where the offsets are, and what becomes of them.
-async fn positions<S: Source>(settings: &Settings, connect: bool, lines: &mut Lines) {
+async fn positions<S: Source>(settings: &Settings, shared: Option<&'static dyn SharedOffsets>, connect: bool, lines: &mut Lines) {
     let state = &settings.state;
     let folder = StateDir::path_of(state, &settings.name);
     if state.offsets.is_none() {
@@ -164,8 +164,9 @@ async fn positions<S: Source>(settings: &Settings, connect: bool, lines: &mut Li
          it is silent for {ttl:?}",
         settings.name
     );
-    if connect {
-        lines.result("offsets", &text, offsets::open(settings, S::NAME, &folder).await);
+    // Without a way to share them this fails before it connects.
+    if connect || shared.is_none() {
+        lines.result("offsets", &text, offsets::open(settings, S::NAME, &folder, shared).await);
     } else {
         lines.add("offsets", CheckState::Skipped, format!("{text}; not tried, use --connect"));
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::StatusHandle;
 use crate::config::{DeliverySettings, Settings};
+use crate::offsets::SharedOffsets;
 
 pub mod check;
 mod circuit;
@@ -34,6 +35,8 @@ pub struct App<C> {
     pub settings: Settings,
     /// The connector's own section.
     pub config: C,
+    /// Opens `state.offsets`, for a source whose binary can share them.
+    pub shared_offsets: Option<&'static dyn SharedOffsets>,
     /// What the admin server shows.
     pub status: StatusHandle,
     /// Cancelled when the connector shall stop.

@@ -3,7 +3,9 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `file` | a local transactional file: one process, one machine |
-//! | `sql` | PostgreSQL, MySQL, MariaDB or SQLite: several processes, of which one is active (feature `sql-state`) |
+//!
+//! Offsets that several processes share are opened by a [`SharedOffsets`] that the connector's `main` hands in
+//! (`openconnect-offsets-sql` has one); a connector without it links no database.
 //!
 //! Every write names the fencing number of the writer's lease. A number that is no longer the newest is refused together with
 //! the write, so that a process that was paused cannot overwrite what its successor stored.
@@ -20,8 +22,6 @@ use crate::config::Settings;
 use crate::error::{Error, Result};
 
 mod file;
-#[cfg(feature = "sql-state")]
-mod sql;
 
 pub use file::FileStore;
 
@@ -73,32 +73,52 @@ pub trait OffsetStore: Send + Sync {
     fn is_shared(&self) -> bool;
 }
 
-/// Opens the offsets of this instance of `connector`: `state.offsets`, or the file in the instance's folder `dir`.
-pub async fn open(settings: &Settings, connector: &str, dir: &Path) -> Result<Arc<dyn OffsetStore>> {
-    match &settings.state.offsets {
-        None => Ok(Arc::new(FileStore::open(dir)?)),
-        Some(url) => shared(url.expose(), settings, connector).await,
-    }
+/// Opens offsets that several processes share, from `state.offsets`. The `main` of a source hands it in:
+/// `openconnect_core::source_main!(MySource, offsets = openconnect_offsets_sql::SqlOffsets);`.
+pub trait SharedOffsets: Send + Sync {
+    /// Opens the offsets of one instance; they can be read and written when it returns.
+    ///
+    /// # Errors
+    ///
+    /// `OC0215` where the URL is of no supported system, `OC0212` where the system cannot be reached or refuses.
+    fn open<'a>(&'a self, address: SharedAddress<'a>) -> BoxFuture<'a, Result<Arc<dyn OffsetStore>>>;
 }
 
-#[cfg(feature = "sql-state")]
-async fn shared(url: &str, settings: &Settings, connector: &str) -> Result<Arc<dyn OffsetStore>> {
-    let instance = format!("{connector}/{}", settings.name);
-    Ok(Arc::new(
-        SqlStore::open(url, &settings.state.table_prefix, &instance, settings.state.lease_ttl.0).await?,
-    ))
+/// Which shared offsets to open.
+#[derive(Clone, Copy)]
+pub struct SharedAddress<'a> {
+    /// `state.offsets`; may hold a password.
+    pub url: &'a str,
+    /// `state.table_prefix`.
+    pub table_prefix: &'a str,
+    /// `<connector>/<name>`: instances do not see each other's offsets.
+    pub instance: &'a str,
+    /// `state.lease_ttl`: a call takes a fraction of it at the most, so that a lease can be renewed in time.
+    pub lease_ttl: Duration,
 }
 
-#[cfg(feature = "sql-state")]
-pub use sql::SqlStore;
-
-#[cfg(not(feature = "sql-state"))]
-async fn shared(_: &str, _: &Settings, connector: &str) -> Result<Arc<dyn OffsetStore>> {
-    Err(Error::config(
-        "OC0215",
-        format!("state.offsets is set, but the {connector} is built without databases for its state"),
-    )
-    .hint("Leave state.offsets out: the offsets are then in a file below state.dir."))
+/// Opens the offsets of this instance of `connector`: those at `state.offsets`, or the file in the instance's folder `dir`.
+pub(crate) async fn open(
+    settings: &Settings,
+    connector: &str,
+    dir: &Path,
+    shared: Option<&'static dyn SharedOffsets>,
+) -> Result<Arc<dyn OffsetStore>> {
+    let state = &settings.state;
+    let Some(url) = &state.offsets else {
+        return Ok(Arc::new(FileStore::open(dir)?));
+    };
+    let shared = shared.ok_or_else(|| {
+        Error::config("OC0215", format!("state.offsets is set, but {connector} can't share its offsets"))
+            .hint("Leave state.offsets out: the offsets are then in a file below state.dir.")
+    })?;
+    let address = SharedAddress {
+        url: url.expose(),
+        table_prefix: &state.table_prefix,
+        instance: &format!("{connector}/{}", settings.name),
+        lease_ttl: state.lease_ttl.0,
+    };
+    shared.open(address).await
 }
 
 /// The error of a process whose lease has gone to another one.

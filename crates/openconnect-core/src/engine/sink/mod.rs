@@ -61,6 +61,7 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         config,
         status,
         shutdown,
+        ..
     } = app;
     let transforms = Transforms::compile(&settings.transforms, settings.delivery.key.as_deref())?;
     let defaults = resolve_defaults::<S>(&settings, &config);

@@ -37,12 +37,13 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
     let App {
         settings,
         config,
+        shared_offsets,
         status,
         shutdown,
     } = app;
     let transforms = Transforms::compile(&settings.transforms, settings.delivery.key.as_deref())?;
     let state = StateDir::open(&settings, S::NAME)?;
-    let offsets = offsets::open(&settings, S::NAME, state.path()).await?;
+    let offsets = offsets::open(&settings, S::NAME, state.path(), shared_offsets).await?;
     let computed = guarantee::of_source(S::REPLAYABLE);
     guarantee::enforce(&computed, settings.delivery.require)?;
     // The client outlives the shutdown signal: it must deliver what is in flight.

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use openconnect_core::offsets::{Acquired, Fence, FileStore, OffsetStore, SqlStore};
+use openconnect_core::offsets::{Acquired, Fence, FileStore, OffsetStore};
+use openconnect_offsets_sql::SqlStore;
 use openconnect_testkit::services::{Server, System, database};
 use serde_json::{Value, json};
 

@@ -1,8 +1,5 @@
-//! Offsets and leases in a database. The database's clock alone decides when a lease is over.
-//!
-//! Every write is one statement that takes its own lock on the lease: a process that is stopped in the middle holds nothing up.
+//! Positions and the lease of one instance, in two tables.
 
-use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +9,11 @@ use serde_json::Value;
 use sqlx::any::{AnyConnectOptions, AnyQueryResult, AnyRow};
 use sqlx::{AnyConnection, AssertSqlSafe, ConnectOptions, Connection, Row};
 
-use super::{Acquired, Fence, OffsetStore, Positions};
-use crate::error::{Error, Result};
+use openconnect_core::offsets::{Acquired, Fence, OffsetStore, Positions};
+use openconnect_core::{Error, Result};
+
+use crate::address::Address;
+use crate::dialect::Dialect;
 
 /// Longest position as JSON, in bytes.
 const MAX_POSITION: usize = 1 << 20;
@@ -23,61 +23,6 @@ const MAX_PARTITION: usize = 500;
 const ROWS: usize = 200;
 /// Connections kept for the next call: one for the lease, one for the offsets.
 const IDLE: usize = 2;
-
-/// What is said differently from one kind of database to the next.
-#[derive(Debug, Clone, Copy)]
-struct Dialect {
-    /// Milliseconds since 1970 by the database's clock, now and not at the transaction's begin.
-    now: &'static str,
-    integer: &'static str,
-    text: &'static str,
-    /// What a cast of a parameter to text names.
-    cast: &'static str,
-    /// After a table's columns.
-    table: &'static str,
-    /// Keeps the lease from being taken while the statement runs.
-    lock: &'static str,
-    /// Before the assignments of an insert that meets a row.
-    on_conflict: [&'static str; 2],
-    /// The value that was to be inserted: before and after the column.
-    inserted: [&'static str; 2],
-    /// Are parameters numbered (`$1`)?
-    numbered: bool,
-}
-
-const POSTGRES: Dialect = Dialect {
-    now: "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
-    integer: "BIGINT",
-    text: "TEXT",
-    cast: "TEXT",
-    table: "",
-    lock: "FOR SHARE OF l",
-    on_conflict: [
-        "ON CONFLICT (instance) DO UPDATE SET",
-        "ON CONFLICT (instance, partition_name) DO UPDATE SET",
-    ],
-    inserted: ["excluded.", ""],
-    numbered: true,
-};
-const SQLITE: Dialect = Dialect {
-    now: "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
-    integer: "INTEGER",
-    lock: "",
-    numbered: false,
-    ..POSTGRES
-};
-const MYSQL: Dialect = Dialect {
-    now: "CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED)",
-    integer: "BIGINT",
-    text: "MEDIUMTEXT",
-    // Without a length MySQL cuts it at 65,535, and says nothing.
-    cast: "CHAR(4000000)",
-    table: " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-    lock: "LOCK IN SHARE MODE",
-    on_conflict: ["ON DUPLICATE KEY UPDATE", "ON DUPLICATE KEY UPDATE"],
-    inserted: ["VALUES(", ")"],
-    numbered: false,
-};
 
 /// The offsets of one instance in two tables, `<prefix>offsets` and `<prefix>leases`, shared by all instances.
 pub struct SqlStore {
@@ -92,33 +37,16 @@ pub struct SqlStore {
 }
 
 impl SqlStore {
-    /// Connects to `url` and makes the tables where they are not there. `lease_ttl` bounds how long a call may take.
+    /// Connects to `url` and makes the tables where they do not exist. One call takes a third of `lease_ttl` at the most, and
+    /// between 1 s and 10 s.
+    ///
+    /// # Errors
+    ///
+    /// `OC0215`: the URL is of no supported database, or of one whose driver is not in this build. `OC0212`: the database
+    /// cannot be reached, or refuses.
     pub async fn open(url: &str, prefix: &str, instance: &str, lease_ttl: Duration) -> Result<Self> {
         sqlx::any::install_default_drivers();
-        let wrong = || {
-            Error::config("OC0215", "state.offsets is no URL of a database")
-                .hint("Write postgres://user:password@host/database, mysql://user:password@host/database or sqlite:///path/file.db.")
-        };
-        let (scheme, rest) = url.split_once(':').ok_or_else(wrong)?;
-        let dialect = match scheme {
-            "postgres" | "postgresql" => POSTGRES,
-            "mysql" | "mariadb" => MYSQL,
-            "sqlite" => SQLITE,
-            _ => return Err(wrong()),
-        };
-        let sqlite = scheme == "sqlite";
-        let made = match (sqlite, rest.contains('?')) {
-            (true, false) => format!("{url}?mode=rwc"),
-            _ => url.to_owned(),
-        };
-        let options = AnyConnectOptions::from_str(&made).map_err(|_| wrong())?;
-        let place = if sqlite {
-            url.split('?').next().unwrap_or_default().to_owned()
-        } else {
-            let url = url::Url::parse(url).map_err(|_| wrong())?;
-            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-            format!("{scheme}://{}{port}{}", url.host_str().unwrap_or_default(), url.path())
-        };
+        let Address { options, dialect, place } = Address::parse(url)?;
         let store = Self {
             options,
             dialect,

@@ -1,0 +1,46 @@
+//! A source's offsets and lease in a database, so that several processes of one instance share them and one is active.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `store.rs` | positions and the lease of one instance, in two tables |
+//! | `address.rs` | the URL in `state.offsets` |
+//! | `dialect.rs` | where the supported databases differ in SQL |
+//!
+//! The database's clock alone decides when a lease is over. Every write is one statement that takes its own lock on the lease:
+//! a process that is stopped in the middle of one holds up nobody.
+//!
+//! A source's `main` hands it in: `openconnect_core::source_main!(MySource, offsets = openconnect_offsets_sql::SqlOffsets);`.
+//! The features `postgres`, `mysql` (MariaDB too) and `sqlite` say which drivers are in the build; all are by default.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use openconnect_core::Result;
+use openconnect_core::offsets::{OffsetStore, SharedAddress, SharedOffsets};
+
+mod address;
+mod dialect;
+mod store;
+
+pub use store::SqlStore;
+
+/// Opens `state.offsets` in PostgreSQL, MySQL, MariaDB or SQLite.
+#[derive(Debug, Clone, Copy)]
+pub struct SqlOffsets;
+
+impl SharedOffsets for SqlOffsets {
+    fn open<'a>(&'a self, address: SharedAddress<'a>) -> BoxFuture<'a, Result<Arc<dyn OffsetStore>>> {
+        let SharedAddress {
+            url,
+            table_prefix,
+            instance,
+            lease_ttl,
+        } = address;
+        async move {
+            let store = SqlStore::open(url, table_prefix, instance, lease_ttl).await?;
+            Ok(Arc::new(store) as Arc<dyn OffsetStore>)
+        }
+        .boxed()
+    }
+}
