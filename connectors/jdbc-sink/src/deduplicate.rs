@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use openconnect_change::Cell;
 use openconnect_core::Failure;
 use openconnect_core::cloudevents::{AttributesReader, Event};
-use openconnect_sql::{Cell, Dialect, Pool, Statement, TableName, Transaction, Value};
+use openconnect_sql::{Dialect, Pool, Statement, TableName, Transaction, Value};
 use ring::digest::{Context, SHA256};
 
 use crate::config::Deduplicate;

@@ -5,16 +5,14 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
+use openconnect_change::{ByName, Fields, Input, Op, ReadError, read};
 use openconnect_core::Failure;
 use openconnect_core::cloudevents::event::ExtensionValue;
 use openconnect_core::cloudevents::{AttributesReader, Event};
 use openconnect_protocol::payload;
-use openconnect_sql::Input;
 use serde_json::value::RawValue;
 
 use crate::config::{Format, JdbcSinkConfig};
-use crate::debezium::Schema;
-use crate::fields::ByName;
 
 /// What to do with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,9 +22,6 @@ pub(crate) enum Operation {
     /// All rows of the table.
     Truncate,
 }
-
-/// Fields of a row by their names.
-pub(crate) type Fields<'a> = ByName<'a, Input<'a>>;
 
 /// One thing to do.
 pub(crate) struct Change<'a> {
@@ -136,34 +131,11 @@ fn fields_of<'a>(event: &'a Event, data: &'a Data<'_>, delete: bool, key: &'a [S
 /// An envelope with `before`, `after` and `op`: one change, or two when the key has changed.
 fn changed<'a>(data: &'a Data<'_>, key: &[String], truncate: bool) -> Result<Vec<Change<'a>>, Failure> {
     let wrong = |what: &str| Failure::permanent("SQL_NOT_A_CHANGE", format!("the event's data is no change of a row: {what}"));
-    let object = |raw: &'a RawValue| serde_json::from_str::<Option<Object<'a>>>(raw.get());
     let json = data.json().ok_or_else(|| wrong("it is not JSON"))?;
-    let mut envelope: Object<'_> = serde_json::from_str(json).map_err(|_| wrong("it is no object"))?;
-    let mut schema = None;
-    if let Some(payload) = envelope.get("payload").filter(|_| !envelope.contains("op")) {
-        let given = envelope
-            .get("schema")
-            .map(|schema| serde_json::from_str::<Option<Schema>>(schema.get()));
-        schema = given.transpose().map_err(|_| wrong("its schema can't be read"))?.flatten();
-        envelope = object(payload).ok().flatten().ok_or_else(|| wrong("payload is no object"))?;
-    }
-    let op: &str = envelope
-        .get("op")
-        .and_then(|op| serde_json::from_str(op.get()).ok())
-        .ok_or_else(|| wrong("it has no op"))?;
-    let row = |name: &str| -> Result<Option<Fields<'a>>, Failure> {
-        let Some(raw) = envelope.get(name) else { return Ok(None) };
-        let row = object(raw).map_err(|_| wrong(&format!("{name} is no object")))?;
-        let types = schema.as_ref().and_then(|schema| schema.of(name));
-        let input = |name: &str, raw: &'a RawValue| match types.and_then(|types| types.of(name)) {
-            None => Ok(Input::Json(raw)),
-            Some(ty) => ty
-                .input(raw)
-                .map_err(|why| Failure::permanent("SQL_VALUE", format!("the value of `{name}` {why}"))),
-        };
-        row.map(|row| row.map(input)).transpose()
-    };
-    let (before, after) = (row("before")?, row("after")?);
+    let change = read(json).map_err(|error| match error {
+        ReadError::NotAChange(what) => wrong(&what),
+        ReadError::Value { field, reason } => Failure::permanent("SQL_VALUE", format!("the value of `{field}` {reason}")),
+    })?;
     let put = |fields| Change {
         operation: Operation::Put,
         fields,
@@ -172,21 +144,19 @@ fn changed<'a>(data: &'a Data<'_>, key: &[String], truncate: bool) -> Result<Vec
         operation: Operation::Delete,
         fields,
     };
-    match (op, before, after) {
-        ("c" | "r", _, Some(after)) => Ok(vec![put(after)]),
-        ("u", Some(before), Some(after)) if !same(&before, &after, key) => Ok(vec![delete(before), put(after)]),
-        ("u", _, Some(after)) => Ok(vec![put(after)]),
-        ("d", Some(before), _) => Ok(vec![delete(before)]),
-        ("d", None, _) => Err(wrong("a delete has no before; let the source write the whole row")),
-        ("c" | "r" | "u", ..) => Err(wrong("it has no after")),
-        // Messages of a log that change no row.
-        ("m", ..) => Ok(Vec::new()),
-        ("t", ..) if truncate => Ok(vec![Change {
+    match (change.op, change.before, change.after) {
+        (Op::Create | Op::Read, _, Some(after)) => Ok(vec![put(after)]),
+        (Op::Update, Some(before), Some(after)) if !same(&before, &after, key) => Ok(vec![delete(before), put(after)]),
+        (Op::Update, _, Some(after)) => Ok(vec![put(after)]),
+        (Op::Delete, Some(before), _) => Ok(vec![delete(before)]),
+        (Op::Delete, None, _) => Err(wrong("a delete has no before; let the source write the whole row")),
+        (Op::Create | Op::Read | Op::Update, _, None) => Err(wrong("it has no after")),
+        (Op::Message, ..) => Ok(Vec::new()),
+        (Op::Truncate, ..) if truncate => Ok(vec![Change {
             operation: Operation::Truncate,
             fields: Fields::default(),
         }]),
-        ("t", ..) => Err(wrong("it is a truncate; set sink.truncate, or do it by hand where it is meant")),
-        _ => Err(wrong("its op is none of c, r, u, d")),
+        (Op::Truncate, ..) => Err(wrong("it is a truncate; set sink.truncate, or do it by hand where it is meant")),
     }
 }
 

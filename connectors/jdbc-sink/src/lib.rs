@@ -5,8 +5,6 @@
 //! | `config.rs` | the `sink:` section |
 //! | `import.rs` | the configuration of the Java connector |
 //! | `event.rs` | an event to fields by name, to be put or deleted; change events |
-//! | `fields.rs` | values by their names |
-//! | `debezium.rs` | values of Debezium's events with a schema |
 //! | `raw.rs` | a statement of the configuration's own |
 //! | `row.rs` | fields to the values that a table's columns take |
 //! | `statement.rs` | rows to multi-row statements |
@@ -15,10 +13,8 @@
 //! | `sink.rs` | the connector |
 
 mod config;
-mod debezium;
 mod deduplicate;
 mod event;
-mod fields;
 mod import;
 mod raw;
 mod row;

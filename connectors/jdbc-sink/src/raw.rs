@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use openconnect_change::Input;
 use openconnect_core::Failure;
 use openconnect_core::cloudevents::Event;
-use openconnect_sql::{Dialect, Input, Statement, Value};
+use openconnect_sql::{Dialect, Statement, Value};
 
 use crate::event::{Data, Expressions};
 

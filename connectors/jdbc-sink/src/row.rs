@@ -48,7 +48,7 @@ impl Row {
                 continue;
             }
             let value = match change.fields.get(&column.name) {
-                Some(input) => column.value(binding.dialect, input).map_err(|unfit| {
+                Some(input) => binding.dialect.value(column, input).map_err(|unfit| {
                     Failure::permanent(
                         "SQL_VALUE",
                         format!("the value for the column `{}` of `{}` {}", column.name, table.name, unfit.0),

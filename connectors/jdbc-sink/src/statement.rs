@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 
-use openconnect_sql::{Dialect, Kind, Statement, Value};
+use openconnect_change::Kind;
+use openconnect_sql::{Dialect, Statement, Value};
 
 use crate::config::Mode;
 use crate::event::Operation;
@@ -266,7 +267,8 @@ fn update(rows: Vec<Row>, names: &Names, table: &str) -> Statement {
 mod tests {
     use std::sync::Arc;
 
-    use openconnect_sql::{Column, Table, TableName};
+    use openconnect_change::Column;
+    use openconnect_sql::{Table, TableName};
 
     use super::*;
 

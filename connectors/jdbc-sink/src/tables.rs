@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use openconnect_change::Input;
 use openconnect_core::Failure;
-use openconnect_sql::{Dialect, Input, NamePattern, Pool, Table, TableName, missing};
+use openconnect_sql::{Dialect, NamePattern, Pool, Table, TableName, missing};
 use serde_json::value::RawValue;
 
 use crate::config::JdbcSinkConfig;

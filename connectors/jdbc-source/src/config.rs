@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use openconnect_change::Decimals;
 use openconnect_core::config::{ConnectorConfig, EventKind, Problems};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
-use openconnect_sql::{Decimals, Login, SqlTls, Target};
+use openconnect_sql::{Login, SqlTls, Target};
 use schemars::JsonSchema;
 use serde::Deserialize;
 

@@ -1,9 +1,9 @@
 //! A row to an event.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
+use openconnect_change::{Cell, Decimals, Kind, attribute_text, key_text, row_json};
 use openconnect_core::Failure;
 use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
-use openconnect_sql::{Cell, Decimals, Kind, attribute_text, key_text, row_json};
 
 use crate::relation::Relation;
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::try_join_all;
+use openconnect_change::Cell;
 use openconnect_core::Failure;
 use openconnect_core::record::{Partition, Record};
-use openconnect_sql::{Cell, Connection, Mark, Pool, Select, Split};
+use openconnect_sql::{Connection, Mark, Pool, Select, Split};
 
 use crate::config::{JdbcSourceConfig, Mode};
 use crate::event::Events;

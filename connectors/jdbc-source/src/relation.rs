@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use openconnect_change::{Column, Kind};
 use openconnect_core::Failure;
-use openconnect_sql::{Column, Connection, Dialect, Keyset, Kind, NamePattern, Table, TableName, missing};
+use openconnect_sql::{Connection, Dialect, Keyset, NamePattern, Table, TableName, missing};
 
 use crate::config::JdbcSourceConfig;
 

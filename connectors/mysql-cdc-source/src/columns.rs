@@ -1,9 +1,10 @@
 //! Which columns are told, and what is hidden of them.
 
+use openconnect_change::{Cell, Column, Kind};
 use openconnect_core::Failure;
 use openconnect_core::config::Problems;
 use openconnect_core::secret::Secret;
-use openconnect_sql::{Cell, Column, Kind, Mark, NamePattern};
+use openconnect_sql::{Mark, NamePattern};
 use ring::hmac;
 use schemars::JsonSchema;
 use serde::Deserialize;

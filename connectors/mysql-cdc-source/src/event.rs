@@ -1,16 +1,15 @@
-//! A change to events: `{"op", "before", "after", "source"}`.
+//! Changes, statements and boundaries of transactions as CloudEvents.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use chrono::DateTime;
+use openconnect_change::debezium::DebeziumWriter;
+use openconnect_change::{Change, Decimals, Op, json_text, key_text, native};
 use openconnect_core::Failure;
 use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
-use openconnect_sql::{Cell, Decimals, json_text, key_text, push_row, push_text, row_size};
 
-use crate::columns::View;
 use crate::config::{Format, MySqlCdcConfig};
-use crate::debezium;
+use crate::origin::Origin;
 
 /// What events have in common.
 #[derive(Debug, Clone)]
@@ -18,41 +17,30 @@ pub(crate) struct Events {
     /// The server, without user and password.
     source: String,
     ty: String,
-    decimals: Decimals,
-    format: Format,
-    /// The instance's name: what Debezium calls the topic's prefix.
-    name: String,
+    writer: Writer,
 }
 
-/// Where a change comes from.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Origin<'a> {
-    /// `gtid/event/row`, `file:begin/event/row`, or that of a snapshot.
-    pub(crate) id: String,
-    pub(crate) database: &'a str,
-    pub(crate) table: &'a str,
-    pub(crate) gtid: Option<&'a str>,
-    pub(crate) file: &'a str,
-    /// Where its transaction begins.
-    pub(crate) begin: u64,
-    /// Where its event in the log begins.
-    pub(crate) pos: u64,
-    /// Which of the event's rows it is.
-    pub(crate) row: u64,
-    /// The connection that made it; 0 in a snapshot.
-    pub(crate) thread: u32,
-    pub(crate) server_id: u32,
-    /// Seconds since 1970; none in a snapshot.
-    pub(crate) seconds: Option<u32>,
-    /// The transaction's id, the change's number in it, and its number among those of the table.
-    pub(crate) transaction: Option<(&'a str, u64, u64)>,
+/// Writes an event's data.
+#[derive(Debug, Clone)]
+enum Writer {
+    Native(Decimals),
+    Debezium(DebeziumWriter),
 }
 
-/// Rows before and after the change, as they are told.
-pub(crate) struct Change<'a> {
-    pub(crate) op: &'static str,
-    pub(crate) before: Option<&'a [Cell]>,
-    pub(crate) after: Option<&'a [Cell]>,
+impl Writer {
+    fn change(&self, change: &Change<'_>, origin: &Origin<'_>) -> String {
+        match self {
+            Self::Native(decimals) => native::change(change, origin, *decimals),
+            Self::Debezium(writer) => writer.change(change, origin),
+        }
+    }
+
+    fn schema_change(&self, statement: &str, origin: &Origin<'_>) -> String {
+        match self {
+            Self::Native(_) => native::schema_change(statement, origin.database, origin),
+            Self::Debezium(writer) => writer.schema_change(statement, origin.database, origin),
+        }
+    }
 }
 
 /// Where a transaction begins, or ends.
@@ -65,72 +53,57 @@ pub(crate) struct Boundary {
 }
 
 impl Events {
+    /// `name` is the instance's: Debezium's prefix of the topic.
     pub(crate) fn new(config: &MySqlCdcConfig, server: String, name: String) -> Self {
         Self {
             source: server,
             ty: config.event_type.clone(),
-            decimals: config.decimals,
-            format: config.format,
-            name,
+            writer: match config.format {
+                Format::Native => Writer::Native(config.decimals),
+                Format::Debezium => Writer::Debezium(DebeziumWriter::new(name, env!("CARGO_PKG_VERSION"))),
+            },
         }
     }
 
-    /// The event of a change.
-    pub(crate) fn change(&self, view: &View, change: &Change<'_>, origin: Origin<'_>) -> Result<Event, Failure> {
+    /// The event of a change; `key` are the places of its key's columns.
+    pub(crate) fn change(&self, key: &[usize], change: &Change<'_>, origin: Origin<'_>) -> Result<Event, Failure> {
         let row = change.after.or(change.before).unwrap_or_default();
-        let key = key_text(&view.key, row);
-        let data = match self.format {
-            Format::Native => self.native(view, change, &origin),
-            Format::Debezium => {
-                let row = |row: Option<&[Cell]>| row.map_or_else(|| "null".to_owned(), |row| debezium::row(&view.columns, row));
-                debezium::envelope(&self.name, change.op, &row(change.before), &row(change.after), &origin)
-            }
-        };
+        let key = key_text(key, row);
+        let data = self.writer.change(change, &origin);
         let mut ordered = String::with_capacity(origin.database.len() + origin.table.len() + key.len() + 2);
         for part in [origin.database, ".", origin.table, "/", &key] {
             ordered.push_str(part);
         }
-        let transaction = origin.transaction;
         let mut builder = self.builder(origin, &self.ty).extension("partitionkey", ordered);
         if !key.is_empty() {
             builder = builder.subject(key);
         }
-        if let Some((id, number, _)) = transaction {
+        if let Some(transaction) = &change.transaction {
             builder = builder
-                .extension("txid", id)
-                .extension("txseq", i64::try_from(number).unwrap_or(i64::MAX));
+                .extension("txid", transaction.id)
+                .extension("txseq", i64::try_from(transaction.total).unwrap_or(i64::MAX));
         }
-        built(builder.extension("op", change.op).data("application/json", data))
+        built(builder.extension("op", change.op.as_str()).data("application/json", data))
     }
 
     /// All rows of a table were removed by `TRUNCATE`.
     pub(crate) fn truncate(&self, origin: Origin<'_>) -> Result<Event, Failure> {
         let change = Change {
-            op: "t",
+            op: Op::Truncate,
+            columns: &[],
             before: None,
             after: None,
+            transaction: None,
         };
-        let data = match self.format {
-            Format::Native => self.native(&View::default(), &change, &origin),
-            Format::Debezium => debezium::envelope(&self.name, "t", "null", "null", &origin),
-        };
+        let data = self.writer.change(&change, &origin);
         let table = format!("{}.{}", origin.database, origin.table);
         let builder = self.builder(origin, &self.ty).extension("partitionkey", table);
-        built(builder.extension("op", "t").data("application/json", data))
+        built(builder.extension("op", change.op.as_str()).data("application/json", data))
     }
 
     /// A statement that makes, changes, renames or drops a table.
     pub(crate) fn schema_change(&self, statement: &str, origin: &Origin<'_>) -> Result<Event, Failure> {
-        let (statement, database) = (json_text(statement), json_text(origin.database));
-        let data = match self.format {
-            Format::Native => {
-                let mut out = format!("{{\"ddl\":{statement},\"database\":{database},\"source\":");
-                push_source(&mut out, origin);
-                out.push('}');
-                out
-            }
-            Format::Debezium => debezium::schema_change(&self.name, &statement, origin),
-        };
+        let data = self.writer.schema_change(statement, origin);
         let origin = Origin {
             id: format!("{}/schema", origin.id),
             ..origin.clone()
@@ -190,64 +163,6 @@ impl Events {
             None => builder,
         }
     }
-
-    fn native(&self, view: &View, change: &Change<'_>, origin: &Origin<'_>) -> String {
-        let rows = [("\",\"before\":", change.before), (",\"after\":", change.after)];
-        let size: usize = rows
-            .iter()
-            .filter_map(|(_, row)| *row)
-            .map(|row| row_size(&view.columns, row))
-            .sum();
-        let mut out = String::with_capacity(size + 320);
-        out.push_str("{\"op\":\"");
-        out.push_str(change.op);
-        for (lead, row) in rows {
-            out.push_str(lead);
-            match row {
-                Some(row) => push_row(&mut out, &view.columns, row, self.decimals),
-                None => out.push_str("null"),
-            }
-        }
-        out.push_str(",\"source\":");
-        push_source(&mut out, origin);
-        if let Some(transaction) = origin.transaction {
-            out.push_str(",\"transaction\":");
-            out.push_str(&transaction_json(transaction));
-        }
-        out.push('}');
-        out
-    }
-}
-
-/// As Debezium has it.
-pub(crate) fn transaction_json((id, total, of_table): (&str, u64, u64)) -> String {
-    format!(
-        "{{\"id\":{},\"total_order\":{total},\"data_collection_order\":{of_table}}}",
-        json_text(id)
-    )
-}
-
-fn push_source(out: &mut String, origin: &Origin<'_>) {
-    out.push_str("{\"connector\":\"mysql\",\"db\":");
-    push_text(out, origin.database);
-    out.push_str(",\"table\":");
-    push_text(out, origin.table);
-    // A text takes everything.
-    let _ = write!(out, ",\"server_id\":{},\"gtid\":", origin.server_id);
-    match origin.gtid {
-        Some(gtid) => push_text(out, gtid),
-        None => out.push_str("null"),
-    }
-    out.push_str(",\"file\":");
-    push_text(out, origin.file);
-    let _ = write!(
-        out,
-        ",\"pos\":{},\"row\":{},\"ts_ms\":{},\"snapshot\":{}}}",
-        origin.begin,
-        origin.row,
-        origin.seconds.map_or(0, |seconds| u64::from(seconds) * 1000),
-        origin.seconds.is_none(),
-    );
 }
 
 fn built(builder: EventBuilderV10) -> Result<Event, Failure> {

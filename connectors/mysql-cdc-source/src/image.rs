@@ -11,8 +11,8 @@ use mysql_common::io::ParseBuf;
 use mysql_common::misc::raw::RawInt;
 use mysql_common::misc::raw::bytes::LenEnc;
 use mysql_common::proto::MyDeserialize as _;
+use openconnect_change::Cell;
 use openconnect_core::Failure;
-use openconnect_sql::Cell;
 
 use crate::charset::Charsets;
 use crate::log::unreadable;

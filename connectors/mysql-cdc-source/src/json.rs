@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use mysql_async::binlog::jsonb::{self, JsonContainer, JsonDom, JsonNumber, JsonScalar};
 use mysql_async::binlog::jsondiff::{JsonDiff, JsonDiffOperation};
-use openconnect_sql::json_text;
+use openconnect_change::json_text;
 use serde_json::value::RawValue;
 
 const UNREADABLE: &str = "its JSON can't be read";

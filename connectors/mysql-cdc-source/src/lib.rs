@@ -14,14 +14,14 @@
 //! | `table.rs` | a table as the log describes it |
 //! | `columns.rs` | which columns are told, and what is hidden of them |
 //! | `value.rs`, `json.rs`, `charset.rs` | values of the log as the database would write them |
-//! | `event.rs`, `debezium.rs` | a change to events: our format, and Debezium's |
+//! | `event.rs` | changes, statements and boundaries of transactions as CloudEvents |
+//! | `origin.rs` | where a change comes from |
 //! | `headroom.rs` | how long the log that is not read yet will be there |
 //! | `source.rs` | the connector |
 
 mod charset;
 mod columns;
 mod config;
-mod debezium;
 mod event;
 mod gtid;
 mod headroom;
@@ -29,6 +29,7 @@ mod image;
 mod import;
 mod json;
 mod log;
+mod origin;
 mod position;
 mod rows;
 mod server;

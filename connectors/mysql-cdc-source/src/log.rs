@@ -13,9 +13,10 @@ use openconnect_core::cloudevents;
 use openconnect_core::record::{Partition, Record};
 
 use crate::config::MySqlCdcConfig;
-use crate::event::{Boundary, Events, Origin};
+use crate::event::{Boundary, Events};
 use crate::gtid::GtidSet;
 use crate::headroom::Seen;
+use crate::origin::Origin;
 use crate::position::{Place, Position};
 use crate::rows::Touched;
 use crate::server::{About, failure};

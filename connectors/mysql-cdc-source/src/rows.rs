@@ -4,13 +4,14 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use mysql_async::binlog::events::{BinlogEventHeader, Event, RowsEventData};
+use openconnect_change::{Cell, Change, Op, TransactionOrder};
 use openconnect_core::Failure;
 use openconnect_core::record::Record;
-use openconnect_sql::Cell;
 
-use crate::event::{Boundary, Change, Origin};
+use crate::event::Boundary;
 use crate::image::{Images, Rows};
 use crate::log::{Context, Log, TOGETHER, Transaction};
+use crate::origin::Origin;
 use crate::position::{Place, Position};
 use crate::snapshot::Held;
 use crate::table::LogTable;
@@ -175,7 +176,7 @@ impl RowEvent<'_> {
         let new_key = matches!((&before, &after), (Some(old), Some(new)) if table.key.iter().any(|at| old.get(*at) != new.get(*at)));
         let view = |row: Option<Vec<Cell>>| row.map(|row| table.view.row(row));
         let (before, after) = (view(before), view(after));
-        for (part, change, rows) in changes(new_key, before.as_deref(), after.as_deref(), row) {
+        for step in steps(new_key, before.as_deref(), after.as_deref(), row) {
             if context.config.transactions && transaction.told.is_empty() && told {
                 let boundary = Boundary {
                     id: self.place.clone(),
@@ -196,7 +197,7 @@ impl RowEvent<'_> {
             }
             let end = u64::from(self.header.log_pos());
             let origin = Origin {
-                id: format!("{}/{}/{row}{part}", self.place, self.number),
+                id: format!("{}/{}/{row}{}", self.place, self.number, step.part),
                 database: &table.database,
                 table: &table.name,
                 gtid: self.gtid.as_deref(),
@@ -207,23 +208,52 @@ impl RowEvent<'_> {
                 thread: self.thread,
                 server_id: self.header.server_id(),
                 seconds: Some(self.header.timestamp()),
-                transaction: numbers.map(|(total, of_table)| (self.place.as_str(), total, of_table)),
             };
-            let event = context.events.change(&table.view, &change, origin)?;
-            records.push(context.record(Some(event), self.position(rows)));
+            let change = Change {
+                op: step.op,
+                before: step.before,
+                after: step.after,
+                columns: &table.view.columns,
+                transaction: numbers.map(|(total, of_table)| TransactionOrder {
+                    id: &self.place,
+                    total,
+                    of_table,
+                }),
+            };
+            let event = context.events.change(&table.view.key, &change, origin)?;
+            records.push(context.record(Some(event), self.position(step.rows)));
         }
         Ok(())
     }
 }
 
-/// The changes of a row, each with the rows that are read once it is told. Where the key changes, one row goes and another comes:
-/// each in the order of its own key.
-fn changes<'r>(new_key: bool, before: Option<&'r [Cell]>, after: Option<&'r [Cell]>, row: u64) -> Vec<(&'static str, Change<'r>, u64)> {
-    let change = |op, before, after| Change { op, before, after };
+/// A change of a row that becomes one event.
+struct Step<'r> {
+    /// What its id ends with, where a row becomes several events.
+    part: &'static str,
+    op: Op,
+    before: Option<&'r [Cell]>,
+    after: Option<&'r [Cell]>,
+    /// The rows that are read once it is published.
+    rows: u64,
+}
+
+/// The changes of a row. Where the key changes, one row goes and another comes: each in the order of its own key.
+fn steps<'r>(new_key: bool, before: Option<&'r [Cell]>, after: Option<&'r [Cell]>, row: u64) -> Vec<Step<'r>> {
+    let step = |part, op, before, after, rows| Step {
+        part,
+        op,
+        before,
+        after,
+        rows,
+    };
     match (before, after) {
-        (Some(_), Some(_)) if new_key => vec![("/d", change("d", before, None), row), ("/c", change("c", None, after), row + 1)],
-        (Some(_), Some(_)) => vec![("", change("u", before, after), row + 1)],
-        (None, _) => vec![("", change("c", None, after), row + 1)],
-        (_, None) => vec![("", change("d", before, None), row + 1)],
+        (Some(_), Some(_)) if new_key => vec![
+            step("/d", Op::Delete, before, None, row),
+            step("/c", Op::Create, None, after, row + 1),
+        ],
+        (Some(_), Some(_)) => vec![step("", Op::Update, before, after, row + 1)],
+        (None, _) => vec![step("", Op::Create, None, after, row + 1)],
+        (_, None) => vec![step("", Op::Delete, before, None, row + 1)],
     }
 }

@@ -14,17 +14,17 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use mysql_async::Conn;
+use openconnect_change::{Cell, Change, Column, Decimals, Kind, Op, key_text, plain_integer, push_json};
 use openconnect_core::Failure;
 use openconnect_core::record::Record;
-use openconnect_sql::{
-    Cell, Column, Decimals, Dialect, Keyset, Kind, Mark, Pool, Split, Table, key_text, missing, plain_integer, push_json,
-};
+use openconnect_sql::{Dialect, Keyset, Mark, Pool, Split, Table, missing};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::columns::View;
 use crate::config::MySqlCdcConfig;
-use crate::event::{Change, Events, Origin};
+use crate::event::Events;
 use crate::log::Context;
+use crate::origin::Origin;
 use crate::position::{Place, Position, SnapshotPosition};
 use crate::server::{self, About};
 use crate::table::LogTable;
@@ -349,9 +349,11 @@ fn row_event(
         ..Origin::default()
     };
     let change = Change {
-        op: "r",
+        op: Op::Read,
+        columns: &table.view.columns,
         before: None,
         after: Some(&cells),
+        transaction: None,
     };
-    events.change(&table.view, &change, origin)
+    events.change(&table.view.key, &change, origin)
 }

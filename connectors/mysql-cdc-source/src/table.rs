@@ -5,8 +5,8 @@ use std::io;
 
 use mysql_async::binlog::events::{OptionalMetaExtractor, OptionalMetadataField, TableMapEvent};
 use mysql_async::consts::ColumnType;
+use openconnect_change::{Column, Kind};
 use openconnect_core::Failure;
-use openconnect_sql::{Column, Kind};
 
 use crate::charset::BINARY;
 use crate::columns::{ColumnSettings, View};

@@ -4,7 +4,7 @@ use chrono::DateTime;
 use mysql_async::Value;
 use mysql_async::binlog::value::BinlogValue;
 use mysql_async::consts::ColumnType;
-use openconnect_sql::Cell;
+use openconnect_change::Cell;
 
 use crate::charset::{BINARY, Charsets};
 use crate::json;

@@ -1,53 +1,36 @@
 //! JSON to what a column takes, without loss.
 
-use std::borrow::Cow;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use openconnect_change::{Column, Input, Kind, json_text};
 use serde_json::value::RawValue;
 
 use crate::dialect::Dialect;
-use crate::kind::Kind;
 use crate::pool::Value;
-use crate::table::Column;
 use crate::time::{sql_text, to_utc};
-
-/// What is to be written to a column.
-#[derive(Debug, Clone)]
-pub enum Input<'a> {
-    /// Nothing.
-    Null,
-    /// JSON, exactly as it came.
-    Json(&'a RawValue),
-    /// A text that is no JSON: an attribute.
-    Text(Cow<'a, str>),
-    /// A text that is a JSON document.
-    Document(Cow<'a, str>),
-    /// Data that is no JSON.
-    Bytes(Cow<'a, [u8]>),
-    /// An attribute.
-    Integer(i64),
-    /// An attribute.
-    Bool(bool),
-}
 
 /// Why a value can't be written to a column; says nothing of the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfit(pub &'static str);
 
-impl Column {
-    /// The value as the statement's parameter.
-    pub fn value(&self, dialect: Dialect, input: &Input<'_>) -> Result<Value, Unfit> {
+impl Dialect {
+    /// The value as a statement's parameter that the column takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Unfit`] where the column cannot hold the value.
+    pub fn value(self, column: &Column, input: &Input<'_>) -> Result<Value, Unfit> {
+        let dialect = self;
         let value = match input {
             Input::Null => Value::Null,
             Input::Integer(value) if dialect == Dialect::Postgres => Value::Text(value.to_string()),
             Input::Integer(value) => Value::Integer(*value),
             Input::Bool(value) => boolean(dialect, *value),
-            Input::Bytes(bytes) => self.bytes(bytes)?,
-            Input::Text(text) => self.text(dialect, text)?,
-            Input::Document(text) if self.kind == Kind::Json => Value::Text(text.to_string()),
-            Input::Document(text) => self.text(dialect, text)?,
-            Input::Json(raw) => self.json(dialect, raw)?,
+            Input::Bytes(bytes) => from_bytes(column, bytes)?,
+            Input::Text(text) => from_text(column, dialect, text)?,
+            Input::Document(text) if column.kind == Kind::Json => Value::Text(text.to_string()),
+            Input::Document(text) => from_text(column, dialect, text)?,
+            Input::Json(raw) => from_json(column, dialect, raw)?,
         };
         match &value {
             Value::Text(text) if dialect == Dialect::Postgres && text.contains('\0') => {
@@ -56,85 +39,85 @@ impl Column {
             _ => Ok(value),
         }
     }
+}
 
-    fn bytes(&self, bytes: &[u8]) -> Result<Value, Unfit> {
-        if matches!(self.kind, Kind::Bytes | Kind::Dynamic) {
-            return Ok(Value::Bytes(bytes.to_vec()));
-        }
-        let text = std::str::from_utf8(bytes).map_err(|_| Unfit("is not text"))?;
-        Ok(Value::Text(text.to_owned()))
+fn from_bytes(column: &Column, bytes: &[u8]) -> Result<Value, Unfit> {
+    if matches!(column.kind, Kind::Bytes | Kind::Dynamic) {
+        return Ok(Value::Bytes(bytes.to_vec()));
     }
+    let text = std::str::from_utf8(bytes).map_err(|_| Unfit("is not text"))?;
+    Ok(Value::Text(text.to_owned()))
+}
 
-    fn text(&self, dialect: Dialect, text: &str) -> Result<Value, Unfit> {
-        Ok(match self.kind {
-            Kind::Bytes => Value::Bytes(text.as_bytes().to_vec()),
-            Kind::Json => Value::Text(crate::json_text(text)),
-            _ => self.decoded(dialect, text.to_owned())?,
-        })
+fn from_text(column: &Column, dialect: Dialect, text: &str) -> Result<Value, Unfit> {
+    Ok(match column.kind {
+        Kind::Bytes => Value::Bytes(text.as_bytes().to_vec()),
+        Kind::Json => Value::Text(json_text(text)),
+        _ => decoded(column, dialect, text.to_owned())?,
+    })
+}
+
+fn from_json(column: &Column, dialect: Dialect, raw: &RawValue) -> Result<Value, Unfit> {
+    let json = raw.get();
+    if json == "null" {
+        return Ok(Value::Null);
     }
-
-    fn json(&self, dialect: Dialect, raw: &RawValue) -> Result<Value, Unfit> {
-        let json = raw.get();
-        if json == "null" {
-            return Ok(Value::Null);
-        }
-        if self.kind == Kind::Json {
-            return Ok(Value::Text(json.to_owned()));
-        }
-        Ok(match json.as_bytes().first() {
-            Some(b't' | b'f') => boolean(dialect, json == "true"),
-            Some(b'"') => {
-                let text: String = serde_json::from_str(json).map_err(|_| Unfit("is a text that can't be read"))?;
-                if self.kind == Kind::Bytes {
-                    Value::Bytes(STANDARD.decode(text).map_err(|_| Unfit("is not base64"))?)
-                } else {
-                    self.decoded(dialect, text)?
-                }
+    if column.kind == Kind::Json {
+        return Ok(Value::Text(json.to_owned()));
+    }
+    Ok(match json.as_bytes().first() {
+        Some(b't' | b'f') => boolean(dialect, json == "true"),
+        Some(b'"') => {
+            let text: String = serde_json::from_str(json).map_err(|_| Unfit("is a text that can't be read"))?;
+            if column.kind == Kind::Bytes {
+                Value::Bytes(STANDARD.decode(text).map_err(|_| Unfit("is not base64"))?)
+            } else {
+                decoded(column, dialect, text)?
             }
-            Some(b'-' | b'0'..=b'9') => self.number(dialect, json)?,
-            Some(b'[') if self.kind == Kind::Array => Value::Text(self.array(raw)?),
-            _ if self.kind == Kind::Bytes => Value::Bytes(json.as_bytes().to_vec()),
-            _ => Value::Text(json.to_owned()),
-        })
-    }
+        }
+        Some(b'-' | b'0'..=b'9') => number(column, dialect, json)?,
+        Some(b'[') if column.kind == Kind::Array => Value::Text(array(column, raw)?),
+        _ if column.kind == Kind::Bytes => Value::Bytes(json.as_bytes().to_vec()),
+        _ => Value::Text(json.to_owned()),
+    })
+}
 
-    /// A text that is meant as this kind of value.
-    fn decoded(&self, dialect: Dialect, text: String) -> Result<Value, Unfit> {
-        Ok(match self.kind {
-            // No database keeps the zone here: the time is taken in UTC.
-            Kind::Timestamp => Value::Text(to_utc(&text).map_or(text, sql_text)),
-            // MySQL knows no `Z`; its session is in UTC.
-            Kind::TimestampTz if dialect == Dialect::MySql => Value::Text(to_utc(&text).map_or(text, sql_text)),
-            Kind::Bits { .. } => Value::Unsigned(text.parse().map_err(|_| Unfit("is no number of bits"))?),
-            _ => Value::Text(text),
-        })
-    }
+/// A text that is meant as this kind of value.
+fn decoded(column: &Column, dialect: Dialect, text: String) -> Result<Value, Unfit> {
+    Ok(match column.kind {
+        // No database keeps the zone here: the time is taken in UTC.
+        Kind::Timestamp => Value::Text(to_utc(&text).map_or(text, sql_text)),
+        // MySQL knows no `Z`; its session is in UTC.
+        Kind::TimestampTz if dialect == Dialect::MySql => Value::Text(to_utc(&text).map_or(text, sql_text)),
+        Kind::Bits { .. } => Value::Unsigned(text.parse().map_err(|_| Unfit("is no number of bits"))?),
+        _ => Value::Text(text),
+    })
+}
 
-    fn number(&self, dialect: Dialect, json: &str) -> Result<Value, Unfit> {
-        // Some write every number as a double.
-        let digits = match json.split_once('.') {
-            Some((whole, rest)) if self.kind == Kind::Integer && rest.bytes().all(|b| b == b'0') => whole,
-            _ => json,
-        };
-        Ok(match (dialect, self.kind) {
-            (Dialect::Postgres, _) => Value::Text(digits.to_owned()),
-            (_, Kind::Bits { .. }) => Value::Unsigned(digits.parse().map_err(|_| Unfit("is no number of bits"))?),
-            // A decimal's digits, and a double's, are read by the database: a double of ours could lose some.
-            (Dialect::MySql, _) => match digits.parse() {
-                Ok(integer) => Value::Integer(integer),
-                Err(_) => Value::Text(digits.to_owned()),
-            },
-            (Dialect::Sqlite, _) => exact_number(digits),
-        })
-    }
+fn number(column: &Column, dialect: Dialect, json: &str) -> Result<Value, Unfit> {
+    // Some write every number as a double.
+    let digits = match json.split_once('.') {
+        Some((whole, rest)) if column.kind == Kind::Integer && rest.bytes().all(|b| b == b'0') => whole,
+        _ => json,
+    };
+    Ok(match (dialect, column.kind) {
+        (Dialect::Postgres, _) => Value::Text(digits.to_owned()),
+        (_, Kind::Bits { .. }) => Value::Unsigned(digits.parse().map_err(|_| Unfit("is no number of bits"))?),
+        // A decimal's digits, and a double's, are read by the database: a double of ours could lose some.
+        (Dialect::MySql, _) => match digits.parse() {
+            Ok(integer) => Value::Integer(integer),
+            Err(_) => Value::Text(digits.to_owned()),
+        },
+        (Dialect::Sqlite, _) => exact_number(digits),
+    })
+}
 
-    /// A JSON array as PostgreSQL writes arrays.
-    fn array(&self, raw: &RawValue) -> Result<String, Unfit> {
-        let of_json = self.type_name.starts_with("json");
-        let mut out = String::with_capacity(raw.get().len() + 2);
-        push_array(&mut out, raw, of_json)?;
-        Ok(out)
-    }
+/// A JSON array as PostgreSQL writes arrays.
+fn array(column: &Column, raw: &RawValue) -> Result<String, Unfit> {
+    let of_json = column.type_name.starts_with("json");
+    let mut out = String::with_capacity(raw.get().len() + 2);
+    push_array(&mut out, raw, of_json)?;
+    Ok(out)
 }
 
 fn boolean(dialect: Dialect, value: bool) -> Value {
@@ -202,7 +185,7 @@ mod tests {
             type_name: type_name.into(),
             generated: false,
         };
-        column.value(dialect, &Input::Json(serde_json::from_str(json).unwrap()))
+        dialect.value(&column, &Input::Json(serde_json::from_str(json).unwrap()))
     }
 
     fn text(text: &str) -> Result<Value, Unfit> {

@@ -3,13 +3,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use openconnect_change::{Column, Kind};
 use openconnect_core::Failure;
 
 use crate::dialect::Dialect;
-use crate::kind::Kind;
 use crate::mark::Mark;
 use crate::pool::{Statement, Value};
-use crate::table::Column;
 
 /// Rows in the order of some of their columns.
 #[derive(Debug, Clone)]
@@ -47,7 +46,7 @@ impl<'a> Select<'a> {
         let columns: Vec<String> = columns
             .iter()
             .filter_map(|at| relation.columns.get(*at))
-            .map(|column| column.selected(dialect))
+            .map(|column| dialect.selected(column))
             .collect();
         // Where one is null, there is no order.
         let ordering = relation.order.iter().filter_map(|at| relation.columns.get(*at));

@@ -2,9 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use openconnect_change::Cell;
 use serde::{Deserialize, Serialize};
-
-use crate::pool::Cell;
 
 /// The value of an ordering column in a row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use openconnect_change::{Cell, Column};
 use openconnect_core::{Failure, FailureKind};
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow, MySqlSslMode};
 use sqlx::pool::PoolConnection;
@@ -16,8 +17,7 @@ use sqlx::{
 
 use crate::dialect::Dialect;
 use crate::failure::failure;
-use crate::kind::Kind;
-use crate::table::Column;
+use crate::kind;
 use crate::target::{Login, Place, Target, TlsMode};
 
 /// A statement's parameter.
@@ -51,40 +51,6 @@ impl Value {
             Self::Bytes(bytes) => bytes.len(),
             Self::Texts(all) => all.iter().flatten().map(String::len).sum(),
             Self::ByteStrings(all) => all.iter().flatten().map(Vec::len).sum(),
-        }
-    }
-}
-
-/// A value that was read. PostgreSQL and MySQL give texts and bytes only: see [`crate::Kind`].
-#[derive(Debug, Clone, PartialEq)]
-pub enum Cell {
-    /// `NULL`.
-    Null,
-    /// SQLite's integers.
-    Integer(i64),
-    /// SQLite's doubles.
-    Real(f64),
-    /// A text.
-    Text(String),
-    /// Bytes.
-    Bytes(Vec<u8>),
-}
-
-impl Cell {
-    /// The text, where it is one.
-    pub fn text(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// About how many bytes it takes.
-    pub(crate) fn size(&self) -> usize {
-        match self {
-            Self::Null | Self::Integer(_) | Self::Real(_) => 8,
-            Self::Text(text) => text.len(),
-            Self::Bytes(bytes) => bytes.len(),
         }
     }
 }
@@ -395,7 +361,7 @@ impl Connection {
         };
         let dialect = self.dialect();
         let column = |(name, ty): (String, String)| Column {
-            kind: Kind::described(dialect, &ty),
+            kind: kind::described(dialect, &ty),
             name,
             type_name: ty,
             generated: true,

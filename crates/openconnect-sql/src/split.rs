@@ -1,10 +1,11 @@
 //! Parts of a relation that follow each other, so that they can be read at the same time.
 
+use openconnect_change::Cell;
 use openconnect_core::Failure;
 
 use crate::keyset::{Keyset, Select};
 use crate::mark::Mark;
-use crate::pool::{Cell, Connection};
+use crate::pool::Connection;
 
 /// Bytes of one part.
 const BYTES: usize = 8 << 20;

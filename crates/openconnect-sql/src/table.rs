@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use openconnect_change::{Cell, Column, Kind};
 use openconnect_core::Failure;
 
 use crate::dialect::Dialect;
-use crate::kind::Kind;
-use crate::pool::{Cell, Connection, Statement, Value};
+use crate::kind;
+use crate::pool::{Connection, Statement, Value};
 
 /// More bytes than any description of a table has.
 const DESCRIPTION: usize = 16 << 20;
@@ -48,26 +49,6 @@ impl fmt::Display for TableName {
             Some(schema) => write!(f, "{schema}.{}", self.name),
             None => f.write_str(&self.name),
         }
-    }
-}
-
-/// A column.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Column {
-    /// Its name.
-    pub name: String,
-    /// How its values look.
-    pub kind: Kind,
-    /// Its type in the database's words, without a length.
-    pub type_name: String,
-    /// Computed by the database: can't be written.
-    pub generated: bool,
-}
-
-impl Column {
-    /// The expression that selects it so that nothing is lost on the way.
-    pub fn selected(&self, dialect: Dialect) -> String {
-        self.kind.selected(dialect, &dialect.quote(&self.name))
     }
 }
 
@@ -166,7 +147,7 @@ async fn postgres(connection: &mut Connection, name: &TableName) -> Result<Table
         }
         columns.push(Column {
             name: text(&row, 0),
-            kind: Kind::postgres(&text(&row, 1), &text(&row, 2)),
+            kind: kind::postgres(&text(&row, 1), &text(&row, 2)),
             type_name: text(&row, 3),
             generated: text(&row, 4) == "true",
         });
@@ -197,7 +178,7 @@ async fn mysql(connection: &mut Connection, name: &TableName) -> Result<Table, F
             kind: if is_json {
                 Kind::Json
             } else {
-                Kind::mysql(&data_type, &text(&row, 2))
+                kind::mysql(&data_type, &text(&row, 2))
             },
             type_name: data_type,
             generated: extra.contains("VIRTUAL GENERATED") || extra.contains("STORED GENERATED"),
@@ -251,7 +232,7 @@ async fn sqlite(connection: &mut Connection, name: &TableName) -> Result<Table, 
         let declared = text(&row, 1);
         columns.push(Column {
             name: text(&row, 0),
-            kind: Kind::sqlite(&declared),
+            kind: kind::sqlite(&declared),
             type_name: declared,
             generated: row.get(2) != Some(&Cell::Integer(0)),
         });

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use openconnect_change::Cell;
 use openconnect_core::config::MeshSettings;
 use openconnect_core::mesh::Subscriber;
 use openconnect_core::sink::{Batch, Ordering as Order, Sink as _, SinkContext, WriteReport};
 use openconnect_core::source::{Source as _, SourceContext};
 use openconnect_jdbc_sink::JdbcSink;
 use openconnect_jdbc_source::JdbcSource;
-use openconnect_sql::{Cell, Dialect, Login, Pool, PoolSettings, Statement, Target, Value};
+use openconnect_sql::{Dialect, Login, Pool, PoolSettings, Statement, Target, Value};
 use openconnect_testkit::Result;
 use openconnect_testkit::connector::Connector;
 use openconnect_testkit::kit::Kit;

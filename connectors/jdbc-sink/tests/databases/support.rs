@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openconnect_change::{Cell, Decimals, push_json};
 use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
 use openconnect_core::sink::{Batch, Sink, SinkContext, WriteReport};
 use openconnect_jdbc_sink::{JdbcSink, JdbcSinkConfig};
-use openconnect_sql::{Cell, Decimals, Dialect, Login, Pool, PoolSettings, Statement, Table, TableName, Target, push_json};
+use openconnect_sql::{Dialect, Login, Pool, PoolSettings, Statement, Table, TableName, Target};
 use openconnect_testkit::services::{Database, System, database};
 use serde_json::{Value, json};
 
@@ -102,7 +103,7 @@ impl Fixture {
         let name = TableName::parse(self.dialect(), table);
         let table = Table::load(&mut connection, &name).await.unwrap().unwrap();
         let column = table.column(column).unwrap();
-        let sql = format!("select {} from {}", column.selected(self.dialect()), name.quoted(self.dialect()));
+        let sql = format!("select {} from {}", self.dialect().selected(column), name.quoted(self.dialect()));
         let (rows, _) = connection.query(&Statement::new(sql, Vec::new()), usize::MAX).await.unwrap();
         let json = |row: &Vec<Cell>| {
             let mut out = String::new();

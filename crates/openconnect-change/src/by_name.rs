@@ -9,7 +9,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 /// Values by name. Where JSON has a name twice, the last value counts, as for most readers.
 #[derive(Debug, Clone)]
-pub(crate) struct ByName<'a, V>(Vec<(Cow<'a, str>, V)>);
+pub struct ByName<'a, V>(Vec<(Cow<'a, str>, V)>);
 
 impl<V> Default for ByName<'_, V> {
     fn default() -> Self {
@@ -18,25 +18,34 @@ impl<V> Default for ByName<'_, V> {
 }
 
 impl<'a, V> ByName<'a, V> {
-    pub(crate) fn get(&self, name: &str) -> Option<&V> {
+    /// The value of this name.
+    pub fn get(&self, name: &str) -> Option<&V> {
         let at = self.place(name).ok()?;
         self.0.get(at).map(|(_, value)| value)
     }
 
-    pub(crate) fn contains(&self, name: &str) -> bool {
+    /// Whether the name is there.
+    pub fn contains(&self, name: &str) -> bool {
         self.place(name).is_ok()
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many names there are.
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &V)> {
+    /// Whether there is no name.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All names and values, in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &V)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value))
     }
 
     /// Adds a value whose name is not there.
-    pub(crate) fn add(&mut self, name: Cow<'a, str>, value: V) {
+    pub fn add(&mut self, name: Cow<'a, str>, value: V) {
         if let Err(at) = self.place(&name) {
             self.0.insert(at, (name, value));
         }
@@ -47,7 +56,11 @@ impl<'a, V> ByName<'a, V> {
     }
 
     /// The same names with other values.
-    pub(crate) fn map<W, E>(self, mut value: impl FnMut(&str, V) -> Result<W, E>) -> Result<ByName<'a, W>, E> {
+    ///
+    /// # Errors
+    ///
+    /// The first error of `value`.
+    pub fn map<W, E>(self, mut value: impl FnMut(&str, V) -> Result<W, E>) -> Result<ByName<'a, W>, E> {
         let values = self.0.into_iter().map(|(name, old)| {
             let new = value(&name, old)?;
             Ok((name, new))

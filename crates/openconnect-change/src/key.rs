@@ -1,19 +1,23 @@
 //! A row's key as text, for ids, subjects and partition keys.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ring::digest::{SHA256, digest};
 
-use crate::mark::Mark;
-use crate::pool::Cell;
+use crate::cell::Cell;
 
-/// A longer text is hashed.
-const LONGEST: usize = 200;
+/// Longest text that is kept as it is, in bytes; a longer one is hashed.
+const MAX_KEY_TEXT: usize = 200;
 
 /// The values of the columns at `places`, with commas between. Different keys have different texts: commas in values are
 /// escaped, and what is long or no attribute may hold is replaced by a hash. Empty without columns.
 pub fn key_text(places: &[usize], cells: &[Cell]) -> String {
     let value = |at: &usize| match cells.get(*at) {
+        None | Some(Cell::Null) => "null".to_owned(),
+        Some(Cell::Integer(value)) => value.to_string(),
+        Some(Cell::Real(value)) => value.to_string(),
         Some(Cell::Text(text)) => text.clone(),
-        cell => cell.and_then(Mark::of).map_or_else(|| "null".to_owned(), |mark| mark.text()),
+        Some(Cell::Bytes(bytes)) => STANDARD.encode(bytes),
     };
     let text = match places {
         [at] => value(at),
@@ -27,7 +31,7 @@ pub fn key_text(places: &[usize], cells: &[Cell]) -> String {
 
 /// The text, or its hash when it is too long for an attribute, or has characters that none may have.
 pub fn attribute_text(text: String) -> String {
-    if text.len() <= LONGEST && !text.chars().any(char::is_control) {
+    if text.len() <= MAX_KEY_TEXT && !text.chars().any(char::is_control) {
         return text;
     }
     let hash = digest(&SHA256, text.as_bytes());

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, NaiveDate, TimeDelta};
-use openconnect_sql::Input;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::input::Input;
+
 /// A field's schema.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Schema {
+pub(crate) struct FieldSchema {
     #[serde(default)]
     field: Option<String>,
     /// What the value means.
@@ -22,16 +23,16 @@ pub(crate) struct Schema {
     #[serde(default)]
     parameters: BTreeMap<String, String>,
     #[serde(default)]
-    fields: Vec<Schema>,
+    fields: Vec<FieldSchema>,
 }
 
-impl Schema {
+impl FieldSchema {
     /// The schema of a field.
     pub(crate) fn of(&self, field: &str) -> Option<&Self> {
         self.fields.iter().find(|schema| schema.field.as_deref() == Some(field))
     }
 
-    /// The value as databases write it; why it is none.
+    /// The value as databases write it, or what is wrong with it.
     pub(crate) fn input<'a>(&self, raw: &'a RawValue) -> Result<Input<'a>, &'static str> {
         if raw.get() == "null" {
             return Ok(Input::Null);

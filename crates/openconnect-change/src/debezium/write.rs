@@ -1,88 +1,128 @@
-//! Debezium's format: its envelope, and its numbers for decimals and times (as its JSON converter writes them without schemas).
+//! Writes Debezium's format: its envelope, and its numbers for decimals and times (as its JSON converter writes them without
+//! schemas).
 //! Facts: Debezium's documentation of the MySQL connector, "Data type mappings", with its default settings.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
-use openconnect_sql::{Cell, Column, Decimals, Kind, json_text, push_json};
 
-use crate::event::{Origin, transaction_json};
+use crate::cell::{Cell, Column};
+use crate::change::{Change, ChangeSource};
+use crate::kind::{Decimals, Kind};
+use crate::to_json::{json_text, push_json, push_text, row_size};
 
-/// The change, its rows being JSON already.
-pub(crate) fn envelope(name: &str, op: &str, before: &str, after: &str, origin: &Origin<'_>) -> String {
-    let now = Utc::now();
-    format!(
-        "{{\"before\":{before},\"after\":{after},\"source\":{},\"transaction\":{},\"op\":\"{op}\",{}}}",
-        source(name, origin, now),
-        origin.transaction.map_or_else(|| "null".to_owned(), transaction_json),
-        times(now),
-    )
+/// About how long an event is without its rows, in bytes.
+const ENVELOPE: usize = 512;
+
+/// Writes Debezium's envelopes.
+#[derive(Debug, Clone)]
+pub struct DebeziumWriter {
+    name: String,
+    version: &'static str,
 }
 
-/// A statement, which is JSON already.
-pub(crate) fn schema_change(name: &str, statement: &str, origin: &Origin<'_>) -> String {
-    let now = Utc::now();
-    format!(
-        "{{\"source\":{},\"ts_ms\":{},\"databaseName\":{},\"schemaName\":null,\"ddl\":{statement},\"tableChanges\":[]}}",
-        source(name, origin, now),
-        now.timestamp_millis(),
-        json_text(origin.database),
-    )
+impl DebeziumWriter {
+    /// `name` is what Debezium calls the topic's prefix, `version` that of the connector; both stand in `source`.
+    pub fn new(name: impl Into<String>, version: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            version,
+        }
+    }
+
+    /// A change as JSON.
+    pub fn change(&self, change: &Change<'_>, source: &impl ChangeSource) -> String {
+        let now = Utc::now();
+        let size: usize = [change.before, change.after]
+            .iter()
+            .flatten()
+            .map(|row| row_size(change.columns, row))
+            .sum();
+        let mut out = String::with_capacity(size + ENVELOPE);
+        for (lead, row) in ["{\"before\":", ",\"after\":"].into_iter().zip([change.before, change.after]) {
+            out.push_str(lead);
+            match row {
+                Some(row) => push_row(&mut out, change.columns, row),
+                None => out.push_str("null"),
+            }
+        }
+        out.push_str(",\"source\":");
+        self.push_source(&mut out, source, now);
+        out.push_str(",\"transaction\":");
+        match &change.transaction {
+            Some(transaction) => transaction.push_json(&mut out),
+            None => out.push_str("null"),
+        }
+        out.push_str(",\"op\":\"");
+        out.push_str(change.op.as_str());
+        out.push_str("\",");
+        push_times(&mut out, now);
+        out.push('}');
+        out
+    }
+
+    /// A statement that changed a table as JSON.
+    pub fn schema_change(&self, statement: &str, database: &str, source: &impl ChangeSource) -> String {
+        let now = Utc::now();
+        let mut out = String::from("{\"source\":");
+        self.push_source(&mut out, source, now);
+        // Writing to a text cannot fail.
+        let _ = write!(
+            out,
+            ",\"ts_ms\":{},\"databaseName\":{},\"schemaName\":null,\"ddl\":{},\"tableChanges\":[]}}",
+            now.timestamp_millis(),
+            json_text(database),
+            json_text(statement),
+        );
+        out
+    }
+
+    fn push_source(&self, out: &mut String, source: &impl ChangeSource, now: DateTime<Utc>) {
+        let _ = write!(
+            out,
+            "{{\"version\":\"{}\",\"connector\":\"{}\",\"name\":",
+            self.version,
+            source.connector()
+        );
+        push_text(out, &self.name);
+        let _ = write!(out, ",\"snapshot\":\"{}\"", source.is_snapshot());
+        source.push_debezium(out);
+        out.push(',');
+        push_times(out, source.time().unwrap_or(now));
+        out.push('}');
+    }
 }
 
-fn source(name: &str, origin: &Origin<'_>, now: DateTime<Utc>) -> String {
-    let logged = origin.seconds.and_then(|seconds| DateTime::from_timestamp(seconds.into(), 0));
-    format!(
-        "{{\"version\":\"{}\",\"connector\":\"mysql\",\"name\":{},\"snapshot\":\"{}\",\"db\":{},\"sequence\":null,\"table\":{},\
-         \"server_id\":{},\"gtid\":{},\"file\":{},\"pos\":{},\"row\":{},\"thread\":{},\"query\":null,{}}}",
-        env!("CARGO_PKG_VERSION"),
-        json_text(name),
-        origin.seconds.is_none(),
-        json_text(origin.database),
-        json_text(origin.table),
-        origin.server_id,
-        origin.gtid.map_or_else(|| "null".to_owned(), json_text),
-        json_text(origin.file),
-        origin.pos,
-        origin.row,
-        match origin.thread {
-            0 => "null".to_owned(),
-            thread => thread.to_string(),
-        },
-        times(logged.unwrap_or(now)),
-    )
-}
-
-fn times(time: DateTime<Utc>) -> String {
-    format!(
+fn push_times(out: &mut String, time: DateTime<Utc>) {
+    let _ = write!(
+        out,
         "\"ts_ms\":{},\"ts_us\":{},\"ts_ns\":{}",
         time.timestamp_millis(),
         time.timestamp_micros(),
         time.timestamp_nanos_opt().unwrap_or(0)
-    )
+    );
 }
 
-/// A row as a JSON object.
-pub(crate) fn row(columns: &[Column], cells: &[Cell]) -> String {
-    let mut out = String::from("{");
+/// Appends a row as a JSON object.
+fn push_row(out: &mut String, columns: &[Column], cells: &[Cell]) {
+    let mut lead = '{';
     for (column, cell) in columns.iter().zip(cells) {
-        if out.len() > 1 {
-            out.push(',');
-        }
-        out.push_str(&json_text(&column.name));
+        out.push(lead);
+        push_text(out, &column.name);
         out.push(':');
         match value(column, cell) {
             Some(text) => out.push_str(&text),
-            None => push_json(&mut out, column.kind, Decimals::Text, cell),
+            None => push_json(out, column.kind, Decimals::Text, cell),
         }
+        lead = ',';
     }
-    out.push('}');
-    out
+    out.push_str(if lead == '{' { "{}" } else { "}" });
 }
 
-/// What Debezium writes in another way than we do.
+/// A value that Debezium writes differently from our format.
 fn value(column: &Column, cell: &Cell) -> Option<String> {
     if let (Cell::Bytes(bytes), true) = (cell, is_geometry(&column.type_name)) {
         return geometry(bytes);

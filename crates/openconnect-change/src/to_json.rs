@@ -1,4 +1,4 @@
-//! Values from a database as JSON, without loss.
+//! Values as JSON, without loss.
 
 use std::fmt::Write as _;
 
@@ -6,9 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 
+use crate::cell::{Cell, Column};
 use crate::kind::{Decimals, Kind};
-use crate::pool::Cell;
-use crate::table::Column;
 use crate::time::to_rfc3339;
 
 /// Appends a value as JSON.
