@@ -1,5 +1,7 @@
 //! The rules for attribute names, and the names that belong to the mesh.
 
+use crate::extension;
+
 /// The context attributes that CloudEvents 1.0 defines; no extension may have one of these names, nor `data`.
 pub const CORE: [&str; 8] = [
     "specversion",
@@ -48,8 +50,8 @@ pub fn is_mesh(name: &str) -> bool {
             | "ip"
             | "language"
             | "leave99time"
-            | "openconnectattempt"
-            | "openconnectseq"
+            | extension::ATTEMPT
+            | extension::SEQ
             | "passwd"
             | "pid"
             | "producergroup"

@@ -28,8 +28,13 @@ macro_rules! commands {
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// The name on the wire.
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
+            }
+
+            /// The command of this name; `None` for a name that EventMesh 1.x does not have.
+            pub fn named(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)+ _ => None }
             }
         }
     };

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`frame`] | TCP frames: header and body, an incremental bounded codec, the commands |
 //! | [`session`] | the bodies of the TCP session commands: user agent, subscription, redirect |
+//! | [`extension`] | what this project adds to the protocol, named by both sides |
 //! | [`json`] | CloudEvents' own JSON format, one event and batches |
 //! | [`wire`] | an event as the mesh carries it in JSON: topic as subject, content that survives the server |
 //! | [`http`] | binary mode of CloudEvents' HTTP binding: headers |
@@ -13,6 +14,7 @@
 //! | [`attributes`] | the rules for attribute names, and the names that belong to the mesh |
 
 pub mod attributes;
+pub mod extension;
 pub mod frame;
 pub mod grpc;
 pub mod http;

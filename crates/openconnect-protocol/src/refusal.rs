@@ -1,13 +1,11 @@
 //! What a refusal means: the one place that knows EventMesh's codes and texts.
 //!
 //! EventMesh 1.x answers nearly every refusal over TCP with code 1 and the text of a Java exception, a refused HELLO even
-//! with a stack trace that has lost the text; over gRPC it gives better codes. `openconnect-mesh` adds [`PROPERTY`] to its
+//! with a stack trace that has lost the text; over gRPC it gives better codes. `openconnect-mesh` adds [`REFUSAL`] to its
 //! answers, which leaves nothing to guess and goes before everything else.
 
+use crate::extension::REFUSAL;
 use crate::grpc::{StatusCode, attr, pb};
-
-/// Header property (TCP) and attribute (gRPC) in which `openconnect-mesh` names the kind of a refusal.
-pub const PROPERTY: &str = "openconnectrefusal";
 
 /// What kind of refusal it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,7 +116,7 @@ impl RefusalKind {
         matches!(self, Self::Busy | Self::Session | Self::Unknown)
     }
 
-    /// The kind of an answer over TCP whose code is not 0: `told` is its [`PROPERTY`], `desc` its text.
+    /// The kind of an answer over TCP whose code is not 0: `told` is its [`REFUSAL`], `desc` its text.
     pub fn of_tcp(told: Option<&str>, code: i32, desc: &str) -> Self {
         named(told)
             .or_else(|| find(&TCP_CODES, code))
@@ -126,9 +124,9 @@ impl RefusalKind {
             .unwrap_or(Self::Unknown)
     }
 
-    /// The kind of an answer over gRPC that is no success: by its [`PROPERTY`], else by its code.
+    /// The kind of an answer over gRPC that is no success: by its [`REFUSAL`], else by its code.
     pub fn of_grpc(answer: &pb::CloudEvent) -> Self {
-        named(attr(answer, PROPERTY)).unwrap_or_else(|| StatusCode::of(answer).map_or(Self::Unknown, Self::of_status))
+        named(attr(answer, REFUSAL)).unwrap_or_else(|| StatusCode::of(answer).map_or(Self::Unknown, Self::of_status))
     }
 
     /// The kind that a gRPC code tells.
@@ -149,6 +147,7 @@ fn find(codes: &[(i32, RefusalKind)], code: i32) -> Option<RefusalKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::extension::REFUSAL;
     use crate::grpc::{keys, set_attr};
 
     #[test]
@@ -158,7 +157,7 @@ mod tests {
             assert_eq!(kind.name(), name);
             let mut answer = pb::CloudEvent::default();
             set_attr(&mut answer, keys::STATUS_CODE, "20");
-            set_attr(&mut answer, PROPERTY, name);
+            set_attr(&mut answer, REFUSAL, name);
             assert_eq!(RefusalKind::of_grpc(&answer), kind);
         }
         assert_eq!(RefusalKind::of_tcp(Some("of a later version"), 3, ""), RefusalKind::Busy);

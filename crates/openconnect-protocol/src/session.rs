@@ -1,28 +1,6 @@
 //! The bodies of the TCP session commands (`UserAgent.java`, `Subscription.java`, `RedirectInfo.java` of EventMesh 1.x).
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
-
-/// Property of an extension of EventMesh's protocol, which both sides name in HELLO: with the value [`MANY`] on a frame, its body
-/// is a JSON array of sequence numbers (texts), and all of these are acknowledged.
-pub const ACKS: &str = "openconnectacks";
-/// Value of [`ACKS`].
-pub const MANY: &str = "many";
-
-/// The sequence numbers in the body of a frame with [`ACKS`].
-pub fn acknowledged(body: &[u8]) -> Result<Vec<Cow<'_, str>>, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Seq<'a>(#[serde(borrow)] Cow<'a, str>);
-    let seqs: Vec<Seq<'_>> = serde_json::from_slice(body)?;
-    Ok(seqs.into_iter().map(|seq| seq.0).collect())
-}
-
-/// Property of HELLO, with the value [`NONE`]: what is delivered has nothing added that tells of the way it took (`rsp0group`,
-/// `reqeventmesh2ctimestamp` and so on).
-pub const STAMPS: &str = "openconnectstamps";
-/// Value of [`STAMPS`].
-pub const NONE: &str = "none";
 
 /// Role of a connection: it has one, set by HELLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

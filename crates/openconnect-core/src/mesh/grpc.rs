@@ -6,6 +6,7 @@ use std::time::Duration;
 use cloudevents::{AttributesReader, Event};
 use hyper_util::rt::TokioIo;
 use openconnect_protocol::EventError;
+use openconnect_protocol::extension;
 use openconnect_protocol::grpc::pb::cloud_event::cloud_event_attribute_value::Attr;
 use openconnect_protocol::grpc::pb::heartbeat_service_client::HeartbeatServiceClient;
 use openconnect_protocol::grpc::{self, StatusCode, attr, keys, pb, set_attr};
@@ -134,14 +135,14 @@ impl GrpcSession {
     /// What the answer tells about the server. EventMesh 1.x tells nothing.
     pub(super) fn learn(&mut self, answer: &pb::CloudEvent) {
         let told = |name| attr(answer, name) == Some("true");
-        self.capabilities.redelivers = told("openconnectredelivers");
+        self.capabilities.redelivers = told(extension::REDELIVERS);
         self.capabilities.acknowledges = self.capabilities.redelivers;
-        self.durable_batch = told("openconnectdurablebatch");
+        self.durable_batch = told(extension::DURABLE_BATCH);
         self.capabilities.ordered_refusal = self.durable_batch;
-        if let Some(server) = attr(answer, "openconnectserver") {
+        if let Some(server) = attr(answer, extension::SERVER) {
             self.capabilities.server = server.chars().take(80).collect();
         }
-        if let Some(limit) = attr(answer, "openconnectmaxeventbytes").and_then(|n| n.parse().ok()) {
+        if let Some(limit) = attr(answer, extension::MAX_EVENT_BYTES).and_then(|n| n.parse().ok()) {
             self.max_event_bytes = limit;
         }
     }

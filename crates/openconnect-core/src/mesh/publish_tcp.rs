@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use openconnect_protocol::extension::{MANY, acknowledged};
+use openconnect_protocol::frame::Command;
 use openconnect_protocol::frame::{RawFrame, encode_raw};
 use openconnect_protocol::refusal::RefusalKind;
-use openconnect_protocol::session::{MANY, acknowledged};
 use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -163,6 +164,9 @@ enum Answer {
     Refused(usize, String),
 }
 
+/// The command of every publish.
+const PUBLISH: &str = Command::AsyncMessageToServer.name();
+
 /// The members of an acknowledgement that matter, borrowed.
 #[derive(Deserialize)]
 struct AckHeader<'a> {
@@ -221,7 +225,7 @@ impl Flight {
             header.clear();
             let _ = write!(
                 header,
-                r#"{{"cmd":"ASYNC_MESSAGE_TO_SERVER","code":0,"seq":"{prefix}-{seq}","properties":{{"protocoltype":"cloudevents","protocolversion":"1.0","protocoldesc":"tcp"}}}}"#
+                r#"{{"cmd":"{PUBLISH}","code":0,"seq":"{prefix}-{seq}","properties":{{"protocoltype":"cloudevents","protocolversion":"1.0","protocoldesc":"tcp"}}}}"#
             );
             match encode_raw(header.as_bytes(), &event.body, output) {
                 Ok(()) => self.sent.push_back(Sent { seq, event, at: now }),
@@ -233,15 +237,17 @@ impl Flight {
     /// What a frame from the server means; a header that can't be read is an error.
     fn answer(&mut self, frame: &RawFrame, server: &str) -> Result<Answer, serde_json::Error> {
         let header: AckHeader<'_> = serde_json::from_slice(&frame.header)?;
-        Ok(match header.cmd {
-            "ASYNC_MESSAGE_TO_SERVER_ACK" | "BROADCAST_MESSAGE_TO_SERVER_ACK" if header.has_many() => {
+        Ok(match Command::named(header.cmd) {
+            Some(Command::AsyncMessageToServerAck | Command::BroadcastMessageToServerAck) if header.has_many() => {
                 self.confirm_many(&acknowledged(&frame.body)?);
                 Answer::Confirmed
             }
-            "ASYNC_MESSAGE_TO_SERVER_ACK" | "BROADCAST_MESSAGE_TO_SERVER_ACK" => self.acknowledged(&header, &frame.body, server),
-            "HEARTBEAT_RESPONSE" => Answer::Heartbeat,
-            "SERVER_GOODBYE_REQUEST" => Answer::Leave(sent_away(server, None)),
-            "REDIRECT_TO_CLIENT" => Answer::Leave(sent_away(server, Some(&frame.body))),
+            Some(Command::AsyncMessageToServerAck | Command::BroadcastMessageToServerAck) => {
+                self.acknowledged(&header, &frame.body, server)
+            }
+            Some(Command::HeartbeatResponse) => Answer::Heartbeat,
+            Some(Command::ServerGoodbyeRequest) => Answer::Leave(sent_away(server, None)),
+            Some(Command::RedirectToClient) => Answer::Leave(sent_away(server, Some(&frame.body))),
             _ => Answer::Unknown,
         })
     }

@@ -8,9 +8,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
+use openconnect_protocol::extension;
 use openconnect_protocol::frame::{Command, Frame, FrameCodec, FrameError, Header, RawFrame, encode};
-use openconnect_protocol::refusal::{PROPERTY, RefusalKind};
-use openconnect_protocol::session::{ACKS, MANY, NONE, Purpose, RedirectInfo, STAMPS, UserAgent};
+use openconnect_protocol::refusal::RefusalKind;
+use openconnect_protocol::session::{Purpose, RedirectInfo, UserAgent};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -224,20 +225,22 @@ pub(crate) struct Session {
 impl Session {
     async fn hello(&mut self, dialer: &Dialer, purpose: Purpose) -> std::result::Result<(), Failure> {
         let body = serde_json::to_vec(&dialer.agent(purpose)).unwrap_or_default();
-        let mut header = Header::new(Command::HelloRequest, "hello").with_property(ACKS, MANY);
+        let mut header = Header::new(Command::HelloRequest, "hello").with_property(extension::ACKS, extension::MANY);
         if purpose == Purpose::Sub {
-            header = header.with_property("openconnectholds", "true").with_property(STAMPS, NONE);
+            header = header
+                .with_property(extension::HOLDS, extension::TRUE)
+                .with_property(extension::STAMPS, extension::NONE);
         }
         let answer = self.request(&header, &body).await?;
         if answer.header.code != 0 {
             let (kind, desc) = refusal(&answer.header);
             return Err(refused::session(kind, &self.server, desc));
         }
-        let told = |name| answer.header.property(name).is_some_and(|value| value == "true");
-        self.many_acks = answer.header.property(ACKS) == Some(MANY);
-        self.capabilities.redelivers = told("openconnectredelivers");
-        self.capabilities.ordered_refusal = told("openconnectorderedrefusal");
-        if let Some(server) = answer.header.property("openconnectserver") {
+        let has = |name| answer.header.property(name) == Some(extension::TRUE);
+        self.many_acks = answer.header.property(extension::ACKS) == Some(extension::MANY);
+        self.capabilities.redelivers = has(extension::REDELIVERS);
+        self.capabilities.ordered_refusal = has(extension::ORDERED_REFUSAL);
+        if let Some(server) = answer.header.property(extension::SERVER) {
             self.capabilities.server = server.chars().take(80).collect();
         }
         Ok(())
@@ -361,7 +364,7 @@ fn finish_read(read: std::io::Result<usize>) -> std::result::Result<(), FrameErr
 /// Kind and text of an answer whose code is not 0.
 pub(super) fn refusal(header: &Header) -> (RefusalKind, &str) {
     let desc = header.desc.as_deref().unwrap_or("no reason given");
-    (RefusalKind::of_tcp(header.property(PROPERTY), header.code, desc), desc)
+    (RefusalKind::of_tcp(header.property(extension::REFUSAL), header.code, desc), desc)
 }
 
 /// Why a TCP session ends when the server wants it to: SERVER_GOODBYE_REQUEST, or REDIRECT_TO_CLIENT with its body.

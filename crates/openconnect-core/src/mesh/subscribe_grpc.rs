@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use openconnect_protocol::extension;
 use openconnect_protocol::grpc::pb::consumer_service_client::ConsumerServiceClient;
 use openconnect_protocol::grpc::{self, StatusCode, attr, keys, pb, set_attr};
 use openconnect_protocol::refusal::RefusalKind;
@@ -54,8 +55,8 @@ impl Receiving {
     fn subscription(&self) -> pb::CloudEvent {
         let items = serde_json::json!([{"topic": self.topic, "mode": "CLUSTERING", "type": "ASYNC"}]).to_string();
         let mut call = self.dialer.subscription_call(&items);
-        set_attr(&mut call, "openconnectack", "true");
-        set_attr(&mut call, "openconnectholds", "true");
+        set_attr(&mut call, extension::ACKNOWLEDGES, extension::TRUE);
+        set_attr(&mut call, extension::HOLDS, extension::TRUE);
         call
     }
 
@@ -198,7 +199,7 @@ impl Receiving {
     }
 
     fn delivery(&self, message: pb::CloudEvent, number: u64) -> Received {
-        let seq = attr(&message, "openconnectseq").unwrap_or_default().into();
+        let seq = attr(&message, extension::SEQ).unwrap_or_default().into();
         let failed = StatusCode::of(&message).filter(|code| *code != StatusCode::SUCCESS);
         let bytes = |message: &pb::CloudEvent| message.encode_to_vec().into();
         let (raw, unreadable) = match failed {
@@ -227,7 +228,7 @@ impl Receiving {
 /// Answers have an outcome and no `uniqueid`; what has a delivery's number is a delivery.
 fn is_answer(message: &pb::CloudEvent) -> bool {
     let has = |name| attr(message, name).is_some();
-    has(keys::STATUS_CODE) && !has(keys::UNIQUE_ID) && !has("openconnectseq")
+    has(keys::STATUS_CODE) && !has(keys::UNIQUE_ID) && !has(extension::SEQ)
 }
 
 fn acknowledgements(seqs: &mut VecDeque<Box<str>>) -> pb::CloudEvent {
@@ -240,7 +241,7 @@ fn acknowledgements(seqs: &mut VecDeque<Box<str>>) -> pb::CloudEvent {
         ..Default::default()
     };
     set_attr(&mut message, keys::SUB_MESSAGE_TYPE, "subscription_ack");
-    set_attr(&mut message, "openconnectseq", some.join(","));
+    set_attr(&mut message, extension::SEQ, some.join(","));
     message
 }
 

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openconnect_protocol::extension::{ACKS, MANY};
 use openconnect_protocol::frame::{Command, Header, RawFrame, encode_raw};
-use openconnect_protocol::session::{ACKS, MANY, Purpose, Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType};
+use openconnect_protocol::session::{Purpose, Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType};
 use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -151,13 +152,13 @@ impl Receiving {
             Ok(header) => header,
             Err(e) => return Pushed::Leave(broken(server, &format!("a header can't be read: {e}"))),
         };
-        let reply = match header.cmd {
-            "ASYNC_MESSAGE_TO_CLIENT" => "ASYNC_MESSAGE_TO_CLIENT_ACK",
-            "BROADCAST_MESSAGE_TO_CLIENT" => "BROADCAST_MESSAGE_TO_CLIENT_ACK",
-            "REQUEST_TO_CLIENT" => "REQUEST_TO_CLIENT_ACK",
-            "HEARTBEAT_RESPONSE" => return Pushed::Heartbeat,
-            "SERVER_GOODBYE_REQUEST" => return Pushed::Leave(sent_away(server, None)),
-            "REDIRECT_TO_CLIENT" => return Pushed::Leave(sent_away(server, Some(&frame.body))),
+        let reply = match Command::named(header.cmd) {
+            Some(Command::AsyncMessageToClient) => Command::AsyncMessageToClientAck,
+            Some(Command::BroadcastMessageToClient) => Command::BroadcastMessageToClientAck,
+            Some(Command::RequestToClient) => Command::RequestToClientAck,
+            Some(Command::HeartbeatResponse) => return Pushed::Heartbeat,
+            Some(Command::ServerGoodbyeRequest) => return Pushed::Leave(sent_away(server, None)),
+            Some(Command::RedirectToClient) => return Pushed::Leave(sent_away(server, Some(&frame.body))),
             _ => return Pushed::Other,
         };
         // EventMesh 1.x pushes a failure without a body for an event that it can't serialise for this transport.
@@ -166,7 +167,7 @@ impl Receiving {
         let ack = QueuedAck {
             session: number,
             seq: header.seq.as_deref().unwrap_or_default().into(),
-            reply,
+            reply: reply.name(),
         };
         Pushed::Delivery(Received {
             raw: frame.body.clone(),

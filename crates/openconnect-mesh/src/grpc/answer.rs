@@ -2,9 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use openconnect_protocol::extension;
 use openconnect_protocol::grpc::pb::cloud_event::cloud_event_attribute_value::Attr;
 use openconnect_protocol::grpc::{self, StatusCode, keys, pb};
-use openconnect_protocol::refusal::{PROPERTY, RefusalKind};
+use openconnect_protocol::refusal::RefusalKind;
 
 use crate::auth::{Credentials, User};
 use crate::broker::Broker;
@@ -65,10 +66,10 @@ pub(crate) fn stamp(broker: &Broker, out: &mut pb::CloudEvent, code: StatusCode,
     for (name, value) in [
         (keys::STATUS_CODE, code.0.to_string().as_str()),
         (keys::RESPONSE_MESSAGE, text),
-        ("openconnectserver", crate::SERVER),
-        ("openconnectredelivers", "true"),
-        ("openconnectdurablebatch", "true"),
-        ("openconnectmaxeventbytes", &limit),
+        (extension::SERVER, crate::SERVER),
+        (extension::REDELIVERS, extension::TRUE),
+        (extension::DURABLE_BATCH, extension::TRUE),
+        (extension::MAX_EVENT_BYTES, &limit),
     ] {
         grpc::set_attr(out, name, value);
     }
@@ -77,7 +78,7 @@ pub(crate) fn stamp(broker: &Broker, out: &mut pb::CloudEvent, code: StatusCode,
 /// Adds the outcome of what failed.
 pub(crate) fn stamp_failure(broker: &Broker, out: &mut pb::CloudEvent, failure: &Failure) {
     stamp(broker, out, failure.code, &failure.refusal.reason);
-    grpc::set_attr(out, PROPERTY, failure.refusal.kind.name());
+    grpc::set_attr(out, extension::REFUSAL, failure.refusal.kind.name());
 }
 
 /// Refuses whoever does not give the name and password of a user.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use openconnect_protocol::extension;
 use openconnect_protocol::grpc::{self, StatusCode, keys, pb};
 use openconnect_protocol::session::{SubscriptionItem, SubscriptionMode};
 use prost::Message;
@@ -77,7 +78,7 @@ async fn read(state: Arc<StreamState>, mut incoming: Streaming<pb::CloudEvent>) 
 async fn handle(state: &Arc<StreamState>, message: pb::CloudEvent) -> bool {
     match grpc::attr(&message, keys::SUB_MESSAGE_TYPE) {
         Some("subscription_ack") => {
-            let seqs = grpc::attr(&message, "openconnectseq").unwrap_or_default();
+            let seqs = grpc::attr(&message, extension::SEQ).unwrap_or_default();
             state.acknowledge(seqs.split(',').filter_map(|seq| seq.parse().ok()).collect());
             true
         }
@@ -104,8 +105,8 @@ async fn subscribe(state: &Arc<StreamState>, call: &pb::CloudEvent) -> Result<()
     let items = items(call)?;
     let most = state.broker.config.limits.max_subscriptions;
     let says = |name| grpc::attr(call, name) == Some("true");
-    state.acknowledges.store(says("openconnectack"), Ordering::Relaxed);
-    state.holds.store(says("openconnectholds"), Ordering::Relaxed);
+    state.acknowledges.store(says(extension::ACKNOWLEDGES), Ordering::Relaxed);
+    state.holds.store(says(extension::HOLDS), Ordering::Relaxed);
     *crate::log::topic::locked(&state.identity) = Identity::of(user.clone(), call);
     let group = grpc::attr(call, keys::CONSUMER_GROUP).unwrap_or_default();
     for item in items {
@@ -135,7 +136,7 @@ async fn subscribe(state: &Arc<StreamState>, call: &pb::CloudEvent) -> Result<()
 }
 
 fn reply(state: &StreamState, message: pb::CloudEvent) {
-    let seq = grpc::attr(&message, "openconnectseq").and_then(|s| s.parse().ok());
+    let seq = grpc::attr(&message, extension::SEQ).and_then(|s| s.parse().ok());
     let request = state.asking.take(seq, &message.id);
     let form = Form {
         kind: Kind::Grpc,

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use futures_util::task::AtomicWaker;
+use openconnect_protocol::extension;
 use openconnect_protocol::grpc::{self, StatusCode, keys, pb};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -172,15 +173,15 @@ impl Outlet for Push {
                 let mut failed = pb::CloudEvent::default();
                 let text = format!("an event cannot be carried over gRPC: {error}");
                 stamp_failure(&state.broker, &mut failed, &Failure::new(StatusCode::RUNTIME_ERROR, text));
-                grpc::set_attr(&mut failed, "openconnectseq", delivery.seq.to_string());
+                grpc::set_attr(&mut failed, extension::SEQ, delivery.seq.to_string());
                 return state.put(failed, Some(delivery.seq));
             }
         };
         if let Some(request) = record.request {
             state.asking.add(delivery.seq, request.id, message.id.clone());
         }
-        grpc::set_attr(&mut message, "openconnectseq", delivery.seq.to_string());
-        grpc::set_attr(&mut message, "openconnectattempt", delivery.attempt.to_string());
+        grpc::set_attr(&mut message, extension::SEQ, delivery.seq.to_string());
+        grpc::set_attr(&mut message, extension::ATTEMPT, delivery.attempt.to_string());
         grpc::set_attr(&mut message, "reqeventmesh2ctimestamp", now_ms().to_string());
         state.put(message, Some(delivery.seq));
     }

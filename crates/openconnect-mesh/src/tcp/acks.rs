@@ -4,8 +4,8 @@
 //! texts. It acknowledges; refusals stay one frame each.
 
 use bytes::BytesMut;
+use openconnect_protocol::extension::{ACKS, MANY, acknowledged};
 use openconnect_protocol::frame::Command;
-use openconnect_protocol::session::{ACKS, MANY, acknowledged};
 
 use super::answer;
 use crate::convert::json_text;

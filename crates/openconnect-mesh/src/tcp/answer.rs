@@ -1,8 +1,8 @@
 //! Headers of frames, written by hand: serde is too slow for frames that come by the hundred thousand.
 
 use bytes::BytesMut;
+use openconnect_protocol::extension::REFUSAL;
 use openconnect_protocol::frame::{self, Command};
-use openconnect_protocol::refusal::PROPERTY;
 
 use crate::convert::json_text;
 use crate::log::topic::Refusal;
@@ -44,7 +44,7 @@ pub(crate) fn answer(cmd: Command, code: i32, desc: &str, seq: &str, out: &mut B
 
 /// Appends a refusal: code 1 as EventMesh gives it, and its kind in a property.
 pub(crate) fn refusal(cmd: Command, refusal: &Refusal, seq: &str, out: &mut BytesMut) {
-    let kind = [(PROPERTY, refusal.kind.name())];
+    let kind = [(REFUSAL, refusal.kind.name())];
     append(&header(cmd, 1, Some(&refusal.reason), seq, &kind), b"", out);
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use openconnect_protocol::extension;
 use openconnect_protocol::frame::{Command, RawFrame};
 use openconnect_protocol::refusal::RefusalKind;
-use openconnect_protocol::session::{ACKS, MANY, NONE, Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType, UserAgent};
+use openconnect_protocol::session::{Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType, UserAgent};
 
 use super::acks;
 use super::answer;
@@ -116,8 +117,8 @@ impl Session {
                 Ok((agent, user)) => {
                     self.user = user;
                     self.many_acks = head.has_many();
-                    self.unstamped = head.properties.as_ref().is_some_and(|p| p.openconnectstamps == NONE);
-                    self.holds = head.properties.as_ref().is_some_and(|p| p.openconnectholds == "true");
+                    self.unstamped = head.properties.as_ref().is_some_and(|p| p.openconnectstamps == extension::NONE);
+                    self.holds = head.properties.as_ref().is_some_and(|p| p.openconnectholds == extension::TRUE);
                     tracing::debug!(peer = %self.peer, ?agent, "session opened");
                     self.agent = Some(agent);
                 }
@@ -130,11 +131,11 @@ impl Session {
         }
         let limit = self.broker.config.limits.max_event_bytes.to_string();
         let properties = [
-            ("openconnectserver", crate::SERVER),
-            ("openconnectredelivers", "true"),
-            ("openconnectorderedrefusal", "true"),
-            ("openconnectmaxeventbytes", limit.as_str()),
-            (ACKS, MANY),
+            (extension::SERVER, crate::SERVER),
+            (extension::REDELIVERS, extension::TRUE),
+            (extension::ORDERED_REFUSAL, extension::TRUE),
+            (extension::MAX_EVENT_BYTES, limit.as_str()),
+            (extension::ACKS, extension::MANY),
         ];
         let header = answer::header(Command::HelloResponse, 0, Some("success"), &head.seq, &properties);
         self.outbox.put(|out| answer::append(&header, b"", out));

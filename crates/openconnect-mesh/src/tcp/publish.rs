@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
+use openconnect_protocol::extension::MANY;
 use openconnect_protocol::frame::Command;
-use openconnect_protocol::session::MANY;
 use openconnect_protocol::wire;
 use serde::Deserialize;
 
