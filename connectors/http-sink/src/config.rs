@@ -10,6 +10,7 @@ use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
 use openconnect_core::template::Template;
 use openconnect_core::tls::TlsSettings;
+use openconnect_format::Compression;
 use openconnect_http::client::{Auth, Codes, Endpoint};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -45,7 +46,7 @@ pub struct HttpSinkConfig {
     pub idempotent: bool,
     /// Compression of bodies. Default none.
     #[serde(default)]
-    pub compression: Compression,
+    pub compression: BodyCompression,
     /// Which answers mean what.
     #[serde(default)]
     pub codes: Codes,
@@ -114,24 +115,11 @@ fn sha256() -> String {
 /// Compression of bodies.
 #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Compression {
+pub struct BodyCompression {
     /// Default none.
-    pub encoding: Encoding,
+    pub encoding: Compression,
     /// Bodies below this size are sent as they are. Default 1 KiB.
     pub min_bytes: Option<ByteSize>,
-}
-
-/// A content encoding.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Encoding {
-    /// As it is.
-    #[default]
-    None,
-    /// gzip.
-    Gzip,
-    /// Zstandard.
-    Zstd,
 }
 
 impl ConnectorConfig for HttpSinkConfig {

@@ -1,7 +1,6 @@
 //! Events to requests: modes, URL and headers from templates, compression, signature.
 
 use std::borrow::Cow;
-use std::io::Write as _;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -10,11 +9,12 @@ use http_body_util::Full;
 use openconnect_core::cloudevents::{AttributesReader, Event};
 use openconnect_core::template::Template;
 use openconnect_core::{Error, Failure, Result};
+use openconnect_format::{Compression, Format};
 use openconnect_http::client::Endpoint;
-use openconnect_protocol::{http as binding, json, payload};
+use openconnect_protocol::{http as binding, payload};
 use ring::{digest, hmac};
 
-use crate::config::{Encoding, HttpSinkConfig, Mode};
+use crate::config::{HttpSinkConfig, Mode};
 
 const MIN_COMPRESSED: usize = 1024;
 
@@ -33,7 +33,7 @@ pub(crate) struct Requests {
     headers: Vec<(HeaderName, Template)>,
     /// The target of all events, where nothing of it depends on them.
     fixed: Option<Target>,
-    encoding: Encoding,
+    compression: Compression,
     min_bytes: usize,
     signature: Option<(hmac::Key, HeaderName, String)>,
     idempotency: Option<HeaderName>,
@@ -67,7 +67,7 @@ impl Requests {
             fixed: fixed.map_err(|failure| Error::config("HTTP_CONFIG", failure.to_string()))?,
             url,
             headers,
-            encoding: config.compression.encoding,
+            compression: config.compression.encoding,
             min_bytes: config.compression.min_bytes.map_or(MIN_COMPRESSED, |size| size.as_usize()),
             signature,
             idempotency: config.idempotency_header.as_deref().map(header_name).transpose()?,
@@ -114,7 +114,7 @@ impl Requests {
     }
 
     fn body(&self, events: &[&Event], headers: &mut HeaderMap) -> Result<Vec<u8>, Failure> {
-        let (content_type, body) = match self.mode {
+        let format = match self.mode {
             Mode::Binary => {
                 let Some(event) = events.first() else { return Ok(Vec::new()) };
                 for (name, value) in binding::binary_headers(event) {
@@ -127,37 +127,23 @@ impl Requests {
                 }
                 return Ok(payload::bytes(event).map(|data| data.into_owned()).unwrap_or_default());
             }
-            Mode::Structured => (
-                "application/cloudevents+json",
-                events.first().map(|event| json::encode(event)).unwrap_or_default(),
-            ),
-            Mode::Batch => ("application/cloudevents-batch+json", json::encode_batch(events.iter().copied())),
-            Mode::Ndjson => ("application/x-ndjson", {
-                let mut lines = Vec::new();
-                for event in events {
-                    json::encode_into(event, &mut lines);
-                    lines.push(b'\n');
-                }
-                lines
-            }),
+            Mode::Structured => Format::EVENT,
+            Mode::Batch => Format::EVENT_BATCH,
+            Mode::Ndjson => Format::EVENT_LINES,
         };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        Ok(body)
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+        format
+            .encode(events.iter().copied())
+            .map_err(|error| Failure::permanent("HTTP_FORMAT", error.to_string()))
     }
 
     fn compress(&self, body: Vec<u8>, headers: &mut HeaderMap) -> Result<Vec<u8>, Failure> {
-        let failed = |e: std::io::Error| Failure::permanent("HTTP_COMPRESSION", format!("the body can't be compressed: {e}"));
-        let (name, compressed) = match self.encoding {
-            Encoding::None => return Ok(body),
-            Encoding::Gzip => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                encoder.write_all(&body).map_err(failed)?;
-                ("gzip", encoder.finish().map_err(failed)?)
-            }
-            Encoding::Zstd => ("zstd", zstd::bulk::compress(&body, 3).map_err(failed)?),
-        };
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
-        Ok(compressed)
+        if let Some(name) = self.compression.content_encoding() {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+        }
+        self.compression
+            .compress(body)
+            .map_err(|e| Failure::retryable("HTTP_COMPRESSION", format!("the body can't be compressed: {e}")))
     }
 }
 

@@ -1,17 +1,21 @@
 //! A request to CloudEvents: the HTTP protocol binding (binary, structured, batch), ndjson, and bodies that are no events.
 
-use http::{HeaderMap, Method, StatusCode, Uri, header};
+use http::{HeaderMap, StatusCode, header};
 use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
 use openconnect_core::error::Result as CoreResult;
 use openconnect_core::template::Template;
+use openconnect_format::{Codec, Format, FormatError, Framing, Limits, Record};
 use openconnect_http::server::{Problem, github};
-use openconnect_protocol::{EventError, json, payload};
+use openconnect_protocol::payload;
 
 use crate::config::{EventMapping, Preset};
+use crate::request::Request;
+use crate::variables::Variables;
 
-/// Events in one request, at the most: each waits for its own confirmation.
-const MOST: usize = 10_000;
+/// Most events of one request: each waits for its own confirmation.
+const LIMITS: Limits = Limits { records: 10_000 };
 const DEFAULT_TYPE: &str = "org.apache.eventmesh.http.request";
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The compiled mapping of bodies that are no events.
 pub(crate) struct Decoder {
@@ -21,14 +25,6 @@ pub(crate) struct Decoder {
     ty: Template,
     subject: Option<Template>,
     partitionkey: Option<Template>,
-}
-
-/// The parts of a request that become events.
-pub(crate) struct Request<'a> {
-    pub(crate) method: &'a Method,
-    pub(crate) uri: &'a Uri,
-    pub(crate) headers: &'a HeaderMap,
-    pub(crate) body: &'a [u8],
 }
 
 impl Decoder {
@@ -50,52 +46,55 @@ impl Decoder {
         let content_type = content_type(request.headers)?;
         let media = content_type.as_deref().map(media_type);
         let events = match media.as_deref() {
-            Some("application/cloudevents+json") => vec![json::decode(request.body).map_err(|e| malformed(&e))?],
-            Some("application/cloudevents-batch+json") => json::decode_batch(request.body).map_err(|e| malformed(&e))?,
+            Some("application/cloudevents+json") => events(Format::EVENT, request.body)?,
+            Some("application/cloudevents-batch+json") => events(Format::EVENT_BATCH, request.body)?,
             Some(media) if media.starts_with("application/cloudevents") => {
                 return Err(unsupported("CloudEvents are taken in JSON only"));
             }
-            _ if request.headers.contains_key("ce-specversion") => vec![binary(request, content_type)?],
-            Some("application/x-ndjson" | "application/ndjson" | "application/jsonlines") => self.lines(request)?,
-            _ => vec![self.raw(request, request.body, content_type)?],
+            _ if is_binary(request.headers) => vec![binary(request, content_type)?],
+            Some("application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/jsonlines") => self.lines(request)?,
+            _ => vec![self.single(request, content_type)?],
         };
-        match events.len() {
-            0 => Err(Problem::malformed("the request has no event")),
-            n if n > MOST => Err(Problem::too_large(format!("the request has {n} events, the limit is {MOST}"))),
-            _ => Ok(events),
+        match events.is_empty() {
+            true => Err(Problem::malformed("the request has no event")),
+            false => Ok(events),
         }
     }
 
     fn lines(&self, request: &Request<'_>) -> Result<Vec<Event>, Problem> {
-        let lines = request
-            .body
-            .split(|byte| *byte == b'\n')
-            .map(<[u8]>::trim_ascii)
-            .filter(|line| !line.is_empty());
+        let records = Format::JSON_LINES.decode(request.body, &LIMITS).map_err(problem)?;
+        let lines = records.iter().filter_map(|record| match record {
+            Record::Data(line) => Some(*line),
+            Record::Event(_) => None,
+        });
         lines
-            .take(MOST + 1)
-            .map(|line| self.raw(request, line, Some("application/json".to_owned())))
+            .map(|line| self.map(request, line, Some("application/json".to_owned())))
             .collect()
     }
 
-    fn raw(&self, request: &Request<'_>, body: &[u8], content_type: Option<String>) -> Result<Event, Problem> {
+    fn single(&self, request: &Request<'_>, content_type: Option<String>) -> Result<Event, Problem> {
+        check_data(request.body, content_type.as_deref())?;
+        if self.preset == Preset::Github && content_type.as_deref().map(media_type).as_deref() == Some(FORM) {
+            let payload = github::form_payload(request.body)?;
+            return self.map(request, payload.as_bytes(), Some("application/json".to_owned()));
+        }
+        self.map(request, request.body, content_type)
+    }
+
+    /// The event of data that has been checked to be of its content type.
+    fn map(&self, request: &Request<'_>, body: &[u8], content_type: Option<String>) -> Result<Event, Problem> {
         let is_json = content_type.is_some() && payload::is_json(content_type.as_deref());
-        if is_json && serde_json::from_slice::<&serde_json::value::RawValue>(body).is_err() {
-            return Err(Problem::malformed("the body is not JSON in UTF-8, as its content type says"));
-        }
-        if payload::is_text(content_type.as_deref()) && !charset_is_other(content_type.as_deref()) && std::str::from_utf8(body).is_err() {
-            return Err(Problem::malformed("the body is not text in UTF-8"));
-        }
         if self.preset == Preset::Github {
             if !is_json {
-                return Err(unsupported("set the webhook's content type to application/json"));
+                return Err(unsupported("GitHub sends application/json or application/x-www-form-urlencoded"));
             }
             return github::event(request.headers, &String::from_utf8_lossy(body));
         }
         let variables = Variables {
             request,
             body,
-            json: is_json,
+            is_json,
+            is_form: content_type.as_deref().map(media_type).as_deref() == Some(FORM),
         };
         let render = |template: &Template| {
             template
@@ -108,11 +107,15 @@ impl Decoder {
             .map(render)
             .transpose()?
             .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-        let mut builder = EventBuilderV10::new()
-            .id(id)
-            .source(render(&self.source)?)
-            .ty(render(&self.ty)?)
-            .time(chrono::Utc::now());
+        let (source, ty) = (render(&self.source)?, render(&self.ty)?);
+        for (name, value) in [("id", &id), ("source", &source), ("type", &ty)] {
+            if value.is_empty() {
+                return Err(Problem::malformed(format!(
+                    "the attribute `{name}` is empty: its template renders to nothing"
+                )));
+            }
+        }
+        let mut builder = EventBuilderV10::new().id(id).source(source).ty(ty).time(chrono::Utc::now());
         if let Some(subject) = self.subject.as_ref().map(render).transpose()?.filter(|subject| !subject.is_empty()) {
             builder = builder.subject(subject);
         }
@@ -131,8 +134,32 @@ impl Decoder {
     }
 }
 
-fn malformed(error: &EventError) -> Problem {
-    Problem::malformed(error.to_string())
+fn problem(error: FormatError) -> Problem {
+    match error {
+        FormatError::TooMany { .. } => Problem::too_large(error.to_string()),
+        _ => Problem::malformed(error.to_string()),
+    }
+}
+
+fn events(format: Format, body: &[u8]) -> Result<Vec<Event>, Problem> {
+    let records = format.decode(body, &LIMITS).map_err(problem)?;
+    let events = records.into_iter().filter_map(|record| match record {
+        Record::Event(event) => Some(*event),
+        Record::Data(_) => None,
+    });
+    Ok(events.collect())
+}
+
+/// Is the data what its content type says? What is neither JSON nor text in UTF-8 is not looked at.
+fn check_data(data: &[u8], content_type: Option<&str>) -> Result<(), Problem> {
+    let codec = match content_type {
+        None => return Ok(()),
+        Some(_) if payload::is_json(content_type) => Codec::Json,
+        Some(_) if payload::is_text(content_type) && !charset_is_other(content_type) => Codec::Text,
+        Some(_) => return Ok(()),
+    };
+    let format = Format::new(codec, Framing::Single).map_err(problem)?;
+    format.decode(data, &LIMITS).map_err(problem).map(drop)
 }
 
 fn unsupported(detail: &str) -> Problem {
@@ -159,8 +186,21 @@ fn charset_is_other(content_type: Option<&str>) -> bool {
     text.contains("charset=") && !text.contains("charset=utf-8") && !text.contains("charset=\"utf-8\"")
 }
 
+/// Is the request meant as a CloudEvent in binary mode? One without `ce-specversion` is refused rather than taken as a body without
+/// attributes: its sender would lose its `id`, and with it the recognition of repeats.
+fn is_binary(headers: &HeaderMap) -> bool {
+    ["ce-specversion", "ce-id", "ce-source", "ce-type"]
+        .into_iter()
+        .any(|name| headers.contains_key(name))
+}
+
 /// Binary mode: attributes in `ce-` headers, percent-encoded; the body is the data.
 fn binary(request: &Request<'_>, content_type: Option<String>) -> Result<Event, Problem> {
+    if !request.headers.contains_key("ce-specversion") {
+        return Err(Problem::malformed(
+            "the attribute `specversion` is missing: send the header ce-specversion",
+        ));
+    }
     let mut attributes = Vec::with_capacity(request.headers.len());
     for (name, value) in request.headers {
         let Some(name) = name.as_str().strip_prefix("ce-") else { continue };
@@ -168,10 +208,9 @@ fn binary(request: &Request<'_>, content_type: Option<String>) -> Result<Event, 
             .ok_or_else(|| Problem::malformed(format!("the header ce-{name} is not UTF-8")))?;
         attributes.push((name, text));
     }
-    let mut event = openconnect_protocol::http::event(attributes).map_err(|e| malformed(&e))?;
-    if payload::is_json(content_type.as_deref()) && content_type.is_some() && !request.body.is_empty() {
-        serde_json::from_slice::<&serde_json::value::RawValue>(request.body)
-            .map_err(|_| Problem::malformed("the data is not JSON in UTF-8, as its content type says"))?;
+    let mut event = openconnect_protocol::http::event(attributes).map_err(|e| Problem::malformed(e.to_string()))?;
+    if payload::is_json(content_type.as_deref()) && !request.body.is_empty() {
+        check_data(request.body, content_type.as_deref())?;
     }
     if content_type.is_some() || !request.body.is_empty() {
         payload::set_bytes(&mut event, content_type, request.body.to_vec());
@@ -179,41 +218,11 @@ fn binary(request: &Request<'_>, content_type: Option<String>) -> Result<Event, 
     Ok(event)
 }
 
-struct Variables<'a> {
-    request: &'a Request<'a>,
-    body: &'a [u8],
-    json: bool,
-}
-
-impl Variables<'_> {
-    fn value(&self) -> minijinja::Value {
-        let headers: std::collections::BTreeMap<String, String> = self
-            .request
-            .headers
-            .iter()
-            .filter(|(name, _)| **name != header::AUTHORIZATION && **name != header::COOKIE)
-            .filter_map(|(name, value)| Some((name.as_str().replace('-', "_"), value.to_str().ok()?.to_owned())))
-            .collect();
-        let query: std::collections::BTreeMap<String, String> =
-            url::form_urlencoded::parse(self.request.uri.query().unwrap_or_default().as_bytes())
-                .into_owned()
-                .collect();
-        let data = if self.json {
-            serde_json::from_slice::<serde_json::Value>(self.body)
-                .map(minijinja::Value::from_serialize)
-                .unwrap_or_default()
-        } else {
-            std::str::from_utf8(self.body).map(Into::into).unwrap_or_default()
-        };
-        minijinja::context! { headers, query, data, path => self.request.uri.path(), method => self.request.method.as_str() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use http::HeaderValue;
+    use http::{HeaderValue, Method, Uri};
     use openconnect_core::cloudevents::AttributesReader;
 
     fn decode(mapping: &EventMapping, headers: &[(&'static str, &'static str)], body: &str) -> Result<Vec<Event>, Problem> {
@@ -263,6 +272,8 @@ mod tests {
         assert_eq!((events[0].id(), events[0].ty()), ("77", "order.new"));
         assert_eq!(events[0].extension("partitionkey").unwrap().to_string(), "a");
         assert_eq!(decode(&mapping, &headers, "{}").unwrap_err().status, 400);
+        let without_id = [("content-type", "application/json"), ("x-id", "")];
+        assert_eq!(decode(&mapping, &without_id, "{\"kind\":\"new\"}").unwrap_err().status, 400);
         assert_eq!(decode(&mapping, &headers, "{\"kind\"").unwrap_err().status, 400);
         assert_eq!(decode(&mapping, &[("content-type", "nonsense")], "x").unwrap_err().status, 415);
     }
@@ -281,5 +292,54 @@ mod tests {
             2
         );
         assert_eq!(decode(&EventMapping::default(), &batch, "[]").unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn a_cloudevent_without_its_specversion_is_refused() {
+        let headers = [
+            ("ce-id", "1"),
+            ("ce-source", "/s"),
+            ("ce-type", "t"),
+            ("content-type", "application/json"),
+        ];
+        assert_eq!(decode(&EventMapping::default(), &headers, "{}").unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn github_is_taken_in_both_of_its_content_types() {
+        let mapping = EventMapping {
+            preset: Preset::Github,
+            ..Default::default()
+        };
+        let with = |content_type| {
+            [
+                ("x-github-event", "push"),
+                ("x-github-delivery", "d-1"),
+                ("content-type", content_type),
+            ]
+        };
+        let json = "{\"ref\":\"a b\"}";
+        let plain = decode(&mapping, &with("application/json"), json).unwrap();
+        let form = decode(&mapping, &with(FORM), "payload=%7B%22ref%22%3A%22a+b%22%7D").unwrap();
+        for events in [&plain, &form] {
+            assert_eq!((events[0].ty(), events[0].subject()), ("com.github.push", Some("a b")));
+            assert_eq!(payload::json(&events[0]).unwrap(), json);
+        }
+        assert_eq!(decode(&mapping, &with(FORM), "other=1").unwrap_err().status, 400);
+        assert_eq!(decode(&mapping, &with(FORM), "payload=%7B").unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn the_fields_of_a_form_are_there_for_templates() {
+        let mapping = EventMapping {
+            ty: Some("slack.{{ data.command }}".into()),
+            partitionkey: Some("{{ data.team_id }}".into()),
+            ..Default::default()
+        };
+        let body = "team_id=T1&command=%2Fweather";
+        let events = decode(&mapping, &[("content-type", FORM)], body).unwrap();
+        assert_eq!(events[0].ty(), "slack./weather");
+        assert_eq!(events[0].extension("partitionkey").unwrap().to_string(), "T1");
+        assert_eq!(payload::bytes(&events[0]).unwrap(), body.as_bytes());
     }
 }

@@ -12,7 +12,8 @@ use openconnect_core::source::Intake;
 use openconnect_http::server::{self, Auth, BodyLimits, Handler, Problem, Room};
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use crate::decode::{self, Decoder};
+use crate::decode::Decoder;
+use crate::request::Request as EventRequest;
 use crate::source::NoPosition;
 
 /// The events of one request, and its part of the memory until it is answered.
@@ -64,7 +65,7 @@ impl Server {
         let (body, room) = server::read(incoming, content_length(&head.headers), &self.limits, &self.room).await?;
         self.auth.check_body(&head.headers, &body)?;
         let body = server::decompress(&head.headers, body, &self.limits)?;
-        let request = decode::Request {
+        let request = EventRequest {
             method: &head.method,
             uri: &head.uri,
             headers: &head.headers,

@@ -1,6 +1,5 @@
 //! Reading a body within its limits, and decompressing it within the same.
 
-use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use openconnect_format::{Compression, CompressionError, DecompressionLimits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -71,40 +71,25 @@ fn take(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Pro
 ///
 /// # Errors
 ///
-/// 413 when the result is over a limit, 415 for another encoding, 400 for broken data.
+/// 413 when the result is over a limit, 415 for another encoding or for a Zstandard window over 8 MiB, 400 for broken data.
 pub fn decompress(headers: &HeaderMap, body: Vec<u8>, limits: &BodyLimits) -> Result<Bytes, Problem> {
     let Some(encoding) = headers.get(header::CONTENT_ENCODING) else {
         return Ok(body.into());
     };
-    let encoding = encoding.to_str().unwrap_or_default().trim().to_ascii_lowercase();
-    match encoding.as_str() {
-        "" | "identity" => Ok(body.into()),
-        "gzip" | "x-gzip" => bounded(flate2::read::MultiGzDecoder::new(body.as_slice()), body.len(), limits),
-        "deflate" => bounded(flate2::read::ZlibDecoder::new(body.as_slice()), body.len(), limits),
-        "zstd" => {
-            let broken = |_| Problem::malformed("the body is not zstd");
-            let mut decoder = zstd::stream::read::Decoder::new(body.as_slice()).map_err(broken)?;
-            // The window is memory that the sender chooses: no more than the body may have.
-            decoder.window_log_max(limits.bytes.max(1 << 20).ilog2().min(27)).map_err(broken)?;
-            bounded(decoder, body.len(), limits)
-        }
-        _ => Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "HTTP_ENCODING",
-            "the content encoding is not one of gzip, deflate, zstd",
-        )),
+    let unsupported = |detail: String| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "HTTP_ENCODING", detail);
+    let compression = encoding.to_str().ok().and_then(Compression::from_content_encoding);
+    let compression = compression.ok_or_else(|| unsupported("the content encoding is not one of gzip, deflate, zstd".into()))?;
+    if compression == Compression::None {
+        return Ok(body.into());
     }
-}
-
-fn bounded(reader: impl Read, compressed: usize, limits: &BodyLimits) -> Result<Bytes, Problem> {
-    let allowed = (limits.bytes as u64).min((compressed as u64).saturating_mul(limits.ratio));
-    let mut out = Vec::new();
-    reader
-        .take(allowed + 1)
-        .read_to_end(&mut out)
-        .map_err(|_| Problem::malformed("the body does not fit its content encoding"))?;
-    if out.len() as u64 > allowed {
-        return Err(Problem::too_large(format!("the decompressed body is larger than {allowed} bytes")));
+    let limits = DecompressionLimits {
+        bytes: limits.bytes as u64,
+        ratio: limits.ratio,
+    };
+    match compression.decompress(&body, limits) {
+        Ok(bytes) => Ok(bytes.into_owned().into()),
+        Err(error @ CompressionError::TooLarge { .. }) => Err(Problem::too_large(error.to_string())),
+        Err(error @ CompressionError::WindowTooLarge) => Err(unsupported(error.to_string())),
+        Err(error @ CompressionError::Broken(_)) => Err(Problem::malformed(error.to_string())),
     }
-    Ok(out.into())
 }

@@ -81,3 +81,17 @@ pub fn event(headers: &HeaderMap, body: &str) -> Result<Event, Problem> {
         .build()
         .map_err(|e| Problem::malformed(e.to_string()))
 }
+
+/// The payload of a delivery that GitHub sends as a form, its default: the field `payload`, which is JSON.
+///
+/// # Errors
+///
+/// There is no such field, or it is not JSON: 400.
+pub fn form_payload(body: &[u8]) -> Result<String, Problem> {
+    let payload = url::form_urlencoded::parse(body).find(|(name, _)| name == "payload");
+    let (_, payload) = payload.ok_or_else(|| Problem::malformed("the form has no field `payload`"))?;
+    match openconnect_protocol::payload::valid_json(&payload) {
+        true => Ok(payload.into_owned()),
+        false => Err(Problem::malformed("the field `payload` is not JSON")),
+    }
+}
