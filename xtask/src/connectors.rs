@@ -19,15 +19,18 @@ pub struct Connector {
     pub description: String,
     /// What it guarantees, in a few words.
     pub guarantee: String,
+    /// The most bytes that its release binary, built alone, may have.
+    pub size: u64,
     /// Its crate's folder.
     pub folder: Utf8PathBuf,
 }
 
 /// `[package.metadata.openconnect]` of a connector's `Cargo.toml`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Described {
     guarantee: String,
+    size: u64,
 }
 
 /// The workspace's packages with all that they are built of; Cargo downloads what it does not have.
@@ -103,6 +106,7 @@ impl Connector {
             version: package.version.to_string(),
             description: package.description.clone().unwrap_or_default(),
             guarantee: described.guarantee,
+            size: described.size,
             folder: folder.to_owned(),
         })
     }

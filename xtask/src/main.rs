@@ -77,7 +77,7 @@ fn main() -> ExitCode {
         Command::New(arguments) => exit_code(new::run(&arguments)),
         Command::Prove(arguments) => exit_code(prove::run(&arguments)),
         Command::Release(arguments) => exit_code(subcommand::publishing("release", &arguments)),
-        Command::Test(arguments) => test::run(&arguments),
+        Command::Test(arguments) => test::run_command(&arguments),
     }
 }
 

@@ -117,7 +117,16 @@ struct Keyed {
 
 fn github(folder: &Path) -> Result<Vec<Template>> {
     let npm = Command::new("npm")
-        .args(["install", "--silent", "--no-audit", "--no-fund", "--no-save", "--prefix"])
+        .args([
+            "install",
+            "--silent",
+            "--no-audit",
+            "--no-fund",
+            "--no-save",
+            "--fetch-retries=0",
+            "--fetch-timeout=20000",
+            "--prefix",
+        ])
         .arg(folder)
         .arg(PACKAGE)
         .stdout(Stdio::null())

@@ -1,8 +1,9 @@
 //! `cargo xtask demo`: the main job on this machine, with kills in the middle, and a count at the end.
 //!
-//! `input.rs`: what is sent. Here: processes, sending, kills, the table.
+//! `input.rs`: what is sent. `table.rs`: what the SQL sink has written. Here: processes, sending, kills, the table.
 
 mod input;
+mod table;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -18,7 +19,6 @@ use openconnect_testkit::kit::{Kit, free_address};
 use openconnect_testkit::mesh::Mesh;
 use openconnect_testkit::oracle::{Verdict, judge};
 use openconnect_testkit::receiver::Receiver;
-use openconnect_testkit::table;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -94,7 +94,7 @@ async fn demo(binaries: &std::path::Path) -> Result<bool> {
     let end = Instant::now() + LONG;
     loop {
         bar.set_position(confirmed.load(Ordering::Relaxed) as u64);
-        let rows = table::number(&database, "select count(*) from deliveries").await?;
+        let rows = table::rows(&database).await?;
         if (receiver.different() >= sent.len() && rows >= i64::try_from(sent.len())?) || Instant::now() > end {
             break;
         }
@@ -102,29 +102,43 @@ async fn demo(binaries: &std::path::Path) -> Result<bool> {
     }
     bar.finish_and_clear();
     let verdict = judge(&sent, &[], &receiver.arrived());
-    let rows = table::number(&database, "select count(*) from deliveries").await?;
+    let rows = table::rows(&database).await?;
     report(&verdict, rows, started.elapsed());
-    println!("\n$ sqlite3 github.db \"select type, count(*) from deliveries group by type order by 2 desc limit 5\"");
-    let top = "select type, cast(count(*) as text) from deliveries group by type order by count(*) desc limit 5";
-    for row in table::query(&database, top).await? {
-        println!("{}", row.join("|"));
+    println!("\nthe most frequent types in the table:");
+    for (name, count) in table::most_frequent(&database, 5).await? {
+        println!("  {count:>6}  {name}");
     }
     processes(&mut line)?;
     for connector in [&mut line.source, &mut line.endpoint, &mut line.table] {
         connector.process()?.terminate(Duration::from_secs(25)).await?;
     }
     line.mesh.process.terminate(Duration::from_secs(10)).await?;
-    Ok(verdict.is_clean() && rows == i64::try_from(sent.len())?)
+    let clean = verdict.is_clean() && rows == i64::try_from(sent.len())?;
+    println!(
+        "\n{}",
+        if clean {
+            "Every webhook arrived at both ends."
+        } else {
+            "FAILED: see the table above."
+        }
+    );
+    Ok(clean)
 }
 
-/// The files that make the pipeline.
+/// What the pipeline is, and the files that make it.
 fn show_files() -> Result<()> {
+    println!(
+        "\nGitHub's webhooks -> HTTP source -> mesh -> HTTP sink -> an endpoint\n\
+         {:41}`-> SQL sink  -> an SQLite table\n\
+         The sinks and the mesh are killed while {DELIVERIES} webhooks go through.\n",
+        ""
+    );
     let examples = binaries::workspace().join("examples");
     for name in ["github.yaml", "github-table.yaml"] {
         println!("--- examples/{name}");
         print!("{}", std::fs::read_to_string(examples.join(name))?);
     }
-    println!("--- and examples/github-endpoint.yaml, for the HTTP sink\n");
+    println!("--- and examples/github-endpoint.yaml for the HTTP sink\n");
     Ok(())
 }
 

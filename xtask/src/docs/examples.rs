@@ -18,10 +18,11 @@ const MODELINE: &str = "# yaml-language-server: $schema=";
 pub(super) fn try_all(connectors: &[Connector]) -> Result<()> {
     let mut wrong = Vec::new();
     let mut tried = 0;
-    let folder = tempfile::tempdir()?;
+    let folder = binaries::target().join("docs-check");
+    fs::create_dir_all(&folder)?;
     let mut check = |connector: &Connector, name: &str, text: &str| -> Result<()> {
         tried += 1;
-        if let Err(reason) = fits(connector, text, folder.path())? {
+        if let Err(reason) = fits(connector, text, &folder)? {
             wrong.push(format!("{name}: {reason}"));
         }
         Ok(())
@@ -49,7 +50,7 @@ pub(super) fn try_all(connectors: &[Connector]) -> Result<()> {
     // What every connector has, or every source, or every sink: one of them takes it.
     for file in files(&workspace().join("docs"), "md")? {
         for (line, text) in blocks(&fs::read_to_string(&file)?) {
-            let taken = |connector: &&Connector| fits(connector, &text, folder.path()).is_ok_and(|fits| fits.is_ok());
+            let taken = |connector: &&Connector| fits(connector, &text, &folder).is_ok_and(|fits| fits.is_ok());
             let connector = connectors.iter().find(taken).or(connectors.first());
             check(
                 connector.ok_or("there is no connector")?,

@@ -5,10 +5,12 @@
 //! | `reference.rs` | every setting of a connector, from its JSON Schema |
 //! | `errors.rs` | the index of the error pages |
 //! | `examples.rs` | every configuration in the documentation and in `examples/` is fit to run |
+//! | `readme.rs` | the table of programs in the README |
 //! | `site.rs` | all pages as a site |
 
 mod errors;
 mod examples;
+mod readme;
 mod reference;
 mod site;
 
@@ -30,6 +32,9 @@ pub struct Arguments {
     /// Write nothing; fail when something is stale.
     #[arg(long)]
     check: bool,
+    /// Take the programs in `target/debug` as they are, instead of building them.
+    #[arg(long)]
+    no_build: bool,
     /// Also make the site, in `target/site`; fetches mdBook.
     #[arg(long)]
     site: bool,
@@ -40,7 +45,10 @@ pub struct Arguments {
 /// # Errors
 /// A page is stale, an example is wrong, or a program can't be built.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    build_and_make(arguments.check)?;
+    if !arguments.no_build {
+        binaries::build_debug()?;
+    }
+    pages(arguments.check)?;
     if arguments.site {
         site::build()?;
     }
@@ -76,6 +84,9 @@ pub fn pages(check: bool) -> Result<()> {
             format!("{schema:#}\n"),
         );
     }
+    let readme = workspace().join("README.md");
+    let fresh = readme::page(&fs::read_to_string(&readme)?, &connectors)?;
+    pages.insert(readme, fresh);
     pages.insert(docs.join("errors/README.md"), errors::index(&docs.join("errors"))?);
     pages.insert(docs.join("SUMMARY.md"), site::summary(&connectors, &docs)?);
     let mut stale = Vec::new();
