@@ -2,8 +2,6 @@
 
 use openconnect_core::Failure;
 use sqlx::error::DatabaseError;
-use sqlx::mysql::MySqlDatabaseError;
-use sqlx::postgres::PgDatabaseError;
 
 /// A table or column that is missing is worth waiting for: it is the schema's fault, and dead letters would empty the stream.
 pub fn missing(what: impl std::fmt::Display) -> Failure {
@@ -18,16 +16,19 @@ pub fn failure(error: &sqlx::Error) -> Failure {
             _ => Failure::retryable("SQL_CONNECTION", format!("the database can't be used: {error}")),
         };
     };
-    if let Some(error) = database.try_downcast_ref::<PgDatabaseError>() {
-        postgres(error)
-    } else if let Some(error) = database.try_downcast_ref::<MySqlDatabaseError>() {
-        mysql(error.number(), error.message())
-    } else {
-        sqlite(database)
+    #[cfg(feature = "postgres")]
+    if let Some(error) = database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+        return postgres(error);
     }
+    #[cfg(feature = "mysql")]
+    if let Some(error) = database.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        return mysql(error.number(), error.message());
+    }
+    sqlite(database)
 }
 
-fn postgres(error: &PgDatabaseError) -> Failure {
+#[cfg(feature = "postgres")]
+fn postgres(error: &sqlx::postgres::PgDatabaseError) -> Failure {
     let code = error.code();
     let mut place = String::new();
     for (what, name) in [
@@ -60,6 +61,7 @@ fn postgres(error: &PgDatabaseError) -> Failure {
     }
 }
 
+#[cfg(any(feature = "mysql", test))]
 fn mysql(number: u16, message: &str) -> Failure {
     let named = |what: &str, name: Option<&str>| match name {
         Some(name) => format!("{what}: {name} (error {number})"),

@@ -6,7 +6,7 @@ use openconnect_change::{Column, Input, Kind, json_text};
 use serde_json::value::RawValue;
 
 use crate::dialect::Dialect;
-use crate::pool::Value;
+use crate::statement::Value;
 use crate::time::{sql_text, to_utc};
 
 /// Why a value can't be written to a column; says nothing of the value.

@@ -8,7 +8,7 @@ use openconnect_core::Failure;
 
 use crate::dialect::Dialect;
 use crate::mark::Mark;
-use crate::pool::{Statement, Value};
+use crate::statement::{Statement, Value};
 
 /// Rows in the order of some of their columns.
 #[derive(Debug, Clone)]

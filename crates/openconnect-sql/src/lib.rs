@@ -2,9 +2,12 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `target.rs` | connection strings, native and in `jdbc:` form; login and TLS |
+//! | `target.rs`, `address.rs` | connection strings, native and in `jdbc:` form; a database on a server |
+//! | `login.rs` | who logs in; TLS |
 //! | `dialect.rs` | what is said differently from one kind of database to the next |
-//! | `pool.rs` | connections; statements and queries in a transaction that is committed, or gone |
+//! | `pool.rs`, `connection.rs`, `transaction.rs` | connections; statements and queries; a transaction that is committed, or gone |
+//! | `statement.rs` | statements and their parameters |
+//! | `driver/` | what is different from one driver to the next |
 //! | `table.rs` | a table's columns, primary key and unique indexes |
 //! | `kind.rs` | what a database's types mean; how a column is selected |
 //! | `from_json.rs` | fields of events to the values that columns take, without loss |
@@ -15,31 +18,49 @@
 //! | `time.rs` | times as databases write them |
 //! | `failure.rs` | what a database's error means; texts name columns, never values |
 //!
+//! The features `postgres`, `mysql` (MariaDB too) and `sqlite` say which drivers are in the build; all are by default. A connection
+//! string of another driver is refused by name.
+//!
 //! Values are those of `openconnect-change`: they travel as the database's own text wherever a driver's type could lose something: a decimal keeps its digits, a time
 //! its microseconds.
 
+#[cfg(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")))]
+compile_error!("choose a driver: one of the features `postgres`, `mysql` and `sqlite`");
+
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod address;
+mod connection;
 mod dialect;
+mod driver;
 mod failure;
 mod from_json;
 mod import;
 mod keyset;
 mod kind;
+mod login;
 mod mark;
 mod pattern;
 mod pool;
 mod split;
+mod statement;
 mod table;
 mod target;
 mod time;
+mod transaction;
 
+pub use connection::Connection;
 pub use dialect::Dialect;
+pub use driver::PoolSettings;
 pub use failure::{failure, missing};
 pub use from_json::Unfit;
 pub use import::import_login;
 pub use keyset::{Keyset, Select};
+pub use login::{Login, Server, SqlTls, TlsMode};
 pub use mark::Mark;
 pub use pattern::NamePattern;
-pub use pool::{Connection, Pool, PoolSettings, Statement, Transaction, Value};
+pub use pool::Pool;
 pub use split::{Split, SplitRows};
+pub use statement::{Statement, Value};
 pub use table::{Table, TableName};
-pub use target::{Login, Server, SqlTls, Target, TlsMode};
+pub use target::Target;
+pub use transaction::Transaction;

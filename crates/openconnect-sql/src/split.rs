@@ -3,9 +3,9 @@
 use openconnect_change::Cell;
 use openconnect_core::Failure;
 
+use crate::connection::Connection;
 use crate::keyset::{Keyset, Select};
 use crate::mark::Mark;
-use crate::pool::Connection;
 
 /// Bytes of one part.
 const BYTES: usize = 8 << 20;

@@ -5,9 +5,10 @@ use std::fmt;
 use openconnect_change::{Cell, Column, Kind};
 use openconnect_core::Failure;
 
+use crate::connection::Connection;
 use crate::dialect::Dialect;
 use crate::kind;
-use crate::pool::{Connection, Statement, Value};
+use crate::statement::{Statement, Value};
 
 /// More bytes than any description of a table has.
 const DESCRIPTION: usize = 16 << 20;

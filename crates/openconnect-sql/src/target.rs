@@ -1,83 +1,30 @@
-//! Connection strings, native and in `jdbc:` form; login and TLS.
+//! Connection strings, native and in `jdbc:` form.
 
+#[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 
-use openconnect_core::secret::Secret;
-use schemars::JsonSchema;
-use serde::Deserialize;
-use url::Url;
-
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use crate::address::Address;
 use crate::dialect::Dialect;
-
-/// Who logs in, where the connection string does not say it.
-#[derive(Debug, Clone, Default)]
-pub struct Login {
-    /// The user.
-    pub user: Option<String>,
-    /// The password.
-    pub password: Option<Secret>,
-    /// TLS; none: what the server offers is taken, and nothing is verified.
-    pub tls: Option<SqlTls>,
-}
-
-/// TLS to a database.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct SqlTls {
-    /// How much is asked of the server. Default `verify-full`.
-    pub mode: TlsMode,
-    /// PEM file with the authorities to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// PEM file with the client's certificate chain (mTLS).
-    pub cert_file: Option<PathBuf>,
-    /// PEM file with the client's key (mTLS).
-    pub key_file: Option<PathBuf>,
-}
-
-/// How much is asked of the server.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum TlsMode {
-    /// No TLS.
-    Disable,
-    /// TLS without a look at the certificate: safe from those who listen, not from those who pretend.
-    Require,
-    /// The certificate must come from a known authority.
-    VerifyCa,
-    /// And it must be for the host.
-    #[default]
-    VerifyFull,
-}
+use crate::login::{Login, Server};
 
 /// What a connection string names.
 #[derive(Debug, Clone)]
 pub struct Target {
     pub(crate) place: Place,
+    #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), expect(dead_code, reason = "a file has no login"))]
     pub(crate) login: Login,
 }
 
-/// A database on a server.
-#[derive(Debug, Clone, Copy)]
-pub struct Server<'a> {
-    /// Name or address.
-    pub host: &'a str,
-    /// Its port.
-    pub port: u16,
-    /// The database there.
-    pub database: &'a str,
-    /// Who logs in.
-    pub login: &'a Login,
-}
-
+/// Where a database is: only what a driver in this build can reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
+    #[cfg(feature = "postgres")]
+    Postgres(Address),
+    #[cfg(feature = "mysql")]
+    MySql(Address),
+    #[cfg(feature = "sqlite")]
     File(PathBuf),
-    Server {
-        dialect: Dialect,
-        host: String,
-        port: u16,
-        database: String,
-    },
 }
 
 impl Target {
@@ -86,129 +33,91 @@ impl Target {
     /// may hold a password.
     pub fn parse(url: &str, login: Login) -> Result<Self, String> {
         let native = url.strip_prefix("jdbc:").unwrap_or(url);
-        let Some((scheme, rest)) = native.split_once(':') else {
+        let Some((scheme, _)) = native.split_once(':') else {
             return Err("is no connection string; write for instance postgresql://host/database or sqlite:///path/file.db".into());
         };
-        let (dialect, port) = match scheme {
-            "sqlite" => return Self::in_file(rest, login),
-            "postgresql" | "postgres" => (Dialect::Postgres, 5432),
-            "mysql" | "mariadb" => (Dialect::MySql, 3306),
-            _ => {
-                let known = ["oracle", "sqlserver", "db2", "h2"].iter().find(|name| **name == scheme);
-                let name = known.map_or("this kind of database".to_owned(), |name| format!("`{name}`"));
-                return Err(format!("{name} is not supported; postgresql, mysql, mariadb and sqlite are"));
-            }
+        let (place, login) = match scheme {
+            #[cfg(feature = "postgres")]
+            "postgresql" | "postgres" => Address::parse(5432, native, login).map(|(address, login)| (Place::Postgres(address), login))?,
+            #[cfg(feature = "mysql")]
+            "mysql" | "mariadb" => Address::parse(3306, native, login).map(|(address, login)| (Place::MySql(address), login))?,
+            #[cfg(feature = "sqlite")]
+            "sqlite" => (Place::File(in_file(native, &login)?), login),
+            _ => return Err(unsupported(scheme)),
         };
-        Self::on_server(dialect, port, native, login)
+        Ok(Self { place, login })
     }
 
-    fn in_file(rest: &str, login: Login) -> Result<Self, String> {
-        let path = rest.strip_prefix("//").unwrap_or(rest);
-        if path.contains('?') {
-            return Err("has parameters; use the settings of this section instead".into());
-        }
-        if path.is_empty() || path == ":memory:" {
-            return Err("must name a file: a database in memory is gone with the process".into());
-        }
-        if login.user.is_some() || login.password.is_some() || login.tls.is_some() {
-            return Err("names a file, which has no user, password or TLS".into());
-        }
-        Ok(Self {
-            place: Place::File(path.into()),
-            login,
-        })
-    }
-
-    fn on_server(dialect: Dialect, port: u16, native: &str, mut login: Login) -> Result<Self, String> {
-        let url = Url::parse(native).map_err(|e| format!("is no connection string: {e}"))?;
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or("names no host")?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let database = decoded(url.path().trim_start_matches('/'))?;
-        if database.is_empty() || database.contains('/') {
-            return Err("must end with /database".into());
-        }
-        let (mut user, mut password) = (decoded(url.username())?, url.password().map(decoded).transpose()?);
-        for (name, value) in url.query_pairs() {
-            match &*name {
-                "user" => user = value.into_owned(),
-                "password" => password = Some(value.into_owned()),
-                // A driver's parameters often are not what they seem in another driver.
-                _ => {
-                    let name: String = name.chars().take(40).collect();
-                    return Err(format!(
-                        "has the parameter `{name}`; use the settings of this section (tls, user, password, …) instead"
-                    ));
-                }
-            }
-        }
-        if login.user.is_none() && !user.is_empty() {
-            login.user = Some(user);
-        }
-        if login.password.is_none() {
-            login.password = password.map(Secret::new);
-        }
-        if let Some(tls) = &login.tls
-            && tls.cert_file.is_some() != tls.key_file.is_some()
-        {
-            return Err("needs tls.cert_file and tls.key_file together, or neither".into());
-        }
-        Ok(Self {
-            place: Place::Server {
-                dialect,
-                host,
-                port: url.port().unwrap_or(port),
-                database,
-            },
-            login,
-        })
-    }
-
-    /// How this kind of database talks.
+    /// The dialect of this kind of database.
     pub fn dialect(&self) -> Dialect {
         match &self.place {
+            #[cfg(feature = "postgres")]
+            Place::Postgres(_) => Dialect::Postgres,
+            #[cfg(feature = "mysql")]
+            Place::MySql(_) => Dialect::MySql,
+            #[cfg(feature = "sqlite")]
             Place::File(_) => Dialect::Sqlite,
-            Place::Server { dialect, .. } => *dialect,
         }
     }
 
-    /// The server, for who connects to it in another way; none for a file.
+    /// The server, for a client that connects to it in another way; none for a file.
     pub fn server(&self) -> Option<Server<'_>> {
         match &self.place {
+            #[cfg(feature = "postgres")]
+            Place::Postgres(address) => Some(address.with(&self.login)),
+            #[cfg(feature = "mysql")]
+            Place::MySql(address) => Some(address.with(&self.login)),
+            #[cfg(feature = "sqlite")]
             Place::File(_) => None,
-            Place::Server { host, port, database, .. } => Some(Server {
-                host,
-                port: *port,
-                database,
-                login: &self.login,
-            }),
         }
     }
 
     /// Where it is, for people and event sources: no user, no password.
     pub fn name(&self) -> String {
         match &self.place {
+            #[cfg(feature = "postgres")]
+            Place::Postgres(address) => format!("postgresql://{address}"),
+            #[cfg(feature = "mysql")]
+            Place::MySql(address) => format!("mysql://{address}"),
+            #[cfg(feature = "sqlite")]
             Place::File(path) => format!("sqlite://{}", path.display()),
-            Place::Server {
-                dialect,
-                host,
-                port,
-                database,
-            } => format!("{}://{host}:{port}/{database}", dialect.name()),
         }
     }
 }
 
-fn decoded(text: &str) -> Result<String, String> {
-    // The url crate decodes only what stands in a query.
-    let query = format!("a={}", text.replace('+', "%2B").replace('&', "%26"));
-    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-    pairs
-        .next()
-        .map(|(_, value)| value.into_owned())
-        .ok_or_else(|| "is no connection string".into())
+/// Why there is no driver for a connection string of this scheme.
+fn unsupported(scheme: &str) -> String {
+    let driver = match scheme {
+        "postgresql" | "postgres" => Some("postgres"),
+        "mysql" | "mariadb" => Some("mysql"),
+        "sqlite" => Some("sqlite"),
+        _ => None,
+    };
+    if let Some(driver) = driver {
+        return format!("is {scheme}, but the driver `{driver}` is not in this build; build with the Cargo feature `{driver}`");
+    }
+    let known = ["oracle", "sqlserver", "db2", "h2"].iter().find(|name| **name == scheme);
+    let name = known.map_or("this kind of database".to_owned(), |name| format!("`{name}`"));
+    format!("{name} is not supported; postgresql, mysql, mariadb and sqlite are")
 }
 
-#[cfg(test)]
+#[cfg(feature = "sqlite")]
+fn in_file(native: &str, login: &Login) -> Result<PathBuf, String> {
+    let rest = native.strip_prefix("sqlite:").unwrap_or(native);
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    if path.contains('?') {
+        return Err("has parameters; use the settings of this section instead".into());
+    }
+    if path.is_empty() || path == ":memory:" {
+        return Err("must name a file: a database in memory is gone with the process".into());
+    }
+    if login.user.is_some() || login.password.is_some() || login.tls.is_some() {
+        return Err("names a file, which has no user, password or TLS".into());
+    }
+    Ok(path.into())
+}
+
+#[cfg(all(test, feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
@@ -246,5 +155,20 @@ mod tests {
             let reason = parse(url).unwrap_err();
             assert!(!reason.contains("secret"), "{reason}");
         }
+    }
+}
+
+#[cfg(all(test, not(feature = "mysql")))]
+mod with_other_drivers {
+    use super::*;
+
+    #[test]
+    fn a_database_whose_driver_is_not_in_the_build_is_refused_by_name() {
+        let refused = Target::parse("jdbc:mariadb://u:secret@db/shop", Login::default()).err();
+        let reason = refused.unwrap_or_default();
+        assert!(
+            reason.contains("the driver `mysql` is not in this build") && !reason.contains("secret"),
+            "{reason}"
+        );
     }
 }
