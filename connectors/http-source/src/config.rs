@@ -100,7 +100,7 @@ pub struct EventMapping {
     pub id: Option<String>,
     /// `source`. Default `/openconnect/<name>`.
     pub source: Option<String>,
-    /// `type`. Default `org.apache.eventmesh.http.request`.
+    /// `type`. Default `eventmesh.openconnect.http.request`.
     #[serde(rename = "type")]
     pub ty: Option<String>,
     /// `subject`. Default: none.

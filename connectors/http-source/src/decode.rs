@@ -14,7 +14,7 @@ use crate::variables::Variables;
 
 /// Most events of one request: each waits for its own confirmation.
 const LIMITS: Limits = Limits { records: 10_000 };
-const DEFAULT_TYPE: &str = "org.apache.eventmesh.http.request";
+const DEFAULT_TYPE: &str = "eventmesh.openconnect.http.request";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The compiled mapping of bodies that are no events.

@@ -65,7 +65,7 @@ pub struct JdbcSourceConfig {
     /// How decimals are written. Default `text`.
     #[serde(default)]
     pub decimals: Decimals,
-    /// The events' type. Default `org.apache.eventmesh.sql.row`.
+    /// The events' type. Default `eventmesh.openconnect.sql.row`.
     #[serde(default = "row")]
     pub event_type: String,
     /// Statements run on each new connection.
@@ -93,7 +93,7 @@ fn one() -> u32 {
 }
 
 fn row() -> String {
-    "org.apache.eventmesh.sql.row".into()
+    "eventmesh.openconnect.sql.row".into()
 }
 
 /// How rows are found that were not read yet.

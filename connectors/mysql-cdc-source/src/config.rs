@@ -63,7 +63,7 @@ pub struct MySqlCdcConfig {
     /// How decimals are written. Default `text`.
     #[serde(default)]
     pub decimals: Decimals,
-    /// The events' type. Default `org.apache.eventmesh.cdc.change`.
+    /// The events' type. Default `eventmesh.openconnect.cdc.change`.
     #[serde(default = "change")]
     pub event_type: String,
     /// How long the server may be silent; it is asked to say something three times as often. Default 30s.
@@ -80,7 +80,7 @@ fn two() -> u32 {
 }
 
 fn change() -> String {
-    "org.apache.eventmesh.cdc.change".into()
+    "eventmesh.openconnect.cdc.change".into()
 }
 
 fn thirty() -> HumanDuration {

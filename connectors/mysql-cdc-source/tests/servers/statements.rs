@@ -54,7 +54,7 @@ async fn truncate_is_told_and_other_statements_on_demand() {
             ],
             "{name}"
         );
-        assert_eq!(events[2].ty(), "org.apache.eventmesh.cdc.change.schema", "{name}");
+        assert_eq!(events[2].ty(), "eventmesh.openconnect.cdc.change.schema", "{name}");
         let mut ids: Vec<&str> = events.iter().map(AttributesReader::id).collect();
         ids.dedup();
         assert_eq!(ids.len(), events.len(), "{name}: {ids:?}");
