@@ -12,7 +12,10 @@ use crate::login::{Login, Server};
 #[derive(Debug, Clone)]
 pub struct Target {
     pub(crate) place: Place,
-    #[cfg_attr(not(any(feature = "postgres", feature = "mysql")), expect(dead_code, reason = "a file has no login"))]
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "mysql")),
+        expect(dead_code, reason = "a file has no login")
+    )]
     pub(crate) login: Login,
 }
 
