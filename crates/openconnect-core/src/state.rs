@@ -1,10 +1,10 @@
 //! The folder of one instance: who owns it, and that only one process uses it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+pub use openconnect_config::folder::private_folder;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Settings, StateSettings};
@@ -132,19 +132,6 @@ fn check_instance(path: &Path, connector: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes the folder, for this user only, when it is not there. One that is there and open to others is closed to them, or
-/// reported when it belongs to somebody else.
-pub fn private_folder(path: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    let mode = fs::metadata(path)?.permissions().mode();
-    if mode & 0o077 != 0
-        && let Err(error) = fs::set_permissions(path, Permissions::from_mode(mode & 0o700))
-    {
-        tracing::warn!(folder = %path.display(), %error, "other users may read this folder");
-    }
-    Ok(())
-}
-
 /// Is `path`, or where it will be made, on a file system that does not outlive the machine's run or the container? Says so.
 pub(crate) fn volatile(path: &Path) -> Option<&'static str> {
     /// File systems by the number that the kernel gives them (`linux/magic.h`).
@@ -184,6 +171,9 @@ pub(crate) fn write_atomically(file: &Path, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

@@ -1,58 +1,8 @@
-//! Logs to stderr, and the recorder for what connectors measure themselves.
-
-use std::io::IsTerminal;
+//! Logs, and the recorder for what connectors measure themselves.
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::Layer;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{LogFormat, LogSettings};
-use crate::error::{Error, Result};
-
-/// Reads a level or a filter such as `info,openconnect_core=debug`.
-pub(crate) fn parse_level(level: &str) -> std::result::Result<Targets, String> {
-    const HELP: &str = "is no level; one of error, warn, info, debug, trace, or a filter such as `info,openconnect_core=debug`";
-    let known = |name: &str| {
-        matches!(
-            name.to_ascii_lowercase().as_str(),
-            "off" | "error" | "warn" | "info" | "debug" | "trace"
-        )
-    };
-    // A bare word would count as the name of a module, so that a typing error would silence everything.
-    let fine = level
-        .split(',')
-        .all(|part| known(part.rsplit('=').next().unwrap_or_default().trim()));
-    level.parse::<Targets>().ok().filter(|_| fine).ok_or_else(|| HELP.to_owned())
-}
-
-/// Starts logging. The level comes from the flag, else from `RUST_LOG`, else from the settings, else it is `info`.
-/// Does nothing when a subscriber is installed already.
-pub fn init_logs(settings: &LogSettings, flag: Option<&str>) -> Result<()> {
-    let environment = std::env::var("RUST_LOG").ok().filter(|level| !level.is_empty());
-    let (from, level) = match (flag, environment.as_deref(), settings.level.as_deref()) {
-        (Some(level), ..) => ("--log-level", level),
-        (None, Some(level), _) => ("RUST_LOG", level),
-        (None, None, Some(level)) => ("log.level", level),
-        (None, None, None) => ("", "info"),
-    };
-    let filter = parse_level(level).map_err(|wrong| Error::config("OC0106", format!("{from}: `{level}` {wrong}")))?;
-    let terminal = std::io::stderr().is_terminal();
-    let text = settings.format.map_or(terminal, |format| format == LogFormat::Text);
-    // It would report a closed stderr on stderr, and panic.
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false);
-    let layer = if text {
-        layer.with_ansi(terminal).boxed()
-    } else {
-        layer.json().flatten_event(true).boxed()
-    };
-    // Whoever was first keeps it: a test, or a program that embeds the connector.
-    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
-    Ok(())
-}
+pub use openconnect_config::logs::init_logs;
 
 /// Installs the recorder of the `metrics` crate, for what a connector counts itself. `None` when another is installed.
 /// The core's own metrics need no recorder: they are rendered from the counters of the status.
@@ -63,18 +13,4 @@ pub fn install_recorder(connector: &str, name: &str) -> Option<PrometheusHandle>
         .build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).ok().map(|()| handle)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mistyped_level_is_refused() {
-        assert!(parse_level("info").is_ok());
-        assert!(parse_level("info,openconnect_core=debug").is_ok());
-        assert!(parse_level("inof").is_err());
-        assert!(parse_level("openconnect_core=loud").is_err());
-        assert!(parse_level("").is_err());
-    }
 }

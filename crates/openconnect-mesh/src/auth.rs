@@ -53,8 +53,8 @@ struct Known {
 
 impl Gate {
     pub(crate) fn new(config: &Config) -> Self {
-        let known = |secrets: &BTreeMap<String, openconnect_core::secret::Secret>| {
-            let known = |(name, secret): (&String, &openconnect_core::secret::Secret)| Known {
+        let known = |secrets: &BTreeMap<String, openconnect_config::secret::Secret>| {
+            let known = |(name, secret): (&String, &openconnect_config::secret::Secret)| Known {
                 name: name.as_str().into(),
                 name_digest: digest(&SHA256, name.as_bytes()),
                 secret: digest(&SHA256, secret.expose().as_bytes()),
@@ -132,7 +132,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use openconnect_core::secret::Secret;
+    use openconnect_config::secret::Secret;
 
     fn gate() -> Gate {
         let mut config = Config::default();

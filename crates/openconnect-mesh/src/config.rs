@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use openconnect_core::bytes_size::ByteSize;
-use openconnect_core::config::{Problems, Sources, load_alone};
-use openconnect_core::duration::HumanDuration;
-use openconnect_core::secret::Secret;
-use openconnect_core::tls::TlsServerSettings;
+use openconnect_config::bytes_size::ByteSize;
+use openconnect_config::duration::HumanDuration;
+use openconnect_config::secret::Secret;
+use openconnect_config::tls::TlsServerSettings;
+use openconnect_config::{Problems, Sources, load};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serializer};
 
@@ -259,7 +259,7 @@ impl Config {
         let mut sources = Sources::of_process(Some(file.to_owned()), Vec::new());
         // Those are settings of connectors.
         sources.environment.retain(|name, _| !name.starts_with("OPENCONNECT__"));
-        load_alone(&sources, Self::validate).map_err(|rejected| MeshError::Settings(rejected.into()))
+        load(&sources, Self::validate).map_err(|rejected| MeshError::Settings(rejected.into()))
     }
 
     /// Checks what types cannot say.

@@ -11,7 +11,7 @@ pub enum MeshError {
     Config(String),
     /// The configuration has mistakes, or a certificate can't be used.
     #[error("{0}")]
-    Settings(openconnect_core::Error),
+    Settings(openconnect_config::Error),
     /// Everybody could reach the mesh.
     #[error(
         "OC0610: refused to listen on {0}: anybody who reaches it could publish and read everything; set `users` or `tls.client_ca_file`, or `allow_anonymous: true`"

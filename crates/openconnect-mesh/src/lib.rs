@@ -37,8 +37,8 @@ mod tcp;
 
 pub use config::{Config, Delivery, Limits, Retention, Rights, Start, Topics, WhenFull};
 pub use error::MeshError;
-pub use openconnect_core::secret::Secret;
-pub use openconnect_core::tls::TlsServerSettings;
+pub use openconnect_config::secret::Secret;
+pub use openconnect_config::tls::TlsServerSettings;
 pub use server::{Mesh, MeshHandle};
 
 /// What HELLO and gRPC answers tell about this server.

@@ -1,43 +1,26 @@
-//! Configuration: one YAML file, environment and flags over it, every mistake reported at once.
+//! The configuration of a connector: the settings that every connector has, and its own section.
+//!
+//! How settings are read, checked and shown is in `openconnect_config`; what both are made of is exported here too.
 //!
 //! | file | what is in it |
 //! |---|---|
 //! | `settings` | the settings that every connector has |
-//! | `layers`, `yaml`, `placeholder` | file, environment and flags merged into one value; `${env:…}` and `${file:…}` |
-//! | `place`, `problem` | where a value was written; one mistake |
-//! | `schema`, `check`, `validate` | the schema; the value held against it; what types cannot say |
-//! | `load` | all of it in order |
-//! | `redact`, `example`, `write`, `dotted` | what may be shown; an example made from the schema; a value as YAML, and by dotted paths |
+//! | `validate` | what their types cannot say |
+//! | `load` | a connector's schema; its settings and its own section, read together |
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::import::Import;
 
-mod check;
-mod dotted;
-mod example;
-mod layers;
 mod load;
-mod place;
-mod placeholder;
-mod problem;
-mod redact;
-mod schema;
 mod settings;
 mod validate;
-mod write;
-mod yaml;
 
-pub(crate) use dotted::dotted;
-pub use example::{example, example_alone};
-pub use layers::Sources;
-pub use load::{Loaded, load, load_alone};
-pub use problem::{Problem, Rejected};
-pub use schema::{Section, schema, schema_alone};
+pub use load::{Loaded, Section, example, load, schema};
+pub use openconnect_config::{LogFormat, LogSettings, Problem, Problems, Rejected, Sources, yaml_value};
+pub(crate) use openconnect_config::{dotted, write_yaml};
 pub use settings::*;
-pub(crate) use write::write_yaml;
-pub use yaml::yaml_value;
 
 /// A connector's own section (`source:` or `sink:`). Every field has a doc comment: it becomes the reference. A required
 /// field has an example (`#[schemars(example = &"…")]`) that passes `validate`: it becomes part of `config example`.
@@ -77,21 +60,4 @@ pub struct EventKind {
     pub data: &'static str,
     /// What `subject`, `partitionkey` and extensions say.
     pub attributes: &'static str,
-}
-
-/// Mistakes found in a connector's section.
-#[derive(Debug, Default)]
-pub struct Problems(pub(crate) Vec<(String, String)>);
-
-impl Problems {
-    /// Reports a mistake at `path` (dotted, relative to the connector's section, e.g. `auth.token_url`). The message never
-    /// holds the value of a secret.
-    pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.0.push((path.into(), message.into()));
-    }
-
-    /// The mistakes so far: path and message.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(path, message)| (path.as_str(), message.as_str()))
-    }
 }

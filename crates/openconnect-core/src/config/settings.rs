@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use openconnect_config::LogSettings;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -253,25 +254,4 @@ pub struct AdminSettings {
     /// `host:port`; port 0 takes a free one and logs it.
     #[schemars(example = &"127.0.0.1:9090")]
     pub listen: String,
-}
-
-/// The `log:` section.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogSettings {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,openconnect_core=debug`. Default `info`.
-    #[schemars(example = &"info")]
-    pub level: Option<String>,
-    /// `text` or `json`. Default: text on a terminal, JSON otherwise.
-    pub format: Option<LogFormat>,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }

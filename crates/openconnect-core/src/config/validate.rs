@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::schema::Section;
-use super::{MeshSettings, Problems, Settings, StateSettings};
+use super::{MeshSettings, Problems, Section, Settings, StateSettings};
 
 const SCHEMES: [&str; 4] = ["tcp", "tcps", "grpc", "grpcs"];
 const DATABASES: [&str; 5] = ["postgres", "postgresql", "mysql", "mariadb", "sqlite"];
@@ -45,7 +44,7 @@ pub(crate) fn settings(settings: &Settings, section: Section, problems: &mut Pro
         listen("admin.listen", &admin.listen, problems);
     }
     if let Some(level) = &settings.log.level
-        && let Err(wrong) = crate::telemetry::parse_level(level)
+        && let Err(wrong) = openconnect_config::logs::parse_level(level)
     {
         problems.add("log.level", wrong);
     }

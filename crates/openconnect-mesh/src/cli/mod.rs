@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use openconnect_core::config::{LogSettings, example_alone, schema_alone};
-use openconnect_core::telemetry;
+use openconnect_config::logs;
+use openconnect_config::{LogSettings, example, schema};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{Config, Mesh, MeshError};
@@ -92,7 +92,7 @@ struct RunArgs {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(error) = telemetry::init_logs(&LogSettings::default(), None) {
+    if let Err(error) = logs::init_logs(&LogSettings::default(), None) {
         eprintln!("{error}");
         return ExitCode::from(78);
     }
@@ -107,8 +107,8 @@ pub fn main() -> ExitCode {
         } => look::forget(&data, topic, group),
         Command::Config { command } => {
             let text = match command {
-                ConfigCommand::Example => example_alone::<Config>("mesh"),
-                ConfigCommand::Schema => format!("{:#}", schema_alone::<Config>()),
+                ConfigCommand::Example => example(&schema::<Config>(), "mesh"),
+                ConfigCommand::Schema => format!("{:#}", schema::<Config>()),
             };
             look::line(text.trim_end());
             Ok(())
@@ -119,7 +119,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
-            if let MeshError::Settings(openconnect_core::Error { hint: Some(hint), .. }) = &error {
+            if let MeshError::Settings(openconnect_config::Error { hint: Some(hint), .. }) = &error {
                 eprintln!("{hint}");
             }
             let settings = matches!(error, MeshError::Config(_) | MeshError::Settings(_) | MeshError::Exposed(_));
@@ -144,7 +144,7 @@ fn run(args: RunArgs) -> Result<(), MeshError> {
     } else if args.grpc.is_some() {
         config.grpc = args.grpc;
     }
-    openconnect_core::tls::install_provider();
+    openconnect_config::tls::install_provider();
     raise_open_files(&config);
     let failed = |source| MeshError::Io {
         path: "the runtime".into(),

@@ -1,7 +1,12 @@
 //! Steps that change or drop events between source or inbox and the other side.
 //!
-//! `jq`: jq programs, bounded. `worker.rs`: the thread that they run on. `attributes.rs`: `set`, `rename` and `drop`.
-//! `key.rs`: `delivery.key`.
+//! | file | what is in it |
+//! |---|---|
+//! | `jq/` | jq programs, bounded in time, memory and depth |
+//! | `worker` | the thread that programs run on |
+//! | `attributes` | the steps `set`, `rename` and `drop` |
+//! | [`key`](KeyExpression) | `delivery.key`: what orders events |
+//! | [`template`] | text from events |
 //!
 //! What a step does not change stays as it is: data keeps its exact text.
 
@@ -10,15 +15,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cloudevents::Event;
+use openconnect_config::{Failure, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
-
-use crate::error::Result;
-use crate::failure::Failure;
 
 mod attributes;
 mod jq;
 mod key;
+pub mod template;
 mod worker;
 
 use attributes::{Drop, Rename, Set};

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::place::{Path, Places, Spot};
-use super::problem::Problem;
-use super::schema::{accepts_null, branches, follow, required, types};
-use super::yaml;
+use crate::place::{Path, Places, Spot};
+use crate::problem::Problem;
+use crate::schema::{accepts_null, branches, follow, required, types};
+use crate::yaml;
 
 /// The walk over one configuration.
 pub(crate) struct Checker<'a> {
@@ -375,7 +375,7 @@ impl<'a> Checker<'a> {
         };
         let cut: String = text.chars().take(60).collect();
         let more = if cut.len() < text.len() { "…" } else { "" };
-        format!("`{}{more}`", super::redact::mask(&cut))
+        format!("`{}{more}`", crate::redact::mask(&cut))
     }
 }
 

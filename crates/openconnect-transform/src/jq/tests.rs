@@ -9,8 +9,8 @@ use std::time::Duration;
 use cloudevents::{Event, EventBuilder, EventBuilderV10};
 use proptest::prelude::*;
 
-use crate::failure::{Failure, FailureKind};
-use crate::transform::{TransformConfig, Transformed, Transforms};
+use crate::{TransformConfig, Transformed, Transforms};
+use openconnect_config::failure::{Failure, FailureKind};
 
 /// Far more than any program may take: the machine can be busy.
 const DEADLINE: Duration = Duration::from_secs(120);

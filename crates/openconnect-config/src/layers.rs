@@ -6,9 +6,9 @@ use std::path::{Path as FilePath, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::place::{Path, Place, Places, Step};
-use super::problem::{Problem, Rejected};
-use super::{schema, yaml};
+use crate::place::{Path, Place, Places, Step};
+use crate::problem::{Problem, Rejected};
+use crate::{schema, yaml};
 
 /// Largest configuration file.
 const MAX_FILE: u64 = 1 << 20;
@@ -36,14 +36,15 @@ impl Sources {
     }
 
     /// For people.
-    pub(crate) fn origin(&self) -> String {
+    pub fn origin(&self) -> String {
         match &self.file {
             Some(file) => file.display().to_string(),
             None => "configuration".to_owned(),
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Is nothing given: no file, no flag, no variable that sets anything?
+    pub fn is_empty(&self) -> bool {
         self.file.is_none() && self.set.is_empty() && !self.environment.keys().any(|key| key.starts_with(PREFIX))
     }
 }

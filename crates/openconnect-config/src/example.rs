@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use super::schema::{Section, branches, follow, required, schema, schema_alone, types};
+use crate::schema::{branches, follow, required, types};
 
 /// The order of the sections in the file; others follow.
 const ORDER: [&str; 10] = [
@@ -21,17 +21,9 @@ const ORDER: [&str; 10] = [
 ];
 const WIDTH: usize = 110;
 
-/// The file. What is required is there with a placeholder, all else is a comment.
-pub fn example<C: schemars::JsonSchema>(connector: &str, section: Section) -> String {
-    write(&schema::<C>(section), connector)
-}
-
-/// The same for settings that stand alone.
-pub fn example_alone<T: schemars::JsonSchema>(program: &str) -> String {
-    write(&schema_alone::<T>(), program)
-}
-
-fn write(root: &Value, program: &str) -> String {
+/// The file: what is required is there with a placeholder, all else is a comment. `root` is the schema of the settings of
+/// `openconnect-<program>`.
+pub fn example(root: &Value, program: &str) -> String {
     let mut writer = Writer { root, text: String::new() };
     let _ = writeln!(
         writer.text,

@@ -1,4 +1,4 @@
-//! The JSON Schema of a connector's whole configuration, and how to look into it.
+//! The JSON Schema of a program's settings, and how to look into it.
 
 use std::borrow::Cow;
 
@@ -6,48 +6,27 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::Settings;
-
-/// Which of a connector's two kinds: the name of its section.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Section {
-    /// `source:`
-    Source,
-    /// `sink:`
-    Sink,
-}
-
-impl Section {
-    /// The key in the configuration.
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Sink => "sink",
-        }
-    }
-}
-
-/// The schema of the core's settings with the connector's section in it.
-pub fn schema<C: JsonSchema>(section: Section) -> Value {
+/// The schema of `T` with a required section `key` of type `C` in it.
+pub fn schema_with<T: JsonSchema, C: JsonSchema>(key: &str) -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let own = generator.subschema_for::<C>();
-    let mut root = generator.root_schema_for::<Settings>().to_value();
-    // Also what only the connector's section refers to.
+    let mut root = generator.root_schema_for::<T>().to_value();
+    // Also what only the section refers to.
     let definitions = generator.take_definitions(true);
     if let Value::Object(root) = &mut root {
         root.insert("$defs".to_owned(), Value::Object(definitions));
         if let Some(Value::Object(properties)) = root.get_mut("properties") {
-            properties.insert(section.key().to_owned(), own.to_value());
+            properties.insert(key.to_owned(), own.to_value());
         }
         if let Some(Value::Array(required)) = root.get_mut("required") {
-            required.push(json!(section.key()));
+            required.push(json!(key));
         }
     }
     root
 }
 
-/// The schema of settings that stand alone.
-pub fn schema_alone<T: JsonSchema>() -> Value {
+/// The schema of a program's settings.
+pub fn schema<T: JsonSchema>() -> Value {
     SchemaSettings::draft2020_12()
         .into_generator()
         .into_root_schema_for::<T>()

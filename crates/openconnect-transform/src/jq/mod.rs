@@ -8,8 +8,8 @@
 use cloudevents::Event;
 use openconnect_protocol::{EventError, json as structured};
 
-use crate::error::Result;
-use crate::failure::Failure;
+use openconnect_config::error::Result;
+use openconnect_config::failure::Failure;
 
 mod instrument;
 mod json;

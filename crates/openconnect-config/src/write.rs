@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Sections indented, everything else as JSON, which YAML includes.
-pub(crate) fn write_yaml(value: &Value) -> String {
+pub fn write_yaml(value: &Value) -> String {
     let mut out = String::new();
     section(value, 0, &mut out);
     out

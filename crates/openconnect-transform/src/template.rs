@@ -12,8 +12,8 @@ use minijinja::value::{Object, Value};
 use minijinja::{Environment, ErrorKind};
 use openconnect_protocol::payload;
 
-use crate::error::{Error, Result};
-use crate::failure::Failure;
+use openconnect_config::error::{Error, Result};
+use openconnect_config::failure::Failure;
 
 mod language;
 

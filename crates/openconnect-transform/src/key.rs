@@ -8,8 +8,8 @@ use openconnect_protocol::payload;
 use serde_json::value::RawValue;
 
 use super::{jq, worker};
-use crate::error::{Error, Result};
-use crate::failure::Failure;
+use openconnect_config::error::{Error, Result};
+use openconnect_config::failure::Failure;
 
 /// An event's ordering key: a path such as `.partitionkey`, `.subject` or `.data.order.id`, or any other jq program.
 pub struct KeyExpression(Expression);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 use serde_json::{Map, Value};
 
-use super::place::{Path, Place};
+use crate::place::{Path, Place};
 
 const MAX_DEPTH: usize = 64;
 const MAX_VALUES: usize = 100_000;

@@ -6,7 +6,7 @@ use cloudevents::{AttributesReader, EventBuilder, EventBuilderV10};
 use openconnect_protocol::payload;
 
 use super::*;
-use crate::failure::FailureKind;
+use openconnect_config::failure::FailureKind;
 
 const DATA: &str = r#"{ "n": 18446744073709551617, "d": 0.1000000000000000055, "action": "opened" }"#;
 

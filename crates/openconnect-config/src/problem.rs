@@ -37,7 +37,8 @@ pub struct Rejected {
 }
 
 impl Rejected {
-    pub(crate) fn one(origin: &str, code: &'static str, message: impl Into<String>) -> Self {
+    /// One mistake, about all of `origin`.
+    pub fn one(origin: &str, code: &'static str, message: impl Into<String>) -> Self {
         let problem = Problem {
             code,
             path: String::new(),
@@ -69,5 +70,22 @@ impl From<Rejected> for Error {
             _ => "OC0100",
         };
         Self::config(code, rejected.to_string()).hint("`config example` prints every setting with its explanation")
+    }
+}
+
+/// Mistakes that a `validate` found: what types cannot say.
+#[derive(Debug, Default)]
+pub struct Problems(pub(crate) Vec<(String, String)>);
+
+impl Problems {
+    /// Reports a mistake at `path`: dotted, relative to the section that is validated, e.g. `auth.token_url`. The message never
+    /// holds the value of a secret.
+    pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.0.push((path.into(), message.into()));
+    }
+
+    /// The mistakes so far: path and message.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(path, message)| (path.as_str(), message.as_str()))
     }
 }

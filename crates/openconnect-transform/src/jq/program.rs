@@ -8,8 +8,8 @@ use jaq_core::{Compiler, Ctx, Native, RcIter};
 use super::meter::Stopped;
 use super::value::{self, ValR, Value};
 use super::{instrument, json, meter, natives};
-use crate::error::{Error, Result};
-use crate::failure::Failure;
+use openconnect_config::error::{Error, Result};
+use openconnect_config::failure::Failure;
 
 /// Bytes of a program's text.
 pub(super) const LONGEST: usize = 16 << 10;

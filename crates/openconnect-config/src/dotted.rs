@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 /// Sections taken apart; lists and scalars as they are.
-pub(crate) fn dotted(value: &Value) -> BTreeMap<String, Value> {
+pub fn dotted(value: &Value) -> BTreeMap<String, Value> {
     let mut out = BTreeMap::new();
     section(value, "", &mut out);
     out

@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use cloudevents::{AttributesReader, AttributesWriter, Event};
 use openconnect_protocol::attributes::is_acceptable;
 
-use crate::error::{Error, Result};
-use crate::failure::Failure;
 use crate::template::Template;
+use openconnect_config::error::{Error, Result};
+use openconnect_config::failure::Failure;
 
 fn wrong(place: &str, name: &str, what: &str) -> Error {
     Error::config("OC0124", format!("{place}: `{name}` {what}"))

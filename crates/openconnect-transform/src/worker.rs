@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::jq::{COMPILE_STACK, THREAD_STACK};
 use super::{Steps, Transformed};
-use crate::error::{Error, Result};
-use crate::failure::Failure;
+use openconnect_config::error::{Error, Result};
+use openconnect_config::failure::Failure;
 
 /// Some events, and where they go.
 struct Job {

@@ -1,0 +1,45 @@
+//! Settings of a program: one file, environment and flags over it, every mistake reported at once. And what the values in it are:
+//! durations, sizes, secrets, TLS; and the errors that end a program.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`layers`](Sources), `yaml`, `placeholder` | file, environment and flags merged into one value; `${env:…}` and `${file:…}` |
+//! | `place`, [`problem`](Problem) | where a value was written; one mistake |
+//! | [`schema`](schema()), `check` | the JSON Schema of settings; a value held against it |
+//! | [`load`](load()) | all of it in order |
+//! | [`example`](example()), [`write`](write_yaml), `redact`, [`dotted`](dotted()) | an example made from the schema; a value as YAML; what may be shown; a value by dotted paths |
+//! | [`duration`], [`bytes_size`], [`secret`], [`tls`], [`logs`], [`folder`] | values of settings, and what is made of them |
+//! | [`error`], [`failure`] | why a program ends; why an event could not be delivered |
+
+pub mod bytes_size;
+mod check;
+mod dotted;
+pub mod duration;
+pub mod error;
+mod example;
+pub mod failure;
+pub mod folder;
+mod layers;
+mod load;
+pub mod logs;
+mod place;
+mod placeholder;
+mod problem;
+mod redact;
+mod schema;
+pub mod secret;
+pub mod tls;
+mod write;
+mod yaml;
+
+pub use dotted::dotted;
+pub use error::{Error, Exit, Result};
+pub use example::example;
+pub use failure::{Failure, FailureKind};
+pub use layers::Sources;
+pub use load::{Read, Reader, load, read};
+pub use logs::{LogFormat, LogSettings};
+pub use problem::{Problem, Problems, Rejected};
+pub use schema::{schema, schema_with};
+pub use write::write_yaml;
+pub use yaml::yaml_value;
