@@ -9,7 +9,7 @@ use openconnect_testkit::oracle::{Sent, hash};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use xtask::binaries;
+use crate::examples;
 
 const PACKAGE: &str = "@octokit/webhooks-examples@7.6.1";
 
@@ -154,7 +154,7 @@ fn github(folder: &Path) -> Result<Vec<Template>> {
 }
 
 fn cloudevents() -> Result<Vec<Template>> {
-    let text = std::fs::read_to_string(binaries::workspace().join("examples/cloudevents.jsonl"))?;
+    let text = std::fs::read_to_string(examples().join("cloudevents.jsonl"))?;
     text.lines()
         .map(|line| {
             let event = json::decode(line.as_bytes())?;

@@ -6,6 +6,7 @@ mod input;
 mod table;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +24,6 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use input::{Delivery, Input};
-use xtask::binaries;
 
 const SECRET: &str = "the-demo's-webhook-secret";
 const DELIVERIES: usize = 6000;
@@ -71,7 +71,7 @@ struct Line {
     table: Connector,
 }
 
-async fn demo(binaries: &std::path::Path) -> Result<bool> {
+async fn demo(binaries: &Path) -> Result<bool> {
     let kit = Kit::quiet(binaries)?;
     show_files()?;
     let input = Input::load(kit.path(), DELIVERIES)?;
@@ -125,6 +125,11 @@ async fn demo(binaries: &std::path::Path) -> Result<bool> {
     Ok(clean)
 }
 
+/// The workspace's examples, with which the demo is configured.
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
+}
+
 /// What the pipeline is, and the files that make it.
 fn show_files() -> Result<()> {
     println!(
@@ -133,7 +138,7 @@ fn show_files() -> Result<()> {
          The sinks and the mesh are killed while {DELIVERIES} webhooks go through.\n",
         ""
     );
-    let examples = binaries::workspace().join("examples");
+    let examples = examples();
     for name in ["github.yaml", "github-table.yaml"] {
         println!("--- examples/{name}");
         print!("{}", std::fs::read_to_string(examples.join(name))?);
@@ -146,7 +151,7 @@ async fn start(kit: &Kit, receiver: &Receiver) -> Result<(Line, SocketAddr)> {
     let mesh = Mesh::start(kit, json!({})).await?;
     let address = free_address()?;
     let example = |binary: &str, name: &str, set: Vec<String>| {
-        let file = binaries::workspace().join("examples").join(format!("{name}.yaml"));
+        let file = examples().join(format!("{name}.yaml"));
         let mut all = vec![format!("mesh.url={}", mesh.url()), "mesh.reconnect_max=200ms".to_owned()];
         all.extend(set);
         let mut connector = Connector::from_file(kit, binary, name, file, &all)?;

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use openconnect_testkit::Result;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
-use xtask::Result;
 
 /// The sink writes to the file at the same time.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
