@@ -7,6 +7,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, Header
 use http::{Method, Request};
 use http_body_util::Full;
 use openconnect_core::cloudevents::{AttributesReader, Event};
+use openconnect_core::sink::Target;
 use openconnect_core::template::Template;
 use openconnect_core::{Error, Failure, Result};
 use openconnect_format::{Compression, Format};
@@ -18,9 +19,9 @@ use crate::config::{HttpSinkConfig, Mode};
 
 const MIN_COMPRESSED: usize = 1024;
 
-/// Where a request goes: events with the same target share a request.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Target {
+/// Where a request goes: the URL and the values of the configured headers.
+#[derive(Debug, Clone)]
+pub(crate) struct Destination {
     endpoint: Endpoint,
     headers: Vec<HeaderValue>,
 }
@@ -31,8 +32,8 @@ pub(crate) struct Requests {
     mode: Mode,
     url: Template,
     headers: Vec<(HeaderName, Template)>,
-    /// The target of all events, where nothing of it depends on them.
-    fixed: Option<Target>,
+    /// The destination of all events, where nothing of it depends on them.
+    fixed: Option<Destination>,
     compression: Compression,
     min_bytes: usize,
     signature: Option<(hmac::Key, HeaderName, String)>,
@@ -59,7 +60,9 @@ impl Requests {
         };
         let (url, headers) = (Template::compile(&config.url)?, headers.collect::<Result<Vec<_>>>()?);
         let is_fixed = url.is_constant() && headers.iter().all(|(_, template)| template.is_constant());
-        let fixed = is_fixed.then(|| render(&url, &headers, &Event::default())).transpose();
+        let fixed = is_fixed
+            .then(|| parse(&headers, &render(&url, &headers, &Event::default())?))
+            .transpose();
         Ok(Self {
             method: Method::from_bytes(config.method.as_bytes())
                 .map_err(|_| Error::config("HTTP_CONFIG", "sink.method is no HTTP method"))?,
@@ -74,29 +77,33 @@ impl Requests {
         })
     }
 
-    /// Is the target the same for every event?
-    pub(crate) fn one_target(&self) -> bool {
+    /// Is the destination the same for every event?
+    pub(crate) fn is_fixed(&self) -> bool {
         self.fixed.is_some()
     }
 
-    /// Does a request hold several events?
-    pub(crate) fn is_batched(&self) -> bool {
-        self.mode.is_batched()
-    }
-
-    pub(crate) fn target(&self, event: &Event) -> Result<Cow<'_, Target>, Failure> {
+    /// Events with equal targets may share a request.
+    pub(crate) fn target(&self, event: &Event) -> Result<Target, Failure> {
         match &self.fixed {
-            Some(target) => Ok(Cow::Borrowed(target)),
-            None => render(&self.url, &self.headers, event).map(Cow::Owned),
+            Some(_) => Ok(Target::ONE),
+            None => render(&self.url, &self.headers, event).map(Target::new),
         }
     }
 
-    /// The request for events of one target, without the credentials of `sink.auth`.
-    pub(crate) fn prepare(&self, target: &Target, events: &[&Event]) -> Result<Request<Full<Bytes>>, Failure> {
-        let mut request = target.endpoint.request(self.method.clone(), Vec::new());
+    /// Where the requests of a target go.
+    pub(crate) fn destination(&self, target: &Target) -> Result<Cow<'_, Destination>, Failure> {
+        match &self.fixed {
+            Some(destination) => Ok(Cow::Borrowed(destination)),
+            None => parse(&self.headers, target.as_str()).map(Cow::Owned),
+        }
+    }
+
+    /// The request that carries these events, without the credentials of `sink.auth`.
+    pub(crate) fn prepare(&self, destination: &Destination, events: &[&Event]) -> Result<Request<Full<Bytes>>, Failure> {
+        let mut request = destination.endpoint.request(self.method.clone(), Vec::new());
         let headers = request.headers_mut();
         let mut body = self.body(events, headers)?;
-        for ((name, _), value) in self.headers.iter().zip(&target.headers) {
+        for ((name, _), value) in self.headers.iter().zip(&destination.headers) {
             headers.insert(name.clone(), value.clone());
         }
         if let Some(name) = &self.idempotency {
@@ -147,16 +154,30 @@ impl Requests {
     }
 }
 
-fn render(url: &Template, headers: &[(HeaderName, Template)], event: &Event) -> Result<Target, Failure> {
-    let endpoint =
-        Endpoint::parse(&url.render(event)?).map_err(|reason| Failure::permanent("HTTP_URL", format!("the rendered URL {reason}")))?;
-    let headers = headers
+/// A target's text: the headers' values, each with a line feed, which no value may hold, and the URL.
+fn render(url: &Template, headers: &[(HeaderName, Template)], event: &Event) -> Result<String, Failure> {
+    let mut text = String::new();
+    for (name, template) in headers {
+        let value = template.render(event)?;
+        value_of(name.as_str(), &value)?;
+        text.push_str(&value);
+        text.push('\n');
+    }
+    text.push_str(&url.render(event)?);
+    Ok(text)
+}
+
+/// The reverse of [`render`].
+fn parse(headers: &[(HeaderName, Template)], target: &str) -> Result<Destination, Failure> {
+    let mut lines = target.splitn(headers.len() + 1, '\n');
+    let values = headers
         .iter()
-        .map(|(name, template)| value_of(name.as_str(), &template.render(event)?));
-    Ok(Target {
-        endpoint,
-        headers: headers.collect::<Result<_, _>>()?,
-    })
+        .zip(lines.by_ref())
+        .map(|((name, _), value)| value_of(name.as_str(), value));
+    let values = values.collect::<Result<_, _>>()?;
+    let url = lines.next().unwrap_or_default();
+    let endpoint = Endpoint::parse(url).map_err(|reason| Failure::permanent("HTTP_URL", format!("the rendered URL {reason}")))?;
+    Ok(Destination { endpoint, headers: values })
 }
 
 fn value_of(name: &str, value: &str) -> Result<HeaderValue, Failure> {

@@ -54,17 +54,15 @@ fn status(code: u16) -> Response<Full<Bytes>> {
 async fn sink(config: serde_json::Value) -> HttpSink {
     openconnect_core::tls::install_provider();
     let config: HttpSinkConfig = serde_json::from_value(config).unwrap();
-    HttpSink::open(
-        config,
-        SinkContext {
-            name: "t".into(),
-            batch_events: 500,
-            in_flight: 4,
-            ordering: openconnect_core::sink::Ordering::Key,
-        },
-    )
-    .await
-    .unwrap()
+    let context = SinkContext::alone("t", &HttpSink::profile(&config));
+    HttpSink::open(config, context).await.unwrap()
+}
+
+/// Writes a batch of the events' target, as the core does.
+async fn write(sink: &HttpSink, ids: &[&str]) -> WriteReport {
+    let batch = batch(ids);
+    let target = batch.events().next().map(|event| sink.target(event).unwrap()).unwrap();
+    sink.write(&batch.with_target(target)).await
 }
 
 fn event(id: &str) -> Event {
@@ -79,7 +77,7 @@ fn event(id: &str) -> Event {
 }
 
 fn batch(ids: &[&str]) -> Batch {
-    Batch::new(ids.iter().map(|id| Arc::new(event(id))).collect(), 1)
+    Batch::new(ids.iter().map(|id| Arc::new(event(id))).collect())
 }
 
 #[tokio::test]
@@ -89,7 +87,7 @@ async fn binary_mode_puts_attributes_into_headers_and_leaves_the_data_alone() {
         "url": format!("{url}/in/{{{{ type | urlencode }}}}"), "auth": { "type": "bearer", "token": "t0ken" }, "signature": { "secret": "k" }
     }))
     .await;
-    assert_eq!(sink.write(&batch(&["1"])).await, WriteReport::PerEvent(vec![Ok(())]));
+    assert_eq!(write(&sink, &["1"]).await, WriteReport::Delivered);
     let seen = seen.lock().unwrap();
     let (head, body) = &seen[0];
     assert_eq!(head.uri.path(), "/in/a%20b");
@@ -109,7 +107,7 @@ async fn credentials_in_the_url_are_sent_and_what_is_configured_goes_before_them
         serde_json::json!({ "type": "bearer", "token": "t0ken" }),
     ] {
         let sink = sink(serde_json::json!({ "url": url, "auth": auth })).await;
-        assert_eq!(sink.write(&batch(&["1"])).await, WriteReport::PerEvent(vec![Ok(())]));
+        assert_eq!(write(&sink, &["1"]).await, WriteReport::Delivered);
     }
     let seen = seen.lock().unwrap();
     // `us er:p:ss`
@@ -125,8 +123,7 @@ async fn credentials_in_the_url_are_sent_and_what_is_configured_goes_before_them
 async fn a_batch_is_one_request_and_compressed() {
     let (url, seen) = server(|_, _| status(200)).await;
     let sink = sink(serde_json::json!({ "url": url, "mode": "batch", "compression": { "encoding": "gzip", "min_bytes": 1 } })).await;
-    assert!(sink.atomic());
-    assert_eq!(sink.write(&batch(&["1", "2", "3"])).await, WriteReport::Delivered);
+    assert_eq!(write(&sink, &["1", "2", "3"]).await, WriteReport::Delivered);
     let seen = seen.lock().unwrap();
     assert_eq!(
         (seen.len(), &seen[0].0.headers["content-encoding"]),
@@ -155,7 +152,7 @@ async fn answers_say_what_to_do() {
     .await;
     let kind = async |path: &str| {
         let sink = sink(serde_json::json!({ "url": format!("{url}{path}"), "mode": "batch" })).await;
-        match sink.write(&batch(&["1"])).await {
+        match write(&sink, &["1"]).await {
             WriteReport::Failed(failure) => failure.kind,
             report => panic!("{report:?}"),
         }
@@ -186,13 +183,13 @@ async fn an_oauth2_token_is_fetched_once_and_again_when_refused() {
     };
     let good = sink(with("/in")).await;
     for _ in 0..2 {
-        assert_eq!(good.write(&batch(&["1"])).await, WriteReport::PerEvent(vec![Ok(())]));
+        assert_eq!(write(&good, &["1"]).await, WriteReport::Delivered);
     }
     let tokens = || seen.lock().unwrap().iter().filter(|(head, _)| head.uri.path() == "/token").count();
     assert_eq!(tokens(), 1);
     let refused = sink(with("/refuses")).await;
     for _ in 0..2 {
-        assert!(matches!(refused.write(&batch(&["1"])).await, WriteReport::PerEvent(results) if results[0].is_err()));
+        assert!(matches!(write(&refused, &["1"]).await, WriteReport::Failed(_)));
     }
     assert_eq!(tokens(), 3);
 }
@@ -200,7 +197,7 @@ async fn an_oauth2_token_is_fetched_once_and_again_when_refused() {
 #[tokio::test]
 async fn a_target_that_is_down_or_hangs_is_worth_another_try_and_no_secret_shows() {
     let down = sink(serde_json::json!({ "url": "http://user:canary@127.0.0.1:1/?key=canary", "mode": "batch" })).await;
-    let WriteReport::Failed(failure) = down.write(&batch(&["1"])).await else {
+    let WriteReport::Failed(failure) = write(&down, &["1"]).await else {
         panic!()
     };
     assert!(failure.is_retryable() && failure.code == "HTTP_CONNECT", "{failure}");
@@ -208,7 +205,7 @@ async fn a_target_that_is_down_or_hangs_is_worth_another_try_and_no_secret_shows
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hanging = format!("http://{}", listener.local_addr().unwrap());
     let sink = sink(serde_json::json!({ "url": hanging, "mode": "batch", "timeout": "50ms" })).await;
-    let WriteReport::Failed(failure) = sink.write(&batch(&["1"])).await else {
+    let WriteReport::Failed(failure) = write(&sink, &["1"]).await else {
         panic!()
     };
     assert_eq!(failure.code, "HTTP_TIMEOUT");
@@ -234,13 +231,14 @@ async fn a_late_refusal_of_an_old_token_keeps_the_new_one() {
     let batches: Vec<Batch> = (0..16).map(|n| batch(&[&n.to_string()])).collect();
     futures_util::future::join_all(batches.iter().map(|batch| sink.write(batch))).await;
     for batch in &batches {
-        assert_eq!(sink.write(batch).await, WriteReport::PerEvent(vec![Ok(())]));
+        assert_eq!(sink.write(batch).await, WriteReport::Delivered);
     }
     assert_eq!(TOKENS.load(std::sync::atomic::Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
 async fn a_check_tells_what_the_endpoint_says() {
+    openconnect_core::tls::install_provider();
     let (url, seen) = server(|head, _| match (head.uri.path(), head.headers.get("authorization")) {
         ("/well", Some(_)) => status(204),
         ("/no-head", Some(_)) => status(405),
@@ -268,7 +266,7 @@ async fn a_check_tells_what_the_endpoint_says() {
             false,
         ),
     ] {
-        let checked = sink(config.clone()).await.check().await;
+        let checked = HttpSink::check(serde_json::from_value(config.clone()).unwrap()).await;
         assert_eq!(checked.is_ok(), passes, "{config}: {checked:?}");
     }
     assert!(seen.lock().unwrap().iter().any(|(head, _)| head.method == "GET"));
@@ -278,9 +276,27 @@ async fn a_check_tells_what_the_endpoint_says() {
 async fn an_endpoint_that_asks_for_less_gets_no_more_of_the_batch() {
     let (url, seen) = server(|_, _| status(429)).await;
     let sink = sink(serde_json::json!({ "url": url })).await;
-    let WriteReport::PerEvent(results) = sink.write(&batch(&["1", "2", "3"])).await else {
+    let WriteReport::PerEvent(results) = write(&sink, &["1", "2", "3"]).await else {
         panic!()
     };
     assert!(results.iter().all(Result::is_err));
     assert_eq!(seen.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn events_of_one_rendered_url_and_header_share_a_target() {
+    let (url, seen) = server(|_, _| status(200)).await;
+    let sink = sink(serde_json::json!({
+        "url": format!("{url}/{{{{ id }}}}"), "headers": { "x-type": "{{ type }}" }, "mode": "batch"
+    }))
+    .await;
+    let target = |id: &str| sink.target(&event(id)).unwrap();
+    assert_eq!(target("1"), target("1"));
+    assert_ne!(target("1"), target("2"));
+    assert_eq!(write(&sink, &["1", "1"]).await, WriteReport::Delivered);
+    let seen = seen.lock().unwrap();
+    assert_eq!(
+        (seen.len(), seen[0].0.uri.path(), &seen[0].0.headers["x-type"]),
+        (1, "/1", &"a b".parse().unwrap())
+    );
 }

@@ -1,12 +1,13 @@
 //! The connector.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Duration;
 
 use openconnect_core::cloudevents::Event;
 use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
-use openconnect_core::sink::{Batch, Ordering, Sink, SinkContext, SinkDefaults, WriteReport};
+use openconnect_core::sink::{Batch, Ordering, Sink, SinkContext, SinkProfile, Target, WriteReport};
 use openconnect_core::template::Template;
 use openconnect_sql::{Dialect, Pool, PoolSettings, Statement};
 
@@ -22,6 +23,8 @@ use crate::tables::Tables;
 pub struct JdbcSink {
     pool: Pool,
     table: Template,
+    /// Is each table a target?
+    by_table: bool,
     tables: Tables,
     reader: Reader,
     raw: Option<RawStatement>,
@@ -40,57 +43,42 @@ enum Work {
 
 impl Sink for JdbcSink {
     const NAME: &'static str = "jdbc-sink";
-    const DEFAULTS: SinkDefaults = SinkDefaults {
-        batch_events: 500,
-        batch_bytes: 4 << 20,
-        batch_age: Duration::from_millis(10),
-        in_flight: 2,
-        ordering: Ordering::Key,
-        idempotent: false,
-    };
     type Config = JdbcSinkConfig;
 
-    /// With a key, or with the ids of events in the database, a repeat leaves the table as it is; a plain insert makes another
-    /// row. SQLite has one writer.
-    fn defaults(config: &JdbcSinkConfig) -> SinkDefaults {
+    /// A batch is one transaction. With a key, or with the ids of events in the database, a repeat leaves the table as it is; a plain
+    /// insert makes another row. SQLite has one writer. Rows that come after a truncate must not be written before it.
+    fn profile(config: &JdbcSinkConfig) -> SinkProfile {
         let sqlite = config.target().is_ok_and(|target| target.dialect() == Dialect::Sqlite);
-        SinkDefaults {
-            idempotent: config.is_keyed() || config.deduplicate.is_some(),
-            in_flight: if sqlite { 1 } else { Self::DEFAULTS.in_flight },
-            ordering: if config.truncate {
-                Ordering::Total
-            } else {
-                Self::DEFAULTS.ordering
-            },
-            ..Self::DEFAULTS
+        let profile = SinkProfile::new()
+            .batch_events(500)
+            .batch_bytes(4 << 20)
+            .in_flight(if sqlite { 1 } else { 2 })
+            .atomic(true)
+            .idempotent(config.is_keyed() || config.deduplicate.is_some());
+        if config.truncate {
+            profile.require_ordering(Ordering::Total)
+        } else {
+            profile
         }
     }
 
+    async fn check(config: JdbcSinkConfig) -> Result<()> {
+        let pool = pool(&config, 1)?;
+        let reached = pool.acquire().await;
+        let checked = reached.map(drop).map_err(|failure| {
+            Error::unavailable("SQL_CONNECTION", failure.to_string())
+                .hint("Check sink.url, user and password; for SQLite the file and its rights.")
+        });
+        pool.close().await;
+        checked
+    }
+
     async fn open(config: JdbcSinkConfig, cx: SinkContext) -> Result<Self> {
-        if config.truncate && cx.ordering != Ordering::Total {
-            let reason = "sink.truncate needs `delivery.ordering: total`: rows that come after a truncate must not be written before it";
-            return Err(Error::config("SQL_TRUNCATE", reason));
-        }
-        let target = config
-            .target()
-            .map_err(|reason| Error::config("SQL_URL", format!("sink.url {reason}")))?;
-        let connections = if target.dialect() == Dialect::Sqlite {
-            1
-        } else {
-            u32::try_from(cx.in_flight).unwrap_or(1)
-        };
-        let pool = Pool::new(
-            &target,
-            &PoolSettings {
-                connections,
-                acquire: config.timeout.0,
-                create: config.create,
-                busy: config.busy_timeout.0,
-                init: config.init_statements.clone(),
-            },
-        );
+        let pool = pool(&config, cx.in_flight)?;
+        let table = Template::compile(&config.table)?;
         Ok(Self {
-            table: Template::compile(&config.table)?,
+            by_table: config.sql.is_none() && !table.is_constant() && cx.ordering != Ordering::Total,
+            table,
             tables: Tables::new(&config, &pool),
             reader: Reader::new(&config),
             raw: config
@@ -104,17 +92,15 @@ impl Sink for JdbcSink {
         })
     }
 
-    async fn check(&self) -> Result<()> {
-        let reached = self.pool.acquire().await;
-        reached.map(drop).map_err(|failure| {
-            Error::unavailable("SQL_CONNECTION", failure.to_string())
-                .hint("Check sink.url, user and password; for SQLite the file and its rights.")
-        })
-    }
-
-    /// One transaction a batch.
-    fn atomic(&self) -> bool {
-        true
+    /// Each table is a target of its own. With `ordering: total` all are one: a transaction over several tables keeps the order, where
+    /// a batch of one table would end at each change of the table.
+    fn target(&self, event: &Event) -> Result<Target, Failure> {
+        if !self.by_table {
+            return Ok(Target::ONE);
+        }
+        let name = self.table.render(event)?;
+        self.tables.allow(&name)?;
+        Ok(Target::new(name))
     }
 
     async fn write(&self, batch: &Batch) -> WriteReport {
@@ -132,13 +118,30 @@ impl Sink for JdbcSink {
     }
 }
 
+fn pool(config: &JdbcSinkConfig, connections: usize) -> Result<Pool> {
+    let target = config
+        .target()
+        .map_err(|reason| Error::config("SQL_URL", format!("sink.url {reason}")))?;
+    let connections = if target.dialect() == Dialect::Sqlite { 1 } else { connections };
+    Ok(Pool::new(
+        &target,
+        &PoolSettings {
+            connections: u32::try_from(connections).unwrap_or(1),
+            acquire: config.timeout.0,
+            create: config.create,
+            busy: config.busy_timeout.0,
+            init: config.init_statements.clone(),
+        },
+    ))
+}
+
 impl JdbcSink {
     /// Events that can't be mapped are answered one by one; the rest is written as a whole or not at all.
     async fn attempt(&self, batch: &Batch) -> WriteReport {
         let mut rows = Vec::with_capacity(batch.len());
         let mut results = Vec::with_capacity(batch.len());
         for event in batch.events() {
-            match self.work(event).await {
+            match self.work(event, batch.target()).await {
                 Ok(some) => {
                     rows.push((event, some));
                     results.push(Ok(()));
@@ -163,15 +166,18 @@ impl JdbcSink {
     }
 
     /// What is to be done for one event.
-    async fn work(&self, event: &Event) -> Result<Work, Failure> {
+    async fn work(&self, event: &Event, target: &Target) -> Result<Work, Failure> {
         match &self.raw {
             Some(raw) => raw.bind(event).map(Work::Statement),
-            None => self.rows(event).await.map(Work::Rows),
+            None => self.rows(event, target).await.map(Work::Rows),
         }
     }
 
-    async fn rows(&self, event: &Event) -> Result<Vec<Row>, Failure> {
-        let name = self.table.render(event)?;
+    async fn rows(&self, event: &Event, target: &Target) -> Result<Vec<Row>, Failure> {
+        let name = match target.as_str() {
+            "" => Cow::Owned(self.table.render(event)?),
+            table => Cow::Borrowed(table),
+        };
         self.tables.allow(&name)?;
         let data = Data::of(event);
         let key = match self.tables.configured_key() {

@@ -1,12 +1,11 @@
 //! A whole sink: prints the id of every event.
 
 use std::io::Write;
-use std::time::Duration;
 
 use openconnect_core::cloudevents::AttributesReader;
 use openconnect_core::config::{ConnectorConfig, Problems};
 use openconnect_core::secret::Secret;
-use openconnect_core::sink::{Batch, Ordering, Sink, SinkContext, SinkDefaults, WriteReport};
+use openconnect_core::sink::{Batch, Sink, SinkContext, SinkProfile, WriteReport};
 use openconnect_core::{Failure, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -39,22 +38,18 @@ struct PrintSink {
 
 impl Sink for PrintSink {
     const NAME: &'static str = "print-sink";
-    const DEFAULTS: SinkDefaults = SinkDefaults {
-        batch_events: 100,
-        batch_bytes: 1 << 20,
-        batch_age: Duration::from_millis(10),
-        in_flight: 1,
-        ordering: Ordering::Key,
-        idempotent: false,
-    };
     type Config = PrintConfig;
+
+    fn profile(_: &PrintConfig) -> SinkProfile {
+        SinkProfile::new()
+    }
+
+    async fn check(_: PrintConfig) -> Result<()> {
+        Ok(())
+    }
 
     async fn open(config: PrintConfig, _: SinkContext) -> Result<Self> {
         Ok(Self { prefix: config.prefix })
-    }
-
-    async fn check(&self) -> Result<()> {
-        Ok(())
     }
 
     async fn write(&self, batch: &Batch) -> WriteReport {

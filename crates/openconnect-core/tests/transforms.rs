@@ -12,7 +12,7 @@ use openconnect_core::config::{ConnectorConfig, Problems, Settings};
 use openconnect_core::engine::{App, run_sink, run_source};
 use openconnect_core::error::Exit;
 use openconnect_core::record::{Partition, Record};
-use openconnect_core::sink::{Batch, Ordering, Sink, SinkContext, SinkDefaults, WriteReport};
+use openconnect_core::sink::{Batch, Ordering, Sink, SinkContext, SinkProfile, WriteReport};
 use openconnect_core::source::{Source, SourceContext};
 use openconnect_core::{Failure, Result};
 use openconnect_mesh::{Config, Mesh, MeshHandle};
@@ -70,25 +70,22 @@ struct Arriving {
 
 impl Sink for Arriving {
     const NAME: &'static str = "arriving-sink";
-    const DEFAULTS: SinkDefaults = SinkDefaults {
-        batch_events: 4,
-        batch_bytes: 1 << 20,
-        batch_age: Duration::from_millis(1),
-        in_flight: 4,
-        ordering: Ordering::None,
-        idempotent: true,
-    };
     type Config = Shared;
+
+    fn profile(_: &Shared) -> SinkProfile {
+        let profile = SinkProfile::new().batch_events(4).batch_age(Duration::from_millis(1)).in_flight(4);
+        profile.ordering(Ordering::None).idempotent(true)
+    }
+
+    async fn check(_: Shared) -> Result<()> {
+        Ok(())
+    }
 
     async fn open(config: Shared, _: SinkContext) -> Result<Self> {
         Ok(Self {
             arrived: config,
             refused: Mutex::default(),
         })
-    }
-
-    async fn check(&self) -> Result<()> {
-        Ok(())
     }
 
     async fn write(&self, batch: &Batch) -> WriteReport {

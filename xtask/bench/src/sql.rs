@@ -8,7 +8,7 @@ use std::time::Duration;
 use openconnect_change::Cell;
 use openconnect_core::config::MeshSettings;
 use openconnect_core::mesh::Subscriber;
-use openconnect_core::sink::{Batch, Ordering as Order, Sink as _, SinkContext, WriteReport};
+use openconnect_core::sink::{Batch, Ordering as Order, Sink as _, SinkContext, SinkProfile, WriteReport};
 use openconnect_core::source::{Source as _, SourceContext};
 use openconnect_jdbc_sink::JdbcSink;
 use openconnect_jdbc_source::JdbcSource;
@@ -91,18 +91,14 @@ fn sink_settings(database: &Database) -> serde_json::Value {
 pub(crate) async fn fed_sink(setup: &Setup) -> Result<Sample> {
     let (database, pool) = database().await?;
     database.execute(TABLE).await?;
-    let context = SinkContext {
-        name: "fed".to_owned(),
-        batch_events: BATCH,
-        in_flight: WRITERS,
-        ordering: Order::None,
-    };
+    let profile = SinkProfile::new().batch_events(BATCH).in_flight(WRITERS).ordering(Order::None);
+    let context = SinkContext::alone("fed", &profile);
     let sink = Arc::new(JdbcSink::open(serde_json::from_value(sink_settings(&database))?, context).await?);
     let data = setup.data();
     let mut numbers = 0..;
     let batch = |_| -> Result<Batch> {
         let events = numbers.by_ref().take(BATCH).map(|number| event(number, None, &data).map(Arc::new));
-        Ok(Batch::new(events.collect::<Result<_>>()?, 1))
+        Ok(Batch::new(events.collect::<Result<_>>()?))
     };
     let batches = (0..WRITERS).map(batch).collect::<Result<Vec<_>>>()?;
     let writer = |batch: Batch| {

@@ -65,7 +65,7 @@ async fn an_event_that_was_delivered_changes_nothing_also_without_a_key() {
         fixture.run("create table orders (id varchar(40), note varchar(5))").await;
         let settings = json!({ "deduplicate": { "table": "seen" } });
         let config: JdbcSinkConfig = serde_json::from_value(json!({ "url": fixture.url, "table": "t", "deduplicate": {} })).unwrap();
-        assert!(JdbcSink::defaults(&config).idempotent);
+        assert!(JdbcSink::profile(&config).idempotent);
         let sink = fixture.sink(settings.clone()).await;
         delivered(&sink, vec![order("a", "1"), order("a", "1"), order("b", "1")]).await;
         let again = fixture.sink(settings).await;
@@ -176,13 +176,14 @@ async fn an_upsert_without_a_unique_index_waits_instead_of_doubling_rows() {
 #[tokio::test]
 async fn a_wrong_password_is_waited_for_and_never_shown() {
     for fixture in all().await.into_iter().filter(|f| f.dialect() != Dialect::Sqlite) {
-        let sink = fixture.sink(json!({ "password": "a-wrong-secret" })).await;
+        let settings = json!({ "password": "a-wrong-secret" });
+        let sink = fixture.sink(settings.clone()).await;
         let WriteReport::Failed(failure) = sink.write(&batch(vec![order("a", "1")])).await else {
             panic!()
         };
         assert!(failure.is_retryable(), "{}: {failure}", fixture.name);
         assert!(!failure.to_string().contains("a-wrong-secret"), "{failure}");
-        let error = sink.check().await.unwrap_err();
+        let error = JdbcSink::check(fixture.config(settings)).await.unwrap_err();
         assert!(!format!("{error:?}").contains("a-wrong-secret"), "{error:?}");
     }
 }

@@ -30,17 +30,8 @@ impl Fixture {
         });
         config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         let config: JdbcSinkConfig = serde_json::from_value(config).unwrap();
-        JdbcSink::open(
-            config,
-            SinkContext {
-                name: "t".into(),
-                batch_events: 500,
-                in_flight: 1,
-                ordering: openconnect_core::sink::Ordering::Key,
-            },
-        )
-        .await
-        .unwrap()
+        let context = SinkContext::alone("t", &JdbcSink::profile(&config));
+        JdbcSink::open(config, context).await.unwrap()
     }
 
     async fn rows(&self, sql: &'static str) -> Vec<String> {
@@ -66,7 +57,7 @@ fn event(id: &str, data: Option<&str>) -> Event {
 }
 
 fn batch(events: Vec<Event>) -> Batch {
-    Batch::new(events.into_iter().map(Arc::new).collect(), 1)
+    Batch::new(events.into_iter().map(Arc::new).collect())
 }
 
 #[tokio::test]

@@ -67,19 +67,18 @@ impl Fixture {
         done.unwrap_or_else(|failure| panic!("{}: {sql}: {failure}", self.name));
     }
 
-    pub(crate) async fn sink(&self, settings: Value) -> JdbcSink {
+    pub(crate) fn config(&self, settings: Value) -> JdbcSinkConfig {
         let mut config = json!({ "url": self.url, "table": "orders" });
         config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
         if self.dialect() == Dialect::Sqlite {
             config["create"] = json!(true);
         }
-        let config: JdbcSinkConfig = serde_json::from_value(config).unwrap();
-        let context = SinkContext {
-            name: "t".into(),
-            batch_events: 500,
-            in_flight: 2,
-            ordering: JdbcSink::defaults(&config).ordering,
-        };
+        serde_json::from_value(config).unwrap()
+    }
+
+    pub(crate) async fn sink(&self, settings: Value) -> JdbcSink {
+        let config = self.config(settings);
+        let context = SinkContext::alone("t", &JdbcSink::profile(&config));
         JdbcSink::open(config, context).await.unwrap()
     }
 
@@ -123,7 +122,7 @@ pub(crate) fn event(id: &str, data: Option<&str>) -> Event {
 }
 
 pub(crate) fn batch(events: Vec<Event>) -> Batch {
-    Batch::new(events.into_iter().map(Arc::new).collect(), 1)
+    Batch::new(events.into_iter().map(Arc::new).collect())
 }
 
 pub(crate) async fn delivered(sink: &JdbcSink, events: Vec<Event>) {

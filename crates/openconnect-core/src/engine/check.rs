@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::sink::resolve_defaults;
+use super::sink::resolve_profile;
 use super::{App, group, guarantee};
 use crate::config::{Acknowledge, Guarantee, Settings};
 use crate::error::{Error, Result};
 use crate::mesh::{Capabilities, Publisher, Subscriber};
 use crate::offsets::{self, SharedOffsets};
-use crate::sink::{Sink, SinkContext};
+use crate::sink::Sink;
 use crate::source::Source;
 use crate::state::{StateDir, volatile};
 use crate::transform::{KeyExpression, Transforms};
@@ -103,7 +103,8 @@ pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<C
     let App { settings, config, .. } = app;
     let mut lines = Lines(Vec::new());
     lines.compiled(&settings);
-    let defaults = resolve_defaults::<S>(&settings, &config);
+    let profile = lines.result("delivery.ordering", "fits", resolve_profile::<S>(&settings, &config));
+    let profile = profile.unwrap_or_else(|| S::profile(&config));
     let capabilities = if connect { mesh(&settings, &mut lines).await } else { None };
     if !connect {
         lines.add(
@@ -114,22 +115,13 @@ pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<C
     }
     let capabilities = capabilities.unwrap_or_else(|| Subscriber::assumed_capabilities(&settings.mesh));
     let acknowledge = guarantee::acknowledge(settings.delivery.acknowledge, &capabilities);
-    let computed = guarantee::of_sink(acknowledge, &capabilities, defaults.idempotent);
+    let computed = guarantee::of_sink(acknowledge, &capabilities, profile.idempotent);
     lines.guarantee(&computed, &settings);
     if acknowledge == Acknowledge::Inbox {
         inbox(&settings, &capabilities, &mut lines);
     }
     if connect {
-        let context = SinkContext {
-            name: settings.name.clone(),
-            batch_events: defaults.batch_events,
-            in_flight: defaults.in_flight,
-            ordering: defaults.ordering,
-        };
-        if let Some(sink) = lines.result("sink", "opens", S::open(config, context).await) {
-            lines.result("target", "can be reached and written to", sink.check().await);
-            sink.close().await?;
-        }
+        lines.result("target", "can be reached and written to", S::check(config).await);
     } else {
         lines.add("target", CheckState::Skipped, "not tried; use --connect");
     }

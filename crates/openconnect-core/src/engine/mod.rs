@@ -3,7 +3,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `source/` | a source's run: its worker polls, publishes and stores offsets; its resolver follows the outcome of each event; its lease |
-//! | `sink/` | a sink's run: events come in from the mesh, the inbox and the replay; its worker batches, writes, retries, resolves |
+//! | `sink/` | a sink's run: events come in from the mesh, the inbox and the replay; its worker writes what the pure state of delivery asks for |
 //! | `retry.rs`, `circuit.rs` | how long to wait; when to stop |
 //! | `guarantee.rs`, `check.rs` | what holds, computed before anything runs; `check` |
 

@@ -11,13 +11,14 @@ use cloudevents::Event;
 use openconnect_protocol::wire;
 use tokio::sync::mpsc;
 
-use super::scheduler::Schedulable;
+use super::delivery::Deliverable;
 use crate::budget::{Budget, Permit};
 use crate::dead_letter::ReplayToken;
 use crate::engine::TRANSFORM_BATCH;
 use crate::failure::Failure;
 use crate::inbox::Stored;
 use crate::mesh::{Ack, Delivery};
+use crate::sink::Target;
 use crate::transform::{Transformed, Transforms};
 
 /// Deliveries taken from the mesh at once.
@@ -44,13 +45,11 @@ pub(crate) enum Payload {
 pub(crate) struct Entry {
     pub(crate) payload: Payload,
     pub(crate) origin: Origin,
-    key: Option<u64>,
+    pub(super) key: Option<u64>,
+    /// Set by the worker, which has the sink.
+    pub(super) target: Target,
     bytes: usize,
     arrived: Instant,
-    /// Not to be written before; set on the first entry of a segment that waits.
-    pub(crate) not_before: Option<Instant>,
-    /// Attempts that have failed.
-    pub(crate) failed: u32,
     _permit: Permit,
 }
 
@@ -63,9 +62,13 @@ impl Entry {
     }
 }
 
-impl Schedulable for Entry {
+impl Deliverable for Entry {
     fn key(&self) -> Option<u64> {
         self.key
+    }
+
+    fn target(&self) -> &Target {
+        &self.target
     }
 
     fn bytes(&self) -> usize {
@@ -185,9 +188,8 @@ impl Preparer {
                 origin,
                 key: key.map(|key| self.hasher.hash_one(key)),
                 bytes,
+                target: Target::ONE,
                 arrived: Instant::now(),
-                not_before: None,
-                failed: 0,
                 _permit: permit,
             }
         });

@@ -3,58 +3,77 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `feeder.rs`, `intake.rs` | events from the mesh, the inbox and the replay, decoded, transformed and budgeted |
-//! | `scheduler.rs` | which events may be written now, by ordering |
-//! | `worker.rs` | batches, writes, retries, outcomes |
+//! | `delivery/` | the state of delivery, pure: what is written when, and what a result leads to |
+//! | `worker.rs` | starts writes and dead-letter writes, resolves outcomes |
+//! | `defects.rs` | what the proof of delivery spoils |
 
 use std::hash::RandomState;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::admin::State;
+use crate::admin::{State, StatusHandle};
 use crate::budget::Budget;
 use crate::config::{Acknowledge, Settings};
 use crate::dead_letter::{DeadLetters, ReplayQueue};
 use crate::engine::circuit::Circuit;
 use crate::engine::retry::RetryPolicy;
 use crate::engine::{App, deadline, group, guarantee};
-use crate::error::{Exit, Result};
-use crate::inbox::{Inbox, Stored};
+use crate::error::{Error, Exit, Result};
+use crate::inbox::{Entries, Inbox, Stored};
 use crate::mesh::{Publisher, Subscriber};
-use crate::sink::{Ordering, Sink, SinkContext, SinkDefaults};
+use crate::sink::{Sink, SinkContext, SinkProfile};
 use crate::state::StateDir;
 use crate::transform::Transforms;
+use delivery::{BatchLimits, DeliveryRules, DeliveryState};
 use feeder::Feeder;
-use intake::{Decoder, Preparer};
-use scheduler::{BatchLimits, Scheduler};
+use intake::{Decoder, Preparer, Read};
+use worker::{Outcomes, SinkWorker};
 
+mod defects;
+mod delivery;
 mod feeder;
 pub(super) mod intake;
-mod scheduler;
 mod worker;
 
-/// A sink's numbers, from its defaults and the configuration.
-pub(super) fn resolve_defaults<S: Sink>(settings: &Settings, config: &S::Config) -> SinkDefaults {
-    let (own, delivery) = (S::defaults(config), &settings.delivery);
-    SinkDefaults {
-        batch_events: delivery.batch.max_events.unwrap_or(own.batch_events).max(1),
-        batch_bytes: delivery
-            .batch
+/// Batches of entries between the intake and the worker.
+const INTAKE_QUEUE: usize = 8;
+
+/// A sink's profile, with what the configuration overrides.
+pub(super) fn resolve_profile<S: Sink>(settings: &Settings, config: &S::Config) -> Result<SinkProfile> {
+    let (own, delivery) = (S::profile(config), &settings.delivery);
+    let batch = &delivery.batch;
+    let ordering = delivery.ordering.unwrap_or(own.ordering);
+    if ordering < own.required_ordering {
+        let (set, needed) = (ordering.as_str(), own.required_ordering.as_str());
+        return Err(Error::config(
+            "OC0411",
+            format!("delivery.ordering is {set}, but {} needs {needed} with this configuration", S::NAME),
+        )
+        .hint(format!("Leave delivery.ordering out, or set it to {needed}.")));
+    }
+    Ok(SinkProfile {
+        batch_events: batch.max_events.unwrap_or(own.batch_events).max(1),
+        batch_bytes: batch
             .max_bytes
             .map_or(own.batch_bytes, crate::bytes_size::ByteSize::as_usize)
             .max(1),
-        batch_age: delivery.batch.max_age.map_or(own.batch_age, |age| age.0),
+        batch_age: batch.max_age.map_or(own.batch_age, |age| age.0),
         in_flight: delivery.in_flight.unwrap_or(own.in_flight).max(1),
-        ordering: delivery.ordering.unwrap_or(own.ordering),
-        idempotent: own.idempotent,
-    }
+        ordering,
+        ..own
+    })
 }
 
 /// Runs a sink until it is stopped or can't go on. Everything that the mesh has been told is safe is then in the target, in
 /// the dead letters or in the inbox.
+///
+/// # Errors
+///
+/// What kept the sink from starting, or why it could not go on.
 pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     let App {
         settings,
@@ -64,7 +83,7 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         ..
     } = app;
     let transforms = Transforms::compile(&settings.transforms, settings.delivery.key.as_deref())?;
-    let defaults = resolve_defaults::<S>(&settings, &config);
+    let profile = resolve_profile::<S>(&settings, &config)?;
     let state = StateDir::open(&settings, S::NAME)?;
     let budget = Budget::new(&settings.limits);
     let mesh_ends = CancellationToken::new();
@@ -74,97 +93,53 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         () = shutdown.cancelled() => return Ok(Exit::Clean),
     };
     let subscriber = connected?;
-    let capabilities = subscriber.capabilities();
-    let acknowledge = guarantee::acknowledge(settings.delivery.acknowledge, &capabilities);
-    let computed = guarantee::of_sink(acknowledge, &capabilities, defaults.idempotent);
-    guarantee::enforce(&computed, settings.delivery.require)?;
-    status.set_server(capabilities.clone());
-    status.set_guarantee(computed.guarantee);
+    let acknowledge = announce::<S>(&settings, &profile, &subscriber, &status)?;
     let publisher = match &settings.dead_letter.topic {
         Some(_) => Some(Publisher::connect(&settings.mesh, group(&settings), mesh_ends.clone()).await?),
         None => None,
     };
     let dead_letters = Arc::new(DeadLetters::open(&settings.dead_letter, state.path(), S::NAME, publisher.clone()).await?);
-    let context = SinkContext {
-        name: settings.name.clone(),
-        batch_events: defaults.batch_events,
-        in_flight: defaults.in_flight,
-        ordering: defaults.ordering,
-    };
-    let sink = Arc::new(S::open(config, context).await?);
-    tracing::info!(
-        connector = S::NAME,
-        name = settings.name,
-        guarantee = computed.guarantee.as_str(),
-        server = capabilities.server,
-        topic = settings.mesh.topic,
-        "running: {}",
-        computed.because
-    );
+    let sink = Arc::new(S::open(config, SinkContext::new(&settings.name, &profile)).await?);
     let decoder = Decoder {
         max_event_bytes: settings.limits.max_event_bytes.as_usize(),
     };
-    // What an earlier run left in the inbox is delivered whatever this one acknowledges by.
-    let (inbox, stored) = match acknowledge {
-        Acknowledge::Write if !state.path().join("inbox").exists() => (None, None),
-        _ => {
-            let decode = move |stored: &Stored<'_>| (decoder.read(stored), stored.raw.len());
-            let (inbox, entries) = Inbox::open(state.path(), settings.state.inbox_max.0, decode)?;
-            (Some(inbox), Some(entries))
-        }
-    };
-    let preparer = Arc::new(Preparer {
-        transforms,
-        budget: budget.clone(),
-        decoder,
-        hasher: RandomState::new(),
-    });
-    let (to_worker, entries) = mpsc::channel(8);
+    let (inbox, stored) = open_inbox(&settings, state.path(), acknowledge, decoder)?.unzip();
+    let replay = ReplayQueue::open(state.path())?;
+    let (to_worker, entries) = mpsc::channel(INTAKE_QUEUE);
     let (fatal, mut failures) = mpsc::channel(2);
-    let appender = (acknowledge == Acknowledge::Inbox)
-        .then(|| inbox.as_ref().map(Inbox::appender))
-        .flatten();
     let feeder = Feeder {
-        preparer,
+        preparer: Arc::new(Preparer {
+            transforms,
+            budget: budget.clone(),
+            decoder,
+            hasher: RandomState::new(),
+        }),
         to: to_worker,
         fatal,
         shutdown: shutdown.clone(),
     };
-    let receiving = AbortOnDropHandle::new(tokio::spawn(feeder.clone().receive(subscriber, appender)));
+    let receiving = {
+        let inbox = inbox.as_ref().filter(|_| acknowledge == Acknowledge::Inbox);
+        AbortOnDropHandle::new(tokio::spawn(feeder.clone().receive(subscriber, inbox.map(Inbox::appender))))
+    };
     let reading = stored.map(|stored| AbortOnDropHandle::new(tokio::spawn(feeder.clone().read(stored))));
-    let replay = ReplayQueue::open(state.path())?;
     let replaying = AbortOnDropHandle::new(tokio::spawn(feeder.replay(replay.clone())));
     status.set_state(State::Running);
-    let worker = worker::SinkWorker {
-        scheduler: Scheduler::new(
-            defaults.ordering,
-            sink.atomic(),
-            BatchLimits {
-                events: defaults.batch_events,
-                bytes: defaults.batch_bytes,
-                age: defaults.batch_age,
-            },
-        ),
+    let worker = SinkWorker {
         sink: Arc::clone(&sink),
-        retry: RetryPolicy::new(&settings.delivery.retry),
-        circuit: Circuit::new(&settings.delivery.circuit),
-        in_flight: if defaults.ordering == Ordering::Total {
-            1
-        } else {
-            defaults.in_flight
+        delivery: DeliveryState::new(rules(&settings, &profile)),
+        outcomes: Outcomes {
+            inbox,
+            replay,
+            status: status.clone(),
         },
-        pace: settings
-            .delivery
-            .rate_limit
-            .filter(|rate| *rate > 0)
-            .map(|rate| Duration::from_secs(1) / rate),
         dead_letters,
-        replay,
-        inbox,
+        retry: RetryPolicy::new(&settings.delivery.retry),
         status: status.clone(),
         shutdown,
         deadline: deadline(&settings.delivery),
         budget,
+        tasks: worker::Tasks::default(),
     };
     let exit = worker.run(entries, &mut failures).await;
     drop((reading, replaying));
@@ -180,4 +155,53 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     }
     status.set_state(State::Stopped);
     exit
+}
+
+/// Computes the guarantee, refuses one that is too weak, and says which one holds. Gives how events are acknowledged.
+fn announce<S: Sink>(settings: &Settings, profile: &SinkProfile, subscriber: &Subscriber, status: &StatusHandle) -> Result<Acknowledge> {
+    let capabilities = subscriber.capabilities();
+    let acknowledge = guarantee::acknowledge(settings.delivery.acknowledge, &capabilities);
+    let computed = guarantee::of_sink(acknowledge, &capabilities, profile.idempotent);
+    guarantee::enforce(&computed, settings.delivery.require)?;
+    tracing::info!(
+        connector = S::NAME,
+        name = settings.name,
+        guarantee = computed.guarantee.as_str(),
+        server = capabilities.server,
+        topic = settings.mesh.topic,
+        "running: {}",
+        computed.because
+    );
+    status.set_server(capabilities);
+    status.set_guarantee(computed.guarantee);
+    Ok(acknowledge)
+}
+
+/// Opens the inbox, also when only an earlier run used it: what it left there is delivered, however this run acknowledges.
+fn open_inbox(
+    settings: &Settings,
+    state: &Path,
+    acknowledge: Acknowledge,
+    decoder: Decoder,
+) -> Result<Option<(Inbox, Entries<(Read, usize)>)>> {
+    if acknowledge == Acknowledge::Write && !state.join("inbox").exists() {
+        return Ok(None);
+    }
+    let decode = move |stored: &Stored<'_>| (decoder.read(stored), stored.raw.len());
+    Inbox::open(state, settings.state.inbox_max.0, decode).map(Some)
+}
+
+fn rules(settings: &Settings, profile: &SinkProfile) -> DeliveryRules {
+    DeliveryRules {
+        ordering: profile.ordering,
+        atomic: profile.atomic,
+        batch: BatchLimits {
+            events: profile.batch_events,
+            bytes: profile.batch_bytes,
+            age: profile.batch_age,
+        },
+        in_flight: profile.in_flight,
+        retry: RetryPolicy::new(&settings.delivery.retry),
+        circuit: Circuit::new(&settings.delivery.circuit),
+    }
 }
