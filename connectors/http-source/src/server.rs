@@ -7,16 +7,16 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use openconnect_core::record::{Partition, Receipt, Record};
+use openconnect_core::outcome::Receipt;
+use openconnect_core::record::{NoPosition, Partition, Record};
 use openconnect_core::source::Intake;
 use openconnect_http::server::{self, Auth, BodyLimits, Handler, Problem, Room};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::decode::Decoder;
 use crate::request::Request as EventRequest;
-use crate::source::NoPosition;
 
-/// The events of one request, and its part of the memory until it is answered.
+/// The events of one request.
 pub(crate) type Batch = Vec<Record<NoPosition>>;
 
 /// What every request needs.
@@ -111,12 +111,10 @@ impl Server {
     async fn deliver(&self, events: Vec<openconnect_core::cloudevents::Event>, _room: Room) -> Result<(), Problem> {
         let (receipt, result) = Receipt::new();
         let receipts = std::iter::repeat_n(receipt, events.len());
-        let batch = events.into_iter().zip(receipts).map(|(event, receipt)| Record {
-            event: Some(event),
-            partition: self.partition.clone(),
-            position: None,
-            receipt: Some(receipt),
-        });
+        let batch = events
+            .into_iter()
+            .zip(receipts)
+            .map(|(event, receipt)| Record::event(self.partition.clone(), event).with_receipt(receipt));
         self.batches
             .try_send(batch.collect())
             .map_err(|_| Problem::unavailable("too many requests are waiting for the mesh"))?;

@@ -6,10 +6,9 @@ use std::time::Duration;
 use http::StatusCode;
 use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
-use openconnect_core::record::{Partition, Record};
-use openconnect_core::source::{Source, SourceContext};
+use openconnect_core::record::{NoPosition, Partition};
+use openconnect_core::source::{Emitter, NoCommit, Replay, Source, SourceContext, SourceProfile};
 use openconnect_http::server::{BodyLimits, Listener};
-use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -26,10 +25,6 @@ const WAITING: usize = 4096;
 const TAKE: usize = 256;
 /// How long closing waits for answers that are being written.
 const CLOSE: Duration = Duration::from_secs(5);
-
-/// A webhook has no position: its client sends again what was not answered with 2xx.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct NoPosition {}
 
 /// The HTTP source.
 pub struct HttpSource {
@@ -51,8 +46,14 @@ impl Source for HttpSource {
     const NAME: &'static str = "http-source";
     type Config = HttpSourceConfig;
     type Position = NoPosition;
+    type Committer = NoCommit;
 
-    async fn open(config: HttpSourceConfig, cx: SourceContext<NoPosition>) -> Result<Self> {
+    /// Its client sends again what was not answered with 2xx.
+    fn profile(_: &HttpSourceConfig) -> SourceProfile {
+        SourceProfile::new(Replay::ByCaller)
+    }
+
+    async fn open(config: HttpSourceConfig, cx: SourceContext<NoPosition>) -> Result<(Self, NoCommit)> {
         let tls = config
             .tls
             .as_ref()
@@ -93,21 +94,23 @@ impl Source for HttpSource {
             read_timeout: config.read_timeout.0,
         };
         tracker.spawn(listener.serve(server, stop.clone(), tracker.clone()));
-        Ok(Self {
+        let source = Self {
             batches,
             taken: Vec::new(),
             stop,
             tracker,
             address,
-        })
+        };
+        Ok((source, NoCommit))
     }
 
-    async fn poll(&mut self) -> Result<Vec<Record<NoPosition>>, Failure> {
+    async fn read(&mut self, out: &mut Emitter<NoPosition>) -> Result<(), Failure> {
         let count = self.batches.recv_many(&mut self.taken, TAKE).await;
         if count == 0 {
             return Err(Failure::fatal("HTTP_STOPPED", "the server has stopped by itself; this is a bug"));
         }
-        Ok(self.taken.drain(..).flatten().collect())
+        out.emit_all(self.taken.drain(..).flatten()).await;
+        Ok(())
     }
 
     /// Refuses what was not taken (its receipts say so), and lets the answers out.

@@ -28,7 +28,7 @@ struct Page {
     more: bool,
 }
 
-/// Reads one relation. Whatever it returns it remembers at once, and nothing else: a call may be dropped half-way.
+/// Reads one relation. Whatever it returns it remembers at once, and nothing else: a call that takes too long is dropped half-way.
 pub(crate) struct Reader {
     pub(crate) relation: Relation,
     partition: Partition,
@@ -188,8 +188,8 @@ impl Reader {
         }
         // Only with the last of them all are known; a crash before it reads them again.
         self.position.unsettled = self.window.unsettled();
-        if let Some(last) = records.last_mut() {
-            last.position = Some(self.position.clone());
+        if let Some(last) = records.pop() {
+            records.push(last.with_position(self.position.clone()));
         }
         Ok(records)
     }
@@ -287,12 +287,8 @@ impl Reader {
 
     /// The record of a row, with the position as it is now.
     fn record(&self, cells: &[Cell], events: &Events, version: Option<&str>) -> Result<Record<Position>, Failure> {
-        Ok(Record {
-            event: Some(events.event(&self.relation, cells, version)?),
-            partition: self.partition.clone(),
-            position: Some(self.position.clone()),
-            receipt: None,
-        })
+        let event = events.event(&self.relation, cells, version)?;
+        Ok(Record::event(self.partition.clone(), event).with_position(self.position.clone()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
 use openconnect_core::record::{Partition, Record};
-use openconnect_core::source::{Source, SourceContext};
+use openconnect_core::source::{Emitter, NoCommit, Replay, Source, SourceContext, SourceProfile};
 use openconnect_sql::{Pool, PoolSettings, Target};
 
 use crate::config::JdbcSourceConfig;
@@ -34,10 +34,15 @@ impl Source for JdbcSource {
     const NAME: &'static str = "jdbc-source";
     type Config = JdbcSourceConfig;
     type Position = Position;
+    type Committer = NoCommit;
 
-    async fn open(config: JdbcSourceConfig, cx: SourceContext<Position>) -> Result<Self> {
+    fn profile(_: &JdbcSourceConfig) -> SourceProfile {
+        SourceProfile::new(Replay::FromPosition)
+    }
+
+    async fn open(config: JdbcSourceConfig, cx: SourceContext<Position>) -> Result<(Self, NoCommit)> {
         let target = target(&config)?;
-        Ok(Self {
+        let source = Self {
             pool: pool(&config, &target),
             events: Events {
                 source: target.name(),
@@ -49,7 +54,8 @@ impl Source for JdbcSource {
             last: None,
             looked: None,
             config,
-        })
+        };
+        Ok((source, NoCommit))
     }
 
     async fn check(config: JdbcSourceConfig) -> Result<()> {
@@ -64,25 +70,24 @@ impl Source for JdbcSource {
         })
     }
 
-    async fn poll(&mut self) -> Result<Vec<Record<Position>>, Failure> {
-        loop {
-            let attempt = tokio::time::timeout(self.config.timeout.0, self.attempt()).await;
-            let records = attempt.unwrap_or_else(|_| {
-                Err(Failure::retryable(
-                    "SQL_TIMEOUT",
-                    format!("the database did not answer within {:?}", self.config.timeout.0),
-                ))
-            });
-            match records {
-                Ok(records) if records.is_empty() => tokio::time::sleep_until(self.due().into()).await,
-                Ok(records) => return Ok(records),
-                Err(failure) => {
-                    // A column may have come or gone.
-                    self.looked = None;
-                    return Err(failure);
-                }
+    async fn read(&mut self, out: &mut Emitter<Position>) -> Result<(), Failure> {
+        let attempt = tokio::time::timeout(self.config.timeout.0, self.attempt()).await;
+        let records = attempt.unwrap_or_else(|_| {
+            Err(Failure::retryable(
+                "SQL_TIMEOUT",
+                format!("the database did not answer within {:?}", self.config.timeout.0),
+            ))
+        });
+        match records {
+            Ok(records) if records.is_empty() => tokio::time::sleep_until(self.due().into()).await,
+            Ok(records) => out.emit_all(records).await,
+            Err(failure) => {
+                // A column may have come or gone.
+                self.looked = None;
+                return Err(failure);
             }
         }
+        Ok(())
     }
 
     async fn close(self) -> Result<()> {

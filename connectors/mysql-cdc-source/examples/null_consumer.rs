@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use openconnect_core::source::{Source, SourceContext};
+use openconnect_core::source::{SourceContext, SourceRunner};
 use openconnect_mysql_cdc_source::{MySqlCdcConfig, MySqlCdcSource};
 
 #[tokio::main]
@@ -17,7 +17,7 @@ async fn main() {
     let config = serde_json::json!({ "url": url, "tables": ["*"], "snapshot": snapshot });
     let config: MySqlCdcConfig = serde_json::from_value(config).unwrap();
     let context = SourceContext::alone("null", BTreeMap::new());
-    let mut source = MySqlCdcSource::open(config, context).await.unwrap();
+    let mut source = SourceRunner::<MySqlCdcSource>::start(config, context).await.unwrap();
     let events = Arc::new(AtomicU64::new(0));
     let told = Arc::clone(&events);
     tokio::spawn(async move {
@@ -28,8 +28,8 @@ async fn main() {
         }
     });
     loop {
-        let records = source.poll().await.unwrap();
-        let count = records.iter().filter(|record| record.event.is_some()).count();
+        let records = source.next().await.unwrap();
+        let count = records.iter().filter(|record| record.as_event().is_some()).count();
         events.fetch_add(count as u64, Ordering::Relaxed);
     }
 }

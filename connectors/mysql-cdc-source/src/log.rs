@@ -23,8 +23,8 @@ use crate::server::{About, failure};
 use crate::statement::{TableStatement, Verb};
 use crate::table::LogTable;
 
-/// Records that are given together, at the most, but for those of one row event.
-pub(crate) const TOGETHER: usize = 500;
+/// Records that one call gives, at the most, but for those of one row event.
+pub(crate) const READ_BATCH: usize = 500;
 /// How often a position is stored where nothing is told.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 
@@ -115,7 +115,7 @@ impl Log {
         }
     }
 
-    /// Waits for the next changes. May be dropped while it waits: it waits only when it holds nothing.
+    /// Waits for the next changes.
     ///
     /// `touched` gets the keys of the rows that change; it is read as far as [`Touched::until`] at the most.
     pub(crate) async fn read(&mut self, context: &Context<'_>, touched: &mut Touched<'_>) -> Result<Vec<Record<Position>>, Failure> {
@@ -140,7 +140,7 @@ impl Log {
                     self.failed = Some(failure);
                     break;
                 }
-                Ok(()) if records.len() >= TOGETHER || self.changed || touched.until().is_some_and(|until| self.reached(until)) => {
+                Ok(()) if records.len() >= READ_BATCH || self.changed || touched.until().is_some_and(|until| self.reached(until)) => {
                     context.seen.set(&self.file, self.seconds);
                     break;
                 }
@@ -171,10 +171,10 @@ impl Log {
 
     /// Where nothing is told the position moves all the same, now and then.
     fn note(&mut self, context: &Context<'_>, records: &mut Vec<Record<Position>>) {
-        let told = records.last().and_then(|record| record.position.as_ref()) == Some(&self.at);
+        let told = records.last().and_then(Record::position) == Some(&self.at);
         if self.transaction.is_none() && !told && self.noted.elapsed() >= NOTE_EVERY {
             self.noted = Instant::now();
-            records.push(context.record(None, self.at.clone()));
+            records.push(context.progress(self.at.clone()));
         }
     }
 
@@ -277,7 +277,7 @@ impl Log {
         });
         self.move_behind(end);
         if let Some(boundary) = told {
-            records.push(context.record(Some(context.events.boundary(&boundary)?), self.at.clone()));
+            records.push(context.record(context.events.boundary(&boundary)?, self.at.clone()));
         }
         Ok(())
     }
@@ -373,7 +373,7 @@ impl Log {
             self.move_behind(end);
         }
         // Told again if it is not stored: the position of a statement that may go on with rows is still before it.
-        records.extend(told.into_iter().map(|event| context.record(Some(event), self.at.clone())));
+        records.extend(told.into_iter().map(|event| context.record(event, self.at.clone())));
         Ok(())
     }
 
@@ -386,13 +386,13 @@ impl Log {
 }
 
 impl Context<'_> {
-    pub(crate) fn record(&self, event: Option<cloudevents::Event>, position: Position) -> Record<Position> {
-        Record {
-            event,
-            partition: self.partition.clone(),
-            position: Some(position),
-            receipt: None,
-        }
+    pub(crate) fn record(&self, event: cloudevents::Event, position: Position) -> Record<Position> {
+        Record::event(self.partition.clone(), event).with_position(position)
+    }
+
+    /// The position moves, and no event goes with it.
+    pub(crate) fn progress(&self, position: Position) -> Record<Position> {
+        Record::progress(self.partition.clone(), position)
     }
 }
 

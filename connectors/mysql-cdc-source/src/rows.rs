@@ -10,7 +10,7 @@ use openconnect_core::record::Record;
 
 use crate::event::Boundary;
 use crate::image::{Images, Rows};
-use crate::log::{Context, Log, TOGETHER, Transaction};
+use crate::log::{Context, Log, READ_BATCH, Transaction};
 use crate::origin::Origin;
 use crate::position::{Place, Position};
 use crate::snapshot::Held;
@@ -91,7 +91,7 @@ impl Log {
             number,
         };
         if records.is_empty() {
-            records.reserve(TOGETHER);
+            records.reserve(READ_BATCH);
         }
         let images = Images::new(rows, &table, &context.about.charsets)?;
         for (row, images) in (0_u64..).zip(images) {
@@ -183,7 +183,7 @@ impl RowEvent<'_> {
                     changes: None,
                     seconds: self.header.timestamp(),
                 };
-                records.push(context.record(Some(context.events.boundary(&boundary)?), self.position(row)));
+                records.push(context.record(context.events.boundary(&boundary)?, self.position(row)));
             }
             let numbers = context.config.transactions.then(|| {
                 *transaction.told.entry(table.name.clone()).or_default() += 1;
@@ -221,7 +221,7 @@ impl RowEvent<'_> {
                 }),
             };
             let event = context.events.change(&table.view.key, &change, origin)?;
-            records.push(context.record(Some(event), self.position(step.rows)));
+            records.push(context.record(event, self.position(step.rows)));
         }
         Ok(())
     }

@@ -166,7 +166,7 @@ impl Snapshot {
         };
     }
 
-    /// What waits for the log; comes once the chunks are read. May be dropped while it waits.
+    /// What waits for the log; comes once the chunks are read.
     pub(crate) async fn held(&mut self) -> Result<&mut Held, Failure> {
         if let Round::Reading(task) = &mut self.round {
             let read = task.await;
@@ -206,7 +206,7 @@ impl Snapshot {
                 done: false,
             };
             let event = row_event(context.events, context.database, table, cells, &self.started, at)?;
-            records.push(context.record(Some(event), self.stamped(at)));
+            records.push(context.record(event, self.stamped(at)));
         }
         if chunk.next.is_none() {
             self.tables.pop_front();
@@ -219,7 +219,7 @@ impl Snapshot {
         };
         self.after = chunk.next;
         // Also where the log has told all the rows of the chunk.
-        records.push(context.record(None, self.stamped(at)));
+        records.push(context.progress(self.stamped(at)));
         Ok(records)
     }
 

@@ -8,7 +8,7 @@ use mysql_async::prelude::Queryable as _;
 use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
 use openconnect_core::record::{Partition, Record};
-use openconnect_core::source::{Source, SourceContext};
+use openconnect_core::source::{Emitter, NoCommit, Replay, Source, SourceContext, SourceProfile};
 use openconnect_sql::{Pool, PoolSettings};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -63,8 +63,13 @@ impl Source for MySqlCdcSource {
     const NAME: &'static str = "mysql-cdc-source";
     type Config = MySqlCdcConfig;
     type Position = Position;
+    type Committer = NoCommit;
 
-    async fn open(config: MySqlCdcConfig, cx: SourceContext<Position>) -> Result<Self> {
+    fn profile(_: &MySqlCdcConfig) -> SourceProfile {
+        SourceProfile::new(Replay::FromPosition)
+    }
+
+    async fn open(config: MySqlCdcConfig, cx: SourceContext<Position>) -> Result<(Self, NoCommit)> {
         let target = config.target().map_err(wrong)?;
         let server = target.server().ok_or_else(|| wrong("names no server".into()))?;
         let settings = PoolSettings {
@@ -83,7 +88,7 @@ impl Source for MySqlCdcSource {
             )
             .hint("Start with snapshot: initial, or with no_data to read from now on."));
         }
-        Ok(Self {
+        let source = Self {
             options: server::options(server),
             database: server.database.to_owned(),
             server_id: config.server_id.unwrap_or_else(|| rand::random_range(1 << 30..u32::MAX)),
@@ -95,7 +100,8 @@ impl Source for MySqlCdcSource {
             seen: Seen::new(cx.intake),
             watching: None,
             config,
-        })
+        };
+        Ok((source, NoCommit))
     }
 
     async fn check(config: MySqlCdcConfig) -> Result<()> {
@@ -112,26 +118,23 @@ impl Source for MySqlCdcSource {
         })
     }
 
-    async fn poll(&mut self) -> Result<Vec<Record<Position>>, Failure> {
-        loop {
-            let polled = match &mut self.stage {
-                Stage::Closed => self.begin().await.map(|()| Vec::new()),
-                Stage::Reading(_) => self.read().await,
-                Stage::Done => std::future::pending().await,
-            };
-            match polled {
-                Ok(records) if records.is_empty() => {}
-                Ok(records) => return Ok(records),
-                Err(failure) => {
-                    self.stage = Stage::Closed;
-                    if failure.code == LOST && self.config.when_lost() != LostPosition::Fail {
-                        self.lost(&failure).await?;
-                        continue;
-                    }
+    async fn read(&mut self, out: &mut Emitter<Position>) -> Result<(), Failure> {
+        let read = match &mut self.stage {
+            Stage::Closed => self.begin().await.map(|()| Vec::new()),
+            Stage::Reading(_) => self.next().await,
+            Stage::Done => std::future::pending().await,
+        };
+        match read {
+            Ok(records) => out.emit_all(records).await,
+            Err(failure) => {
+                self.stage = Stage::Closed;
+                if failure.code != LOST || self.config.when_lost() == LostPosition::Fail {
                     return Err(failure);
                 }
+                self.lost(&failure).await?;
             }
         }
+        Ok(())
     }
 
     async fn close(self) -> Result<()> {
@@ -207,7 +210,7 @@ impl MySqlCdcSource {
     }
 
     /// The next changes, or the next rows of the snapshot.
-    async fn read(&mut self) -> Result<Vec<Record<Position>>, Failure> {
+    async fn next(&mut self) -> Result<Vec<Record<Position>>, Failure> {
         let Stage::Reading(reading) = &mut self.stage else {
             return Ok(Vec::new());
         };
@@ -275,7 +278,7 @@ impl MySqlCdcSource {
                     }),
                     ..at
                 };
-                let record = context.record(None, done.clone());
+                let record = context.progress(done.clone());
                 self.position = Some(done);
                 if log.is_none() {
                     self.stage = Stage::Closed;
@@ -305,9 +308,9 @@ impl MySqlCdcSource {
 
 /// Changes that are told while a snapshot is made.
 fn stamped(records: Vec<Record<Position>>, snapshot: &Snapshot) -> Vec<Record<Position>> {
-    let stamp = |record: Record<Position>| Record {
-        position: record.position.map(|position| snapshot.stamped(&position)),
-        ..record
+    let stamp = |record: Record<Position>| match record.position().map(|position| snapshot.stamped(position)) {
+        Some(position) => record.with_position(position),
+        None => record,
     };
     records.into_iter().map(stamp).collect()
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use openconnect_core::cloudevents::{EventBuilder, EventBuilderV10};
 use openconnect_core::config::{ConnectorConfig, Problems};
 use openconnect_core::record::{Partition, Record};
-use openconnect_core::source::{Source, SourceContext};
+use openconnect_core::source::{Emitter, NoCommit, Replay, Source, SourceContext, SourceProfile};
 use openconnect_core::{Error, Failure, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -17,7 +17,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 /// How long to wait at the end of the file.
-const WAIT: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Read at once; the longest line.
 const CHUNK: usize = 64 << 10;
 
@@ -48,33 +48,36 @@ impl Source for LinesSource {
     const NAME: &'static str = "lines-source";
     type Config = LinesConfig;
     type Position = u64;
+    type Committer = NoCommit;
 
-    async fn open(config: LinesConfig, cx: SourceContext<u64>) -> Result<Self> {
+    fn profile(_: &LinesConfig) -> SourceProfile {
+        SourceProfile::new(Replay::FromPosition)
+    }
+
+    async fn open(config: LinesConfig, cx: SourceContext<u64>) -> Result<(Self, NoCommit)> {
         let partition = Partition::new(config.file.to_string_lossy().into_owned());
         let file = File::open(&config.file)
             .await
             .map_err(|e| Error::unavailable("LINES_FILE", format!("{} can't be read: {e}", config.file.display())))?;
         let next = cx.offsets.get(&partition).copied().unwrap_or(0);
-        Ok(Self { file, partition, next })
+        Ok((Self { file, partition, next }, NoCommit))
     }
 
-    async fn poll(&mut self) -> Result<Vec<Record<u64>>, Failure> {
-        loop {
-            let lines = self.lines().await.map_err(|e| Failure::retryable("LINES_FILE", e.to_string()))?;
-            let records = lines
-                .split_inclusive(|byte| *byte == b'\n')
-                .map(|line| self.record(line))
-                .collect::<Result<Vec<_>, _>>()?;
-            if !records.is_empty() {
-                return Ok(records);
-            }
-            tokio::time::sleep(WAIT).await;
+    async fn read(&mut self, out: &mut Emitter<u64>) -> Result<(), Failure> {
+        let lines = self.lines().await.map_err(|e| Failure::retryable("LINES_FILE", e.to_string()))?;
+        if lines.is_empty() {
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let record = self.record(line)?;
+            out.emit(record).await;
+        }
+        Ok(())
     }
 }
 
 impl LinesSource {
-    /// The whole lines from `next` on. Moves nothing, so it may be dropped half-way.
+    /// The whole lines from `next` on.
     async fn lines(&mut self) -> std::io::Result<Vec<u8>> {
         self.file.seek(SeekFrom::Start(self.next)).await?;
         let mut chunk = vec![0; CHUNK];
@@ -97,12 +100,7 @@ impl LinesSource {
             .build()
             .map_err(|e| Failure::fatal("LINES_EVENT", e.to_string()))?;
         self.next += line.len() as u64;
-        Ok(Record {
-            event: Some(event),
-            partition: self.partition.clone(),
-            position: Some(self.next),
-            receipt: None,
-        })
+        Ok(Record::event(self.partition.clone(), event).with_position(self.next))
     }
 }
 

@@ -3,7 +3,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`source`], [`sink`] | the two traits a connector implements, and what they exchange with the core |
-//! | [`record`] | events with their position and receipt |
+//! | [`record`], [`outcome`], [`budget`] | events with their position; how they ended, and who is told; the memory they take |
 //! | [`engine`] | the delivery engine: batching, retry, ordering, offsets, shutdown, the guarantee |
 //! | [`mesh`] | the client of EventMesh, TCP and gRPC |
 //! | `inbox`, `state`, `offsets` | what is durable: the sink's journal, the instance's folder, a source's positions |
@@ -15,7 +15,7 @@
 //! [`error`] and [`failure`] (why a process ends; why something failed), [`transform`] and [`template`] (steps on events; text from events).
 
 pub mod admin;
-mod budget;
+pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod dead_letter;
@@ -24,6 +24,7 @@ pub mod import;
 mod inbox;
 pub mod mesh;
 pub mod offsets;
+pub mod outcome;
 pub mod record;
 pub mod sink;
 pub mod source;

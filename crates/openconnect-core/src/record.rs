@@ -1,14 +1,14 @@
-//! What a source hands to the core: an event, where it came from, and who waits for its outcome.
+//! What a source hands to the core: an event and where it came from, or how far the source has read without one.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use cloudevents::Event;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
+use serde::{Deserialize, Serialize};
 
-use crate::failure::Failure;
+use crate::budget::Reservation;
+use crate::outcome::Receipt;
 
 /// One independently ordered part of a source: a table, a shard, an object. Offsets are kept per partition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,126 +36,127 @@ impl fmt::Display for Partition {
 pub trait Position: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static {}
 impl<T: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static> Position for T {}
 
-/// How an event ended. Only the first three move anything forward.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Safe at the other side: the mesh (source) or the target (sink) has confirmed it.
-    Delivered,
-    /// A transform said that it shall not be delivered.
-    Filtered,
-    /// The dead-letter target has confirmed it.
-    DeadLettered(Failure),
-    /// Not delivered; it stays in the inbox or before the offset.
-    Failed(Failure),
-}
+/// The position of a source that has none, such as a webhook: its caller sends again what was not confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoPosition {}
 
-impl Outcome {
-    /// May an offset move past this event?
-    pub fn is_resolved(&self) -> bool {
-        !matches!(self, Self::Failed(_))
-    }
-}
-
-/// Tells the source how its events ended: an HTTP source answers its client from it.
+/// One event from a source, or how far the source has read without one.
 ///
-/// A clone is for another event of the same request: what becomes of the request is known when every clone has its outcome.
-/// Dropping a receipt without an outcome is as good as [`Outcome::Failed`].
-#[derive(Debug, Clone)]
-pub struct Receipt {
-    request: Arc<Request>,
-    resolved: bool,
-}
-
-/// The receipts of a request share it; the last one to go tells.
+/// ```
+/// use openconnect_core::cloudevents::{EventBuilder, EventBuilderV10};
+/// use openconnect_core::record::{Partition, Record};
+///
+/// let partition = Partition::new("orders");
+/// let event = EventBuilderV10::new().id("orders/17").source("/shop").ty("org.example.order").build()?;
+/// let record = Record::event(partition.clone(), event).with_position(17_u64);
+/// assert_eq!(record.position(), Some(&17));
+/// // Rows 18 to 40 were of no interest: after a restart they are not read again.
+/// let progress = Record::progress(partition, 40_u64);
+/// assert!(progress.as_event().is_none());
+/// # Ok::<(), openconnect_core::cloudevents::event::EventBuilderError>(())
+/// ```
 #[derive(Debug)]
-struct Request {
-    failed: OnceLock<Failure>,
-    tell: Option<oneshot::Sender<Result<(), Failure>>>,
+pub enum Record<P> {
+    /// An event. Made by [`Record::event`].
+    #[non_exhaustive]
+    Event {
+        /// The event. Its `id` is derived from the position where there is one, so that an event that is read again has the
+        /// same id.
+        event: Arc<Event>,
+        /// The partition that it belongs to.
+        partition: Partition,
+        /// Where the source resumes after this event; `None` when the source has no position.
+        position: Option<P>,
+        /// Who waits for the outcome.
+        receipt: Option<Receipt>,
+        /// The memory that the event takes, when the source has reserved it already.
+        reservation: Option<Reservation>,
+    },
+    /// The source has read up to this position and found no event. Made by [`Record::progress`].
+    #[non_exhaustive]
+    Progress {
+        /// The partition.
+        partition: Partition,
+        /// Where the source resumes.
+        position: P,
+    },
 }
 
-impl Receipt {
-    /// A receipt and the end where the result of its request arrives: the first failure, when an event was not delivered.
-    pub fn new() -> (Self, oneshot::Receiver<Result<(), Failure>>) {
-        let (tell, result) = oneshot::channel();
-        let request = Arc::new(Request {
-            failed: OnceLock::new(),
-            tell: Some(tell),
-        });
-        (Self { request, resolved: false }, result)
-    }
-
-    /// Tells the outcome. The core calls it; a test of a source may.
-    pub fn resolve(mut self, outcome: Outcome) {
-        self.resolved = true;
-        if let Outcome::Failed(failure) = outcome {
-            let _ = self.request.failed.set(failure);
+impl<P> Record<P> {
+    /// An event of `partition`.
+    pub fn event(partition: Partition, event: Event) -> Self {
+        Self::Event {
+            event: Arc::new(event),
+            partition,
+            position: None,
+            receipt: None,
+            reservation: None,
         }
     }
-}
 
-impl Drop for Receipt {
-    fn drop(&mut self) {
-        if !self.resolved {
-            let _ = self
-                .request
-                .failed
-                .set(Failure::retryable("OC0401", "the connector stopped before the event was delivered"));
+    /// The source has read up to `position` and found no event on the way, as where a log goes on without changes of the tables
+    /// that are read. The offset moves there once everything before it is resolved.
+    pub fn progress(partition: Partition, position: P) -> Self {
+        Self::Progress { partition, position }
+    }
+
+    /// With the position at which the source resumes after this record.
+    #[must_use]
+    pub fn with_position(mut self, after: P) -> Self {
+        match &mut self {
+            Self::Event { position, .. } => *position = Some(after),
+            Self::Progress { position, .. } => *position = after,
+        }
+        self
+    }
+
+    /// With a receipt that gets the event's outcome. Progress has none: its receipt counts as dropped.
+    #[must_use]
+    pub fn with_receipt(mut self, waiting: Receipt) -> Self {
+        if let Self::Event { receipt, .. } = &mut self {
+            *receipt = Some(waiting);
+        }
+        self
+    }
+
+    /// With memory that the source has reserved for the event: the [`Emitter`](crate::source::Emitter) then reserves none. It
+    /// is given back with the event's outcome.
+    #[must_use]
+    pub fn with_reservation(mut self, reserved: Reservation) -> Self {
+        if let Self::Event { reservation, .. } = &mut self {
+            *reservation = Some(reserved);
+        }
+        self
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> &Partition {
+        match self {
+            Self::Event { partition, .. } | Self::Progress { partition, .. } => partition,
         }
     }
-}
 
-impl Drop for Request {
-    fn drop(&mut self) {
-        if let Some(tell) = self.tell.take() {
-            let _ = tell.send(self.failed.take().map_or(Ok(()), Err));
+    /// Where the source resumes after this record.
+    pub fn position(&self) -> Option<&P> {
+        match self {
+            Self::Event { position, .. } => position.as_ref(),
+            Self::Progress { position, .. } => Some(position),
         }
     }
-}
 
-/// One event from a source, or how far it has come without one.
-#[derive(Debug)]
-pub struct Record<P> {
-    /// The event. Its `id` must be derived from the source position where there is one. None: the source has come to this
-    /// position and found nothing to tell, as where a log goes on without changes of the tables that are read; the offset
-    /// moves there once everything before it is resolved.
-    pub event: Option<Event>,
-    /// The partition it belongs to.
-    pub partition: Partition,
-    /// Where the source resumes after this event; `None` when the source has no position (a webhook).
-    pub position: Option<P>,
-    /// Who waits for the outcome.
-    pub receipt: Option<Receipt>,
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn failure() -> Failure {
-        Failure::retryable("X", "y")
+    /// The event; none where it is mere progress.
+    pub fn as_event(&self) -> Option<&Event> {
+        match self {
+            Self::Event { event, .. } => Some(event),
+            Self::Progress { .. } => None,
+        }
     }
 
-    #[test]
-    fn a_request_is_resolved_when_each_of_its_events_is() {
-        let (first, mut result) = Receipt::new();
-        let second = first.clone();
-        first.resolve(Outcome::Delivered);
-        assert!(result.try_recv().is_err());
-        second.resolve(Outcome::DeadLettered(failure()));
-        assert_eq!(result.try_recv().unwrap(), Ok(()));
-    }
-
-    #[test]
-    fn one_event_that_failed_or_was_dropped_fails_the_request() {
-        let (first, mut result) = Receipt::new();
-        let second = first.clone();
-        first.resolve(Outcome::Failed(failure()));
-        second.resolve(Outcome::Delivered);
-        assert_eq!(result.try_recv().unwrap(), Err(failure()));
-        let (dropped, mut result) = Receipt::new();
-        dropped.clone().resolve(Outcome::Delivered);
-        drop(dropped);
-        assert_eq!(result.try_recv().unwrap().unwrap_err().code, "OC0401");
+    /// The event itself; a receipt counts as dropped.
+    pub fn into_event(self) -> Option<Event> {
+        match self {
+            Self::Event { event, .. } => Some(Arc::unwrap_or_clone(event)),
+            Self::Progress { .. } => None,
+        }
     }
 }

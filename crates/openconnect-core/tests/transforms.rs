@@ -13,7 +13,7 @@ use openconnect_core::engine::{App, run_sink, run_source};
 use openconnect_core::error::Exit;
 use openconnect_core::record::{Partition, Record};
 use openconnect_core::sink::{Batch, Ordering, Sink, SinkContext, SinkProfile, WriteReport};
-use openconnect_core::source::{Source, SourceContext};
+use openconnect_core::source::{Emitter, NoCommit, Replay, Source, SourceContext, SourceProfile};
 use openconnect_core::{Failure, Result};
 use openconnect_mesh::{Config, Mesh, MeshHandle};
 use serde_json::{Value, json};
@@ -38,26 +38,24 @@ impl Source for Given {
     const NAME: &'static str = "given-source";
     type Config = Shared;
     type Position = u64;
+    type Committer = NoCommit;
 
-    async fn open(config: Shared, _: SourceContext<u64>) -> Result<Self> {
-        Ok(Self(config))
+    fn profile(_: &Shared) -> SourceProfile {
+        SourceProfile::new(Replay::FromPosition)
     }
 
-    async fn poll(&mut self) -> Result<Vec<Record<u64>>, Failure> {
+    async fn open(config: Shared, _: SourceContext<u64>) -> Result<(Self, NoCommit)> {
+        Ok((Self(config), NoCommit))
+    }
+
+    async fn read(&mut self, out: &mut Emitter<u64>) -> Result<(), Failure> {
         let events = std::mem::take(&mut *self.0.events.lock().unwrap());
         if events.is_empty() {
             return std::future::pending().await;
         }
-        let records = events.into_iter().zip(0..).map(|(event, at)| Record {
-            event: Some(event),
-            partition: Partition::new("p"),
-            position: Some(at),
-            receipt: None,
-        });
-        Ok(records.collect())
-    }
-
-    async fn commit(&mut self, _: &Partition, _: &u64) -> Result<(), Failure> {
+        let records = events.into_iter().zip(0..);
+        out.emit_all(records.map(|(event, at)| Record::event(Partition::new("p"), event).with_position(at)))
+            .await;
         Ok(())
     }
 }

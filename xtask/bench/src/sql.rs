@@ -9,7 +9,7 @@ use openconnect_change::Cell;
 use openconnect_core::config::MeshSettings;
 use openconnect_core::mesh::Subscriber;
 use openconnect_core::sink::{Batch, Ordering as Order, Sink as _, SinkContext, SinkProfile, WriteReport};
-use openconnect_core::source::{Source as _, SourceContext};
+use openconnect_core::source::{SourceContext, SourceRunner};
 use openconnect_jdbc_sink::JdbcSink;
 use openconnect_jdbc_source::JdbcSource;
 use openconnect_sql::{Dialect, Login, Pool, PoolSettings, Statement, Target, Value};
@@ -218,11 +218,11 @@ pub(crate) async fn null_source(setup: &Setup) -> Result<Sample> {
         "url": database.url, "tables": ["rows"], "mode": "incrementing", "incrementing": "id", "page_rows": ROWS_OF_A_PAGE,
     });
     let context = SourceContext::alone("null", BTreeMap::new());
-    let mut source = JdbcSource::open(serde_json::from_value(config)?, context).await?;
+    let mut source = SourceRunner::<JdbcSource>::start(serde_json::from_value(config)?, context).await?;
     let made = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&made);
-    let _polling = AbortOnDropHandle::new(tokio::spawn(async move {
-        while let Ok(records) = source.poll().await {
+    let _reading = AbortOnDropHandle::new(tokio::spawn(async move {
+        while let Ok(records) = source.next().await {
             counted.fetch_add(records.len() as u64, Ordering::Relaxed);
         }
     }));

@@ -38,7 +38,7 @@ async fn rows_that_commit_late_are_found() {
         slow.commit().await.unwrap();
         let mut late = Vec::new();
         while late.len() < 2 {
-            let polled = tokio::time::timeout(Duration::from_secs(5), source.poll()).await.unwrap().unwrap();
+            let polled = tokio::time::timeout(Duration::from_secs(5), source.next()).await.unwrap().unwrap();
             late.extend(polled.into_iter().map(|record| crate::support::keep(record, &mut offsets)));
         }
         assert_eq!(numbers(&late), [1, 3], "{}", fixture.name);

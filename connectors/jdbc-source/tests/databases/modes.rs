@@ -102,7 +102,7 @@ async fn equal_times_at_the_border_of_a_page_lose_nothing() {
             let mut source = fixture.source(settings.clone(), &offsets).await;
             // Restarted after each page.
             let mut found = Vec::new();
-            while let Ok(polled) = tokio::time::timeout(std::time::Duration::from_millis(300), source.poll()).await {
+            while let Ok(polled) = tokio::time::timeout(std::time::Duration::from_millis(300), source.next()).await {
                 found.extend(polled.unwrap().into_iter().map(|record| keep(record, &mut offsets)));
                 if found.len() > 200 {
                     break;
@@ -135,7 +135,7 @@ async fn bulk_reads_all_rows_again_and_resumes_in_the_middle() {
         let mut offsets = Offsets::new();
         let mut source = fixture.source(settings.clone(), &offsets).await;
         let first: Vec<_> = source
-            .poll()
+            .next()
             .await
             .unwrap()
             .into_iter()
@@ -146,13 +146,13 @@ async fn bulk_reads_all_rows_again_and_resumes_in_the_middle() {
         let mut source = fixture.source(settings, &offsets).await;
         let mut rest = Vec::new();
         while rest.len() < 14 {
-            rest.extend(source.poll().await.unwrap().into_iter().map(|record| keep(record, &mut offsets)));
+            rest.extend(source.next().await.unwrap().into_iter().map(|record| keep(record, &mut offsets)));
         }
         let mut all: Vec<i64> = numbers(&first).into_iter().chain(numbers(&rest)).collect();
         all.sort_unstable();
         assert_eq!(all, (1..=20).collect::<Vec<_>>(), "{}", fixture.name);
         let again: Vec<_> = source
-            .poll()
+            .next()
             .await
             .unwrap()
             .into_iter()
@@ -200,7 +200,7 @@ async fn tables_are_found_by_pattern_and_one_without_a_key_is_named() {
         assert_eq!(offsets.len(), 2, "{}: a partition a table", fixture.name);
         for (tables, said) in [("log_keyless", "source.key"), ("nowhere", "no table")] {
             let mut source = fixture.source(json!({ "tables": [tables], "mode": "bulk" }), &Offsets::new()).await;
-            let failure = source.poll().await.unwrap_err();
+            let failure = source.next().await.unwrap_err();
             assert!(
                 failure.is_retryable() && failure.message.contains(said),
                 "{}: {failure}",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use openconnect_core::cloudevents::{AttributesReader, Event};
 use openconnect_core::record::{Partition, Record};
-use openconnect_core::source::{Source, SourceContext};
+use openconnect_core::source::{SourceContext, SourceRunner};
 use openconnect_jdbc_source::{JdbcSource, JdbcSourceConfig, Position};
 use openconnect_sql::{Dialect, Login, Pool, PoolSettings, Target};
 use openconnect_testkit::services::{Database, System, database};
@@ -63,7 +63,7 @@ impl Fixture {
         done.unwrap_or_else(|failure| panic!("{}: {sql}: {failure}", self.name));
     }
 
-    pub(crate) async fn source(&self, settings: Value, offsets: &Offsets) -> JdbcSource {
+    pub(crate) async fn source(&self, settings: Value, offsets: &Offsets) -> SourceRunner<JdbcSource> {
         let mut config = json!({ "url": self.url, "interval": "20ms", "lag": "10s" });
         config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
         let config: JdbcSourceConfig = serde_json::from_value(config).unwrap();
@@ -73,24 +73,24 @@ impl Fixture {
             (partition.clone(), serde_json::from_str(&json).unwrap())
         };
         let context = SourceContext::alone("t", offsets.iter().map(stored).collect());
-        JdbcSource::open(config, context).await.unwrap()
+        SourceRunner::start(config, context).await.unwrap()
     }
 }
 
 pub(crate) type Offsets = BTreeMap<Partition, Position>;
 
-/// Polls until nothing has come for a while, a fifth of a second; offsets are those of the last event of each partition.
-pub(crate) async fn drain(source: &mut JdbcSource, offsets: &mut Offsets) -> Vec<Event> {
+/// Takes until nothing has come for a while, a fifth of a second; offsets are those of the last event of each partition.
+pub(crate) async fn drain(source: &mut SourceRunner<JdbcSource>, offsets: &mut Offsets) -> Vec<Event> {
     let mut events = Vec::new();
-    while let Ok(polled) = tokio::time::timeout(Duration::from_millis(200), source.poll()).await {
+    while let Ok(polled) = tokio::time::timeout(Duration::from_millis(200), source.next()).await {
         events.extend(polled.unwrap().into_iter().map(|record| keep(record, offsets)));
     }
     events
 }
 
 pub(crate) fn keep(record: Record<Position>, offsets: &mut Offsets) -> Event {
-    offsets.insert(record.partition, record.position.unwrap());
-    record.event.unwrap()
+    offsets.insert(record.partition().clone(), record.position().unwrap().clone());
+    record.into_event().unwrap()
 }
 
 pub(crate) fn data(event: &Event) -> Value {

@@ -118,13 +118,13 @@ async fn an_idle_table_moves_the_offset_too() {
         let mut moved = Vec::new();
         for id in 0..40 {
             database.execute(&format!("insert into other values ({id})")).await.unwrap();
-            if let Ok(polled) = tokio::time::timeout(Duration::from_millis(200), reads.poll()).await {
+            if let Ok(polled) = tokio::time::timeout(Duration::from_millis(200), reads.next()).await {
                 moved.extend(
                     polled
                         .unwrap()
                         .into_iter()
-                        .filter(|record| record.event.is_none())
-                        .map(|record| record.position.unwrap()),
+                        .filter(|record| record.as_event().is_none())
+                        .map(|record| record.position().unwrap().clone()),
                 );
             }
             if moved.len() > 1 {
@@ -146,12 +146,12 @@ async fn a_server_that_was_killed_is_read_on_and_a_lost_position_is_told() {
         database.execute(TABLE).await.unwrap();
         let mut offsets = Offsets::new();
         let mut reads = source(&database, json!({ "snapshot": "no_data" }), &offsets).await;
-        let started = tokio::time::timeout(Duration::from_millis(500), reads.poll());
+        let started = tokio::time::timeout(Duration::from_millis(500), reads.next());
         assert!(started.await.map_or(true, |polled| polled.is_ok()), "{name}");
         database.execute("insert into orders values (1, 'a')").await.unwrap();
         assert_eq!(said(&take(&mut reads, &mut offsets, 1).await), ["c - 1:a"], "{name}");
         server.kill().unwrap();
-        assert!(reads.poll().await.unwrap_err().is_retryable(), "{name}");
+        assert!(reads.next().await.unwrap_err().is_retryable(), "{name}");
         server.restart().unwrap();
         database.execute("insert into orders values (2, 'b')").await.unwrap();
         assert_eq!(said(&take(&mut reads, &mut offsets, 1).await), ["c - 2:b"], "{name}");
@@ -167,7 +167,7 @@ async fn a_server_that_was_killed_is_read_on_and_a_lost_position_is_told() {
             .unwrap();
         let mut again = source(&database, json!({ "snapshot": "no_data" }), &offsets).await;
         let failure = loop {
-            match tokio::time::timeout(Duration::from_secs(20), again.poll()).await.unwrap() {
+            match tokio::time::timeout(Duration::from_secs(20), again.next()).await.unwrap() {
                 Ok(_) => {}
                 Err(failure) => break failure,
             }
@@ -200,7 +200,7 @@ async fn the_log_and_the_snapshot_go_over_tls() {
     assert_eq!(said(&take(&mut reads, &mut offsets, 1).await), ["c - 2:b"]);
     // A certificate that nobody knows is not taken unless it is said so.
     let mut careful = source(&database, json!({ "tls": {} }), &Offsets::new()).await;
-    assert!(careful.poll().await.unwrap_err().is_retryable());
+    assert!(careful.next().await.unwrap_err().is_retryable());
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn a_log_that_was_reset_is_a_lost_position() {
         database.execute("insert into orders values (1000, 'b')").await.unwrap();
         let mut again = source(&database, json!({ "snapshot": "no_data" }), &offsets).await;
         let failure = loop {
-            if let Err(failure) = tokio::time::timeout(Duration::from_secs(20), again.poll()).await.unwrap() {
+            if let Err(failure) = tokio::time::timeout(Duration::from_secs(20), again.next()).await.unwrap() {
                 break failure;
             }
         };

@@ -59,7 +59,7 @@ async fn a_key_that_would_not_be_one_is_refused() {
             json!({ "columns": { "masks": [{ "columns": ["*.id"], "truncate": 1 }] } }),
         ] {
             let mut reads = source(&database, settings, &Offsets::new()).await;
-            let failure = reads.poll().await.unwrap_err();
+            let failure = reads.next().await.unwrap_err();
             assert!(failure.code == "CDC_COLUMNS" && failure.message.contains("people.id"), "{failure}");
         }
     }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use openconnect_core::source::Source;
-use openconnect_mysql_cdc_source::MySqlCdcSource;
 use openconnect_testkit::services::Database;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng, rng};
@@ -156,7 +155,7 @@ async fn follow(database: &Arc<Database>, settings: &Value, seed: u64, restart: 
     let (mut marked, mut ended, mut failed) = (false, false, None);
     let end = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
-        let polled = tokio::time::timeout(Duration::from_secs(15), reads.poll()).await;
+        let polled = tokio::time::timeout(Duration::from_secs(15), reads.next()).await;
         let (Ok(polled), true) = (polled, tokio::time::Instant::now() < end) else {
             let differ = differences(database, &rebuilt).await;
             panic!(
@@ -177,13 +176,13 @@ async fn follow(database: &Arc<Database>, settings: &Value, seed: u64, restart: 
             records.len()
         };
         for (number, record) in records.into_iter().enumerate() {
-            if let Some(event) = &record.event {
+            if let Some(event) = record.as_event() {
                 let data = data(event);
                 ended |= data["after"]["note"] == json!("the end");
                 rebuilt.apply(&data);
             }
             if number < kept {
-                offsets.insert(record.partition, record.position.unwrap());
+                offsets.insert(record.partition().clone(), record.position().unwrap().clone());
             }
         }
         if crash {
@@ -261,7 +260,7 @@ async fn a_chunk_that_is_too_large_is_told_in_parts() {
                 .unwrap();
         }
         let mut offsets = Offsets::new();
-        let mut reads: MySqlCdcSource = source(&database, json!({ "chunk_rows": 4, "parallel_chunks": 3 }), &offsets).await;
+        let mut reads = source(&database, json!({ "chunk_rows": 4, "parallel_chunks": 3 }), &offsets).await;
         let rows = crate::support::take(&mut reads, &mut offsets, 6).await;
         let ids: Vec<Value> = rows.iter().map(|event| data(event)["after"]["id"].clone()).collect();
         assert_eq!(ids, [0, 1, 2, 3, 4, 5], "{name}");

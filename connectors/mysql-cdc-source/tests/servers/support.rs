@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use openconnect_core::cloudevents::Event;
 use openconnect_core::record::Partition;
-use openconnect_core::source::{Source, SourceContext};
+use openconnect_core::source::{SourceContext, SourceRunner};
 use openconnect_mysql_cdc_source::{MySqlCdcConfig, MySqlCdcSource, Position};
 use openconnect_protocol::payload;
 use openconnect_testkit::services::{Database, System, database};
@@ -22,7 +22,7 @@ pub(crate) async fn databases() -> Vec<Database> {
     all
 }
 
-pub(crate) async fn source(database: &Database, settings: Value, offsets: &Offsets) -> MySqlCdcSource {
+pub(crate) async fn source(database: &Database, settings: Value, offsets: &Offsets) -> SourceRunner<MySqlCdcSource> {
     // The rights that the documentation asks for, and no more.
     let mut config = json!({ "url": database.url, "user": "cdc", "password": "cdc", "tables": ["*"] });
     config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
@@ -33,31 +33,31 @@ pub(crate) async fn source(database: &Database, settings: Value, offsets: &Offse
         (partition.clone(), serde_json::from_str(&json).unwrap())
     };
     let context = SourceContext::alone("t", offsets.iter().map(stored).collect());
-    MySqlCdcSource::open(config, context).await.unwrap()
+    SourceRunner::start(config, context).await.unwrap()
 }
 
 /// Lets it take the place in the log from where it tells changes.
-pub(crate) async fn begin(source: &mut MySqlCdcSource) {
-    if let Ok(polled) = tokio::time::timeout(Duration::from_millis(500), source.poll()).await {
+pub(crate) async fn begin(source: &mut SourceRunner<MySqlCdcSource>) {
+    if let Ok(polled) = tokio::time::timeout(Duration::from_millis(500), source.next()).await {
         polled.unwrap();
     }
 }
 
 /// So many events, and the offset behind the last of them; what comes beyond is forgotten, as in a crash.
-pub(crate) async fn take(source: &mut MySqlCdcSource, offsets: &mut Offsets, count: usize) -> Vec<Event> {
+pub(crate) async fn take(source: &mut SourceRunner<MySqlCdcSource>, offsets: &mut Offsets, count: usize) -> Vec<Event> {
     let mut events = Vec::new();
     while events.len() < count {
-        let polled = tokio::time::timeout(Duration::from_secs(20), source.poll()).await;
+        let polled = tokio::time::timeout(Duration::from_secs(20), source.next()).await;
         for record in polled
             .unwrap_or_else(|_| panic!("only {} of {count} events came", events.len()))
             .unwrap()
         {
             // What has no event belongs to the one before it.
-            if events.len() == count && record.event.is_some() {
+            if events.len() == count && record.as_event().is_some() {
                 break;
             }
-            offsets.insert(record.partition, record.position.unwrap());
-            events.extend(record.event);
+            offsets.insert(record.partition().clone(), record.position().unwrap().clone());
+            events.extend(record.into_event());
         }
     }
     events

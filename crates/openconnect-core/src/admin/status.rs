@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::budget::Budget;
 use crate::config::Guarantee;
 use crate::mesh::Capabilities;
 
@@ -132,8 +133,7 @@ struct Inner {
     started: Instant,
     counts: Counts,
     backlog: AtomicU64,
-    memory_used: AtomicU64,
-    memory_limit: AtomicU64,
+    budget: OnceLock<Budget>,
     write_buckets: [AtomicU64; WRITE_BUCKETS_MS.len()],
     write_count: AtomicU64,
     write_nanos: AtomicU64,
@@ -155,8 +155,7 @@ impl StatusHandle {
             started: now,
             counts: Counts::default(),
             backlog: AtomicU64::new(0),
-            memory_used: AtomicU64::new(0),
-            memory_limit: AtomicU64::new(0),
+            budget: OnceLock::new(),
             write_buckets: Default::default(),
             write_count: AtomicU64::new(0),
             write_nanos: AtomicU64::new(0),
@@ -249,15 +248,26 @@ impl StatusHandle {
         self.0.backlog.load(Relaxed)
     }
 
-    /// Sets use and size of the byte budget.
-    pub fn set_memory(&self, used: u64, limit: u64) {
-        self.0.memory_used.store(used, Relaxed);
-        self.0.memory_limit.store(limit, Relaxed);
+    /// Notes that a source has emitted events: they are received, and in the backlog until [`Self::resolved`].
+    pub(crate) fn accepted(&self, events: u64) {
+        self.0.counts.received.fetch_add(events, Relaxed);
+        self.0.backlog.fetch_add(events, Relaxed);
     }
 
-    /// Use and size of the byte budget.
+    /// Notes that events of [`Self::accepted`] have their outcome.
+    pub(crate) fn resolved(&self, events: u64) {
+        self.0.backlog.fetch_sub(events, Relaxed);
+    }
+
+    /// Shows the use of this budget from now on. A process has one; a second one is not shown.
+    pub fn watch_budget(&self, budget: Budget) {
+        let _ = self.0.budget.set(budget);
+    }
+
+    /// Use and size of the byte budget, as they are now; zero before the engine has one.
     pub fn memory(&self) -> (u64, u64) {
-        (self.0.memory_used.load(Relaxed), self.0.memory_limit.load(Relaxed))
+        let budget = self.0.budget.get();
+        budget.map_or((0, 0), |budget| (budget.used() as u64, budget.total() as u64))
     }
 
     /// Keeps an error for `/status`. The text carries no secret and no event data.

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::mesh::{Capabilities, Publisher, Subscriber};
 use crate::offsets::{self, SharedOffsets};
 use crate::sink::Sink;
-use crate::source::Source;
+use crate::source::{OffsetKeeper, Source};
 use crate::state::{StateDir, volatile};
 use crate::transform::{KeyExpression, Transforms};
 
@@ -81,9 +81,14 @@ impl Lines {
 pub async fn check_source<S: Source>(app: App<S::Config>, connect: bool) -> Result<CheckReport> {
     let mut lines = Lines(Vec::new());
     lines.compiled(&app.settings);
-    let computed = guarantee::of_source(S::REPLAYABLE);
+    let profile = S::profile(&app.config);
+    let computed = guarantee::of_source(profile.replay);
     lines.guarantee(&computed, &app.settings);
-    positions::<S>(&app.settings, app.shared_offsets, connect, &mut lines).await;
+    match profile.offsets {
+        OffsetKeeper::Core => positions::<S>(&app.settings, app.shared_offsets, connect, &mut lines).await,
+        OffsetKeeper::Upstream => lines.add("offsets", CheckState::Ok, "kept by the system that is read"),
+        OffsetKeeper::Nobody => lines.add("offsets", CheckState::Ok, "there are none: this source has no positions"),
+    }
     if connect {
         mesh(&app.settings, &mut lines).await;
         lines.result("source", "can be read", S::check(app.config).await);

@@ -3,6 +3,7 @@
 use crate::config::{Acknowledge, Guarantee};
 use crate::error::{Error, Result};
 use crate::mesh::Capabilities;
+use crate::source::Replay;
 
 /// A guarantee and the link that sets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +28,8 @@ impl Guarantee {
 }
 
 /// A source's guarantee.
-pub(crate) fn of_source(replayable: bool) -> Computed {
-    let (guarantee, because) = if replayable {
+pub(crate) fn of_source(replay: Replay) -> Computed {
+    let (guarantee, because) = if replay != Replay::Never {
         (
             Guarantee::AtLeastOnce,
             "the source goes on, or its client is told, only after the mesh has confirmed the event",

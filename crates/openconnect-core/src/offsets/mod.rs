@@ -3,6 +3,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `file` | a local transactional file: one process, one machine |
+//! | `none` | nothing is kept: the source has no positions, or its system keeps them |
 //!
 //! Offsets that several processes share are opened by a [`SharedOffsets`] that the connector's `main` hands in
 //! (`openconnect-offsets-sql` has one); a connector without it links no database.
@@ -22,6 +23,7 @@ use crate::config::Settings;
 use crate::error::{Error, Result};
 
 mod file;
+mod none;
 
 pub use file::FileStore;
 
@@ -119,6 +121,17 @@ pub(crate) async fn open(
         lease_ttl: state.lease_ttl.0,
     };
     shared.open(address).await
+}
+
+/// The store of a source whose positions are kept elsewhere, or that has none. `state.offsets` is refused there.
+pub(crate) fn keep_none(settings: &Settings, connector: &str) -> Result<Arc<dyn OffsetStore>> {
+    if settings.state.offsets.is_some() {
+        return Err(
+            Error::config("OC0215", format!("state.offsets is set, but {connector} has no offsets to store"))
+                .hint("Leave state.offsets out: every process of this connector is active."),
+        );
+    }
+    Ok(Arc::new(none::NoStore))
 }
 
 /// The error of a process whose lease has gone to another one.

@@ -12,7 +12,7 @@ use openconnect_protocol::wire;
 use tokio::sync::mpsc;
 
 use super::delivery::Deliverable;
-use crate::budget::{Budget, Permit};
+use crate::budget::{Budget, Reservation};
 use crate::dead_letter::ReplayToken;
 use crate::engine::TRANSFORM_BATCH;
 use crate::failure::Failure;
@@ -50,7 +50,7 @@ pub(crate) struct Entry {
     pub(super) target: Target,
     bytes: usize,
     arrived: Instant,
-    _permit: Permit,
+    _permit: Reservation,
 }
 
 impl Entry {
@@ -84,7 +84,7 @@ impl Deliverable for Entry {
 pub(crate) type Read = Result<Arc<Event>, Payload>;
 
 /// What was read and has its part of the budget.
-type Ready = (Read, Origin, usize, Permit);
+type Ready = (Read, Origin, usize, Reservation);
 
 /// Reads what the mesh delivered.
 #[derive(Debug, Clone, Copy)]

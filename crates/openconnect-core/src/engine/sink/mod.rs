@@ -86,6 +86,7 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     let profile = resolve_profile::<S>(&settings, &config)?;
     let state = StateDir::open(&settings, S::NAME)?;
     let budget = Budget::new(&settings.limits);
+    status.watch_budget(budget.clone());
     let mesh_ends = CancellationToken::new();
     let _mesh_guard = mesh_ends.clone().drop_guard();
     let connected = tokio::select! {
@@ -110,7 +111,7 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     let feeder = Feeder {
         preparer: Arc::new(Preparer {
             transforms,
-            budget: budget.clone(),
+            budget,
             decoder,
             hasher: RandomState::new(),
         }),
@@ -138,7 +139,6 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         status: status.clone(),
         shutdown,
         deadline: deadline(&settings.delivery),
-        budget,
         tasks: worker::Tasks::default(),
     };
     let exit = worker.run(entries, &mut failures).await;

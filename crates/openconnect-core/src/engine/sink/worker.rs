@@ -17,7 +17,6 @@ use super::defects;
 use super::delivery::{DeadLetterId, DeliveryState, Finished, JobId};
 use super::intake::{Entry, Origin, Payload};
 use crate::admin::{State, StatusHandle};
-use crate::budget::Budget;
 use crate::dead_letter::{DeadLetters, ReplayQueue};
 use crate::engine::retry::RetryPolicy;
 use crate::error::{Error, Exit, Result};
@@ -39,7 +38,6 @@ pub(crate) struct SinkWorker<S> {
     pub(crate) shutdown: CancellationToken,
     /// How long a shutdown may take.
     pub(crate) deadline: Duration,
-    pub(crate) budget: Budget,
     pub(crate) tasks: Tasks,
 }
 
@@ -238,7 +236,6 @@ impl<S: Sink> SinkWorker<S> {
             None => self.delivery.unresolved() as u64,
         };
         self.status.set_backlog(backlog);
-        self.status.set_memory(self.budget.used() as u64, self.budget.total() as u64);
         if !self.delivery.is_draining() {
             let failing = self.delivery.is_failing().then(|| "the target does not take events".to_owned());
             self.status.set_state(problem.or(failing).map_or(State::Running, State::Blocked));

@@ -116,16 +116,6 @@ impl Lease {
         self.fence
     }
 
-    /// Returns when this process may publish: at once while the lease lasts, else after it was renewed.
-    pub(crate) async fn lasting(&self) {
-        let mut hold = self.hold.clone();
-        // The sender ends with the lease, and then `lost` stops the connector.
-        let renewed = hold.wait_for(|hold| now() < hold.until).await.is_ok();
-        if !renewed {
-            std::future::pending::<()>().await;
-        }
-    }
-
     /// Follows whether the lease can be renewed.
     pub(crate) fn watch(&self) -> Watch {
         Watch {
@@ -155,7 +145,7 @@ impl Lease {
     }
 }
 
-/// What the worker sees of its lease beside its work.
+/// What the tasks of a source see of its lease.
 pub(crate) struct Watch {
     hold: watch::Receiver<Hold>,
     lost: CancellationToken,
@@ -168,6 +158,16 @@ impl Watch {
         tokio::select! {
             () = self.lost.cancelled() => false,
             Ok(()) = self.hold.changed() => true,
+        }
+    }
+
+    /// Returns when this process may publish: at once while the lease lasts, else after it was renewed.
+    pub(crate) async fn lasting(&self) {
+        let mut hold = self.hold.clone();
+        // The sender ends with the lease, and then `lost` stops the connector.
+        let renewed = hold.wait_for(|hold| now() < hold.until).await.is_ok();
+        if !renewed {
+            std::future::pending::<()>().await;
         }
     }
 

@@ -2,7 +2,9 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `worker.rs` | polls, publishes in a bounded window, stores offsets |
+//! | `worker.rs` | starts the source's tasks, and stops them in order |
+//! | `reader.rs`, `publishing.rs`, `committing.rs` | the tasks that read, publish in a bounded window, and commit upstream |
+//! | `tracker.rs` | how far each partition has come, and when that is stored |
 //! | `resolver.rs`, `prefix.rs` | the outcome of each event; the contiguous prefix of what is resolved |
 //! | `lease.rs` | which process of several may publish |
 
@@ -23,13 +25,17 @@ use crate::error::{Error, Exit, Result};
 use crate::mesh::{MeshStatus, Publisher};
 use crate::offsets::{self, OffsetStore};
 use crate::record::Partition;
-use crate::source::{Intake, Source, SourceContext};
+use crate::source::{Intake, OffsetKeeper, Source, SourceContext};
 use crate::state::StateDir;
 use crate::transform::Transforms;
 
+mod committing;
 mod lease;
 mod prefix;
+mod publishing;
+mod reader;
 mod resolver;
+mod tracker;
 mod worker;
 
 /// Runs a source until it is stopped or can't go on. Offsets are durable when it returns.
@@ -43,8 +49,12 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
     } = app;
     let transforms = Transforms::compile(&settings.transforms, settings.delivery.key.as_deref())?;
     let state = StateDir::open(&settings, S::NAME)?;
-    let offsets = offsets::open(&settings, S::NAME, state.path(), shared_offsets).await?;
-    let computed = guarantee::of_source(S::REPLAYABLE);
+    let profile = S::profile(&config);
+    let offsets = match profile.offsets {
+        OffsetKeeper::Core => offsets::open(&settings, S::NAME, state.path(), shared_offsets).await?,
+        OffsetKeeper::Upstream | OffsetKeeper::Nobody => offsets::keep_none(&settings, S::NAME)?,
+    };
+    let computed = guarantee::of_source(profile.replay);
     guarantee::enforce(&computed, settings.delivery.require)?;
     // The client outlives the shutdown signal: it must deliver what is in flight.
     let mesh_ends = CancellationToken::new();
@@ -64,13 +74,16 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
     };
     let (intake, intake_seen) = watch::channel(Intake::Open);
     let _follow = AbortOnDropHandle::new(tokio::spawn(follow(publisher.status(), intake, shutdown.clone())));
-    let source = S::open(
+    let budget = Budget::new(&settings.limits);
+    status.watch_budget(budget.clone());
+    let (source, committer) = S::open(
         config,
         SourceContext {
             name: settings.name.clone(),
             offsets: saved(&*offsets).await?,
             intake: intake_seen,
             max_event_bytes: settings.limits.max_event_bytes.as_usize(),
+            budget: budget.clone(),
             shutdown: shutdown.clone(),
         },
     )
@@ -87,25 +100,23 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
     status.set_state(State::Running);
     let worker = worker::SourceWorker {
         source,
+        committer,
         publisher,
         topic: settings.mesh.topic.clone(),
         transforms,
-        budget: Budget::new(&settings.limits),
+        budget,
         max_event_bytes: settings.limits.max_event_bytes.as_usize(),
         offsets,
         lease,
+        dead_letters: Arc::new(dead_letters),
+        retry: RetryPolicy::new(&settings.delivery.retry),
+        circuit: Circuit::new(&settings.delivery.circuit),
         flush_interval: settings.state.flush_interval.0.max(Duration::from_millis(10)),
         status: status.clone(),
         shutdown,
         deadline: deadline(&settings.delivery),
     };
-    let exit = worker
-        .run(
-            Arc::new(dead_letters),
-            RetryPolicy::new(&settings.delivery.retry),
-            Circuit::new(&settings.delivery.circuit),
-        )
-        .await;
+    let exit = worker.run().await;
     status.set_state(State::Stopped);
     exit
 }

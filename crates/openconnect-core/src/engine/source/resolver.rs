@@ -11,22 +11,24 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use openconnect_fault::{Defect, Failpoint, planted, reach};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::prefix::Prefix;
 use crate::admin::StatusHandle;
-use crate::budget::Permit;
+use crate::budget::Reservation;
 use crate::dead_letter::DeadLetters;
 use crate::engine::circuit::Circuit;
 use crate::engine::retry::RetryPolicy;
 use crate::engine::sink::intake::Payload;
 use crate::failure::{Failure, FailureKind};
 use crate::mesh::{Publisher, Refused, Told};
-use crate::record::{Outcome, Partition, Receipt};
+use crate::outcome::{Outcome, Receipt};
+use crate::record::Partition;
 
 /// Events without an outcome, at the most; their bytes are bounded by the budget.
 const WINDOW: usize = 16_384;
-/// Ends that are looked at together.
-const TOGETHER: usize = 256;
+/// Results of the mesh client that are taken at once.
+const RESULT_BATCH: usize = 256;
 
 /// An event on its way: how it ends, and who is told.
 pub(super) struct Pending<P> {
@@ -44,13 +46,16 @@ pub(super) enum Ending {
     Rejected(Failure, Arc<Event>),
 }
 
-/// What is kept of an event until its outcome: its number among all, which rises by one from event to event, and who is told.
+/// What is kept of a record until its outcome: its number among all, which rises by one from record to record, who is told, and
+/// its memory.
 pub(super) struct Open<P> {
     pub(super) number: u64,
     pub(super) partition: Partition,
     pub(super) position: Option<P>,
     pub(super) receipt: Option<Receipt>,
-    pub(super) _permit: Permit,
+    /// When it was handed to the mesh client.
+    pub(super) published: Instant,
+    pub(super) _reservation: Reservation,
 }
 
 /// How far a partition has come, or why the worker must stop.
@@ -80,6 +85,8 @@ pub(super) struct Resolver<P> {
     /// How far partitions have come, not yet told.
     reached: BTreeMap<Partition, P>,
     puts: FuturesUnordered<Put<P>>,
+    /// When the results that are being looked at were taken.
+    now: Instant,
 }
 
 /// The events that were published and whose end is not known, by number.
@@ -141,19 +148,23 @@ impl<P: Clone + Send + 'static> Resolver<P> {
             prefixes: HashMap::new(),
             reached: BTreeMap::new(),
             puts: FuturesUnordered::new(),
+            now: Instant::now(),
         }
     }
 
     /// Runs until `queue` is closed and every event of it has its outcome, or until one can't have any.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Vec<Pending<P>>>, mut told: mpsc::UnboundedReceiver<Told>) {
-        let mut ends = Vec::with_capacity(TOGETHER);
+        let mut ends = Vec::with_capacity(RESULT_BATCH);
         let mut more = true;
         while more || self.window.open > 0 || !self.puts.is_empty() {
             let step = tokio::select! {
                 biased;
-                count = told.recv_many(&mut ends, TOGETHER), if self.window.open > 0 => match count {
+                count = told.recv_many(&mut ends, RESULT_BATCH), if self.window.open > 0 => match count {
                     0 => Err(Failure::fatal("OC0490", "the mesh client has left events without an end; this is a bug")),
-                    _ => ends.drain(..).try_for_each(|told| self.ended(told)),
+                    _ => {
+                        self.now = Instant::now();
+                        ends.drain(..).try_for_each(|told| self.ended(told))
+                    }
                 },
                 Some((held, failure, put)) = self.puts.next() => put.map(|()| self.dead_lettered(held, failure)),
                 pending = queue.recv(), if more && self.window.slots.len() + self.puts.len() < WINDOW => match pending {
@@ -206,7 +217,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
                 self.status.counts().filtered.fetch_add(1, Relaxed);
                 self.settle(held, Outcome::Filtered);
             }
-            Ending::Nothing => self.settle(held, Outcome::Filtered),
+            Ending::Nothing => self.move_on(held),
             Ending::Rejected(failure, event) => self.rejected(held, event, failure)?,
         }
         Ok(())
@@ -222,6 +233,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
             reach(Failpoint::Published);
             self.circuit.note(false);
             self.status.counts().delivered.fetch_add(1, Relaxed);
+            self.status.observe_write(self.now.saturating_duration_since(held.open.published));
             self.settle(held, Outcome::Delivered);
             return Ok(());
         };
@@ -267,6 +279,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
 
     fn failed(&self, mut held: Held<P>, failure: Failure) -> Failure {
         self.status.counts().failed.fetch_add(1, Relaxed);
+        self.status.resolved(1);
         if let Some(receipt) = held.open.receipt.take() {
             receipt.resolve(Outcome::Failed(failure.clone()));
         }
@@ -274,10 +287,15 @@ impl<P: Clone + Send + 'static> Resolver<P> {
     }
 
     /// The event has its outcome: who waits is told, and its partition may move on.
-    fn settle(&mut self, Held { open, place }: Held<P>, outcome: Outcome) {
-        if let Some(receipt) = open.receipt {
+    fn settle(&mut self, mut held: Held<P>, outcome: Outcome) {
+        self.status.resolved(1);
+        if let Some(receipt) = held.open.receipt.take() {
             receipt.resolve(outcome);
         }
+        self.move_on(held);
+    }
+
+    fn move_on(&mut self, Held { open, place }: Held<P>) {
         let prefix = self.prefixes.get_mut(&open.partition);
         if let Some(position) = prefix.and_then(|prefix| prefix.resolve(place, open.position)) {
             self.reached.insert(open.partition, position);
@@ -296,7 +314,8 @@ mod tests {
             partition: Partition::new("p"),
             position: Some(number),
             receipt: None,
-            _permit: budget.try_acquire(1).expect("there is room"),
+            published: Instant::now(),
+            _reservation: budget.try_acquire(1).expect("there is room"),
         };
         Held { open, place: number }
     }

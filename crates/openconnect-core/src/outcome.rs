@@ -1,0 +1,119 @@
+//! How an event ended, and who waits to learn it.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::oneshot;
+
+use crate::failure::Failure;
+
+/// How an event ended. Only the first three move anything forward.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Safe at the other side: the mesh (source) or the target (sink) has confirmed it.
+    Delivered,
+    /// A transform dropped it.
+    Filtered,
+    /// The dead-letter target has confirmed it.
+    DeadLettered(Failure),
+    /// Not delivered; it stays in the inbox or before the offset.
+    Failed(Failure),
+}
+
+impl Outcome {
+    /// May an offset move past this event?
+    pub fn is_resolved(&self) -> bool {
+        !matches!(self, Self::Failed(_))
+    }
+}
+
+/// Tells a source how the events of one request ended: an HTTP source answers its caller from it.
+///
+/// The source makes it with [`Receipt::new`], gives a clone to each event of the request
+/// ([`Record::with_receipt`](crate::record::Record::with_receipt)) and waits for the other end. The result arrives when every
+/// clone has its outcome: when the mesh has confirmed the event, a transform has dropped it, or its dead letter is written. A
+/// receipt that is dropped without an outcome counts as [`Outcome::Failed`]: no caller waits for ever, and none is told that an
+/// event is safe when it is not.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    request: Arc<Request>,
+    resolved: bool,
+}
+
+/// What the receipts of a request share; the last of them sends the result.
+#[derive(Debug)]
+struct Request {
+    failed: OnceLock<Failure>,
+    result: Option<oneshot::Sender<Result<(), Failure>>>,
+}
+
+impl Receipt {
+    /// A receipt and the end where the result of its request arrives: the first failure, when an event was not delivered.
+    pub fn new() -> (Self, oneshot::Receiver<Result<(), Failure>>) {
+        let (sender, result) = oneshot::channel();
+        let request = Arc::new(Request {
+            failed: OnceLock::new(),
+            result: Some(sender),
+        });
+        (Self { request, resolved: false }, result)
+    }
+
+    /// Tells the outcome. The core calls it; a test of a source may.
+    pub fn resolve(mut self, outcome: Outcome) {
+        self.resolved = true;
+        if let Outcome::Failed(failure) = outcome {
+            let _ = self.request.failed.set(failure);
+        }
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if !self.resolved {
+            let _ = self
+                .request
+                .failed
+                .set(Failure::retryable("OC0401", "the connector stopped before the event was delivered"));
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if let Some(result) = self.result.take() {
+            let _ = result.send(self.failed.take().map_or(Ok(()), Err));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn failure() -> Failure {
+        Failure::retryable("X", "y")
+    }
+
+    #[test]
+    fn a_request_is_resolved_when_each_of_its_events_is() {
+        let (first, mut result) = Receipt::new();
+        let second = first.clone();
+        first.resolve(Outcome::Delivered);
+        assert!(result.try_recv().is_err());
+        second.resolve(Outcome::DeadLettered(failure()));
+        assert_eq!(result.try_recv().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn one_event_that_failed_or_was_dropped_fails_the_request() {
+        let (first, mut result) = Receipt::new();
+        let second = first.clone();
+        first.resolve(Outcome::Failed(failure()));
+        second.resolve(Outcome::Delivered);
+        assert_eq!(result.try_recv().unwrap(), Err(failure()));
+        let (dropped, mut result) = Receipt::new();
+        dropped.clone().resolve(Outcome::Delivered);
+        drop(dropped);
+        assert_eq!(result.try_recv().unwrap().unwrap_err().code, "OC0401");
+    }
+}

@@ -1,0 +1,64 @@
+//! What the core must know about a source before it runs: it depends on the configuration.
+
+/// What becomes of an event that was read and not confirmed when the process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Replay {
+    /// The source reads it again from its position: a log, a table, a queue with acknowledgements.
+    FromPosition,
+    /// Whoever sent it has no answer, and sends it again: a webhook.
+    ByCaller,
+    /// It is lost: a stream without positions. The guarantee is then at-most-once.
+    Never,
+}
+
+/// Who keeps the positions of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OffsetKeeper {
+    /// The core: in the state folder, or in the database of `state.offsets`. One process is active, by lease.
+    Core,
+    /// The system that is read, as a message queue does for its consumer groups: positions go to the
+    /// [`Committer`](super::Committer) alone. There is no lease; the system shares the work among the processes.
+    Upstream,
+    /// Nobody: there are none.
+    Nobody,
+}
+
+/// The profile of a source under one configuration.
+///
+/// ```
+/// use openconnect_core::source::{OffsetKeeper, Replay, SourceProfile};
+///
+/// let table = SourceProfile::new(Replay::FromPosition);
+/// assert_eq!(table.offsets, OffsetKeeper::Core);
+/// let queue = SourceProfile::new(Replay::FromPosition).with_offsets(OffsetKeeper::Upstream);
+/// let webhook = SourceProfile::new(Replay::ByCaller);
+/// assert_eq!(webhook.offsets, OffsetKeeper::Nobody);
+/// # let _ = queue;
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SourceProfile {
+    /// What becomes of an event that was not confirmed when the process ended.
+    pub replay: Replay,
+    /// Who keeps the positions.
+    pub offsets: OffsetKeeper,
+}
+
+impl SourceProfile {
+    /// A profile with the usual keeper of positions: the core where the source reads from a position, else nobody.
+    pub fn new(replay: Replay) -> Self {
+        let offsets = match replay {
+            Replay::FromPosition => OffsetKeeper::Core,
+            Replay::ByCaller | Replay::Never => OffsetKeeper::Nobody,
+        };
+        Self { replay, offsets }
+    }
+
+    /// With another keeper of positions.
+    #[must_use]
+    pub fn with_offsets(self, offsets: OffsetKeeper) -> Self {
+        Self { offsets, ..self }
+    }
+}
