@@ -81,6 +81,8 @@ enum End<S> {
     Shutdown,
     /// The reading task has ended.
     Read(std::result::Result<ReadEnd<S>, JoinError>),
+    /// The committing task has ended, which it does for a failure only.
+    Committed(std::result::Result<Outcome, JoinError>),
     Failed(Error),
 }
 
@@ -172,7 +174,7 @@ async fn follow<S: Source>(tasks: &mut Tasks<S>, tracker: &mut PositionTracker<S
             biased;
             () = shutdown.cancelled() => return End::Shutdown,
             read = &mut tasks.reading => return End::Read(read),
-            committed = &mut tasks.committing => return End::Failed(stopped(&commit_failure(committed))),
+            committed = &mut tasks.committing => return End::Committed(committed),
             turn = tracker.next() => turn,
         };
         match turn {
@@ -192,9 +194,11 @@ impl Closing {
         self.status.set_state(State::Draining);
         let deadline = Instant::now() + self.deadline;
         tasks.stop_reading.cancel();
+        let can_commit = !matches!(end, End::Committed(_));
         let (source, ended) = match end {
             End::Read(read) => source_of(read),
             End::Shutdown => (stop(&mut tasks.reading, deadline).await, Ok(())),
+            End::Committed(committed) => (stop(&mut tasks.reading, deadline).await, Err(stopped(&commit_failure(committed)))),
             End::Failed(error) => (stop(&mut tasks.reading, deadline).await, Err(error)),
         };
         let drained = tracker.drain(deadline).await;
@@ -208,7 +212,11 @@ impl Closing {
             lease,
             ..
         } = tracker;
-        let committed = commit_last(committer, uncommitted, tasks.committing, deadline).await;
+        let committed = if can_commit {
+            commit_last(committer, uncommitted, tasks.committing, deadline).await
+        } else {
+            Ok(())
+        };
         let closed = match source {
             Some(source) => source.close().await,
             None => Ok(()),
