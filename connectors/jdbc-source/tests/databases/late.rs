@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use openconnect_core::source::Source;
 use openconnect_sql::Dialect;
 use serde_json::json;
 

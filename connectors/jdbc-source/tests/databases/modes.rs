@@ -2,7 +2,6 @@
 
 use openconnect_core::cloudevents::AttributesReader;
 use openconnect_core::config::{ConnectorConfig, Problems};
-use openconnect_core::source::Source;
 use openconnect_jdbc_source::JdbcSourceConfig;
 use openconnect_sql::Dialect;
 use serde_json::json;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use openconnect_core::FailureKind;
 use openconnect_core::cloudevents::AttributesReader;
-use openconnect_core::source::Source;
 use openconnect_testkit::services::{Server, System, database};
 use serde_json::{Value, json};
 

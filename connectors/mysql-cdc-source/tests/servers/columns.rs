@@ -1,7 +1,6 @@
 //! Columns that are left out or masked.
 
 use openconnect_core::cloudevents::AttributesReader;
-use openconnect_core::source::Source;
 use serde_json::json;
 
 use crate::support::{Offsets, data, databases, source, take};

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use openconnect_core::source::Source;
 use openconnect_testkit::services::Database;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng, rng};
