@@ -55,7 +55,7 @@ enum Command {
     /// Makes a new connector that works already, against a toy in place of its system.
     New(new::Arguments),
     /// Runs pipelines through random faults and checks that nothing was lost.
-    Prove(subcommand::Arguments),
+    Prove(prove::Arguments),
     /// Makes a version of one connector; refuses incompatible changes below a new major version.
     Release(subcommand::Arguments),
     /// Runs formatting, lints and all tests with the real binaries, or those of some connectors.

@@ -41,12 +41,6 @@ pub(crate) struct Arguments {
     arguments: Vec<OsString>,
 }
 
-impl Arguments {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &OsString> {
-        self.arguments.iter()
-    }
-}
-
 /// Builds and becomes the demo.
 pub(crate) fn demo(arguments: &Arguments) -> Result<()> {
     println!("building the mesh, three connectors and the demo: two to three minutes the first time");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use openconnect_core::offsets::{Acquired, Fence, FileStore, OffsetStore};
 use openconnect_offsets_sql::SqlStore;
-use openconnect_testkit::services::{Server, System, database};
+use openconnect_sql_fixtures::{Server, System, database};
 use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(60);

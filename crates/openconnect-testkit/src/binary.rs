@@ -1,6 +1,6 @@
 //! Where the built binaries are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::Result;
 
@@ -8,15 +8,7 @@ use crate::Result;
 pub fn path(name: &str) -> Result<PathBuf> {
     let found = match std::env::var_os("OPENCONNECT_BIN_DIR") {
         Some(dir) => PathBuf::from(dir).join(name),
-        None => {
-            let me = std::env::current_exe()?;
-            // target/debug/xtask or target/debug/deps/<test>-<hash>
-            let mut dir = me.parent().ok_or("the running program has no folder")?;
-            if dir.ends_with("deps") {
-                dir = dir.parent().unwrap_or(dir);
-            }
-            dir.join(name)
-        }
+        None => own_folder()?.join(name),
     };
     if !found.is_file() {
         return Err(format!(
@@ -26,4 +18,18 @@ pub fn path(name: &str) -> Result<PathBuf> {
         .into());
     }
     Ok(found)
+}
+
+/// The target folder that the running program was built into.
+pub fn target() -> Result<PathBuf> {
+    let folder = own_folder()?;
+    Ok(folder.parent().map_or(folder.clone(), Path::to_owned))
+}
+
+/// The folder of a profile, such as `target/debug`: the program is in it (`xtask`) or in its `deps` (a test).
+fn own_folder() -> Result<PathBuf> {
+    let me = std::env::current_exe()?;
+    let folder = me.parent().ok_or("the running program has no folder")?;
+    let of_test = folder.parent().filter(|_| folder.ends_with("deps"));
+    Ok(of_test.unwrap_or(folder).to_owned())
 }

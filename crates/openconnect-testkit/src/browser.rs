@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::{Result, debian};
+use crate::{Result, debian, skip};
 
 /// How long scripts of the page may run, in ms of the page's own clock.
 const BUDGET_MS: u32 = 5000;
@@ -12,10 +12,7 @@ const BUDGET_MS: u32 = 5000;
 /// that is an error.
 pub fn look(url: &str, profile: &Path) -> Result<Option<String>> {
     let Some(browser) = browser() else {
-        if std::env::var("CI").is_ok_and(|ci| ci == "true") {
-            return Err("no Chromium, and it can't be installed".into());
-        }
-        println!("skipped: no Chromium, and it can't be installed");
+        skip::skipped("the page in a browser", "no Chromium, and it can't be installed")?;
         return Ok(None);
     };
     let output = Command::new(browser)

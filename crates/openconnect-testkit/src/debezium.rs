@@ -7,9 +7,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 use url::Url;
 
-use crate::Result;
-use crate::maven;
-use crate::services::Database;
+use crate::{Result, maven, skip};
 
 /// Built and ready to be started.
 #[derive(Debug)]
@@ -38,19 +36,16 @@ impl Debezium {
     /// Builds it with Maven, which fetches Debezium; none when Java or Maven is missing, which is an error with `CI=true`.
     pub fn build() -> Result<Option<Self>> {
         if let Some(tool) = maven::missing_tool() {
-            if std::env::var("CI").is_ok_and(|ci| ci == "true") {
-                return Err(format!("{tool} is not installed").into());
-            }
-            println!("skipped: {tool} is not installed");
+            skip::skipped("Debezium", &format!("{tool} is not installed"))?;
             return Ok(None);
         }
         let classpath = maven::build("debezium")?;
         Ok(Some(Self { classpath }))
     }
 
-    /// Starts it on a database, in a folder of its own. `snapshot` is its `snapshot.mode`.
-    pub fn start(&self, database: &Database, snapshot: &str, output: Output, folder: &Path) -> Result<Running> {
-        let url = Url::parse(&database.url)?;
+    /// Starts it on the database of this URL, in a folder of its own. `snapshot` is its `snapshot.mode`.
+    pub fn start(&self, database: &str, snapshot: &str, output: Output, folder: &Path) -> Result<Running> {
+        let url = Url::parse(database)?;
         let port = url.port().unwrap_or(3306).to_string();
         let name = url.path().trim_start_matches('/');
         let errors = folder.join("debezium.err");

@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use openconnect_sql_fixtures::table;
 use openconnect_testkit::connector::Connector;
 use openconnect_testkit::kit::{Kit, free_address};
 use openconnect_testkit::mesh::Mesh;
 use openconnect_testkit::oracle::judge;
 use openconnect_testkit::receiver::{Fault, Receiver};
 use openconnect_testkit::sender::{Load, Sender};
-use openconnect_testkit::table;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

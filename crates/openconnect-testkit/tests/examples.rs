@@ -6,13 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use hyper::Method;
+use openconnect_sql_fixtures::table;
 use openconnect_testkit::connector::Connector;
 use openconnect_testkit::http::Client;
 use openconnect_testkit::kit::{Kit, free_address};
 use openconnect_testkit::mesh::Mesh;
 use openconnect_testkit::process::until;
 use openconnect_testkit::receiver::Receiver;
-use openconnect_testkit::table;
 use serde_json::json;
 
 const WAIT: Duration = Duration::from_secs(20);

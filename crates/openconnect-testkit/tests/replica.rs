@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use openconnect_sql_fixtures::{Database, System, database};
 use openconnect_testkit::connector::Connector;
 use openconnect_testkit::kit::Kit;
 use openconnect_testkit::mesh::Mesh;
-use openconnect_testkit::services::{Database, System, database};
 use serde_json::json;
 
 const MYSQL: &str = "create table orders (id bigint primary key, n bigint unsigned, amount decimal(30,10), note varchar(100) character set utf8mb4, \

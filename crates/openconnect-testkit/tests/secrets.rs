@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
+use openconnect_sql_fixtures::{System, database};
 use openconnect_testkit::connector::Connector;
 use openconnect_testkit::http::{self, Client};
 use openconnect_testkit::kit::{Kit, free_address};
 use openconnect_testkit::mesh::Mesh;
 use openconnect_testkit::receiver::{Fault, Receiver};
-use openconnect_testkit::services::{self, System};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -120,8 +120,8 @@ async fn no_secret_shows() {
     sql.run().await.unwrap();
     let mut all = vec![hook, out, sql];
     // A wrong password, so that the server's refusal is told too.
-    let database = services::database(System::Postgres).await.unwrap();
-    if let Some(database) = &database {
+    let postgres = database(System::Postgres).await.unwrap();
+    if let Some(database) = &postgres {
         let mut url = Url::parse(&database.url).unwrap();
         url.set_password(Some(CANARY)).unwrap();
         let source = json!({ "url": url.as_str(), "tables": ["orders"], "mode": "bulk" });
@@ -138,7 +138,7 @@ async fn no_secret_shows() {
             all.push(connector);
         }
     }
-    let mysql = services::database(System::MySql).await.unwrap();
+    let mysql = database(System::MySql).await.unwrap();
     if let Some(database) = &mysql {
         let mut url = Url::parse(&database.url).unwrap();
         url.set_password(Some(CANARY)).unwrap();

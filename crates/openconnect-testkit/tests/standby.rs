@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use openconnect_sql_fixtures::table;
+use openconnect_sql_fixtures::{Database, Server, System};
 use openconnect_testkit::connector::{Connector, merge};
 use openconnect_testkit::kit::Kit;
 use openconnect_testkit::mesh::Mesh;
 use openconnect_testkit::oracle::{Sent, hash, judge};
 use openconnect_testkit::process::until;
 use openconnect_testkit::receiver::Receiver;
-use openconnect_testkit::services::{Database, Server, System};
-use openconnect_testkit::table;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;

@@ -6,14 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use openconnect_sql_fixtures::table;
 use openconnect_testkit::connector::Connector;
-
 use openconnect_testkit::kit::Kit;
 use openconnect_testkit::mesh::Mesh;
 use openconnect_testkit::process::until;
 use openconnect_testkit::receiver::{Fault, Receiver};
 use serde_json::{Value, json};
-use sqlx::{Connection, Executor, SqliteConnection};
 
 const LONG: Duration = Duration::from_secs(30);
 const NAMES: [&str; 2] = ["out", "in"];
@@ -52,16 +51,12 @@ fn sink(kit: &Kit, mesh: &Mesh, receiver: &Receiver) -> Connector {
 /// A table with rows 1 to 5 and a source that reads it.
 async fn source(kit: &Kit, mesh: &Mesh, rows: u32) -> Connector {
     let file = kit.file("rows.db");
-    let url = format!("sqlite://{}?mode=rwc", file.display());
-    let mut database = SqliteConnection::connect(&url).await.unwrap();
-    database.execute("create table orders (id integer primary key)").await.unwrap();
-    for id in 1..=rows {
-        database
-            .execute(sqlx::query("insert into orders values (?)").bind(id))
-            .await
-            .unwrap();
-    }
-    database.close().await.unwrap();
+    let values: Vec<String> = (1..=rows).map(|id| format!("({id})")).collect();
+    let sql = format!(
+        "create table orders (id integer primary key); insert into orders values {}",
+        values.join(", ")
+    );
+    table::execute(&file, &sql).await.unwrap();
     let settings = json!({
         "mesh": { "url": mesh.url(), "topic": "orders" },
         "source": { "url": format!("sqlite://{}", file.display()), "tables": ["orders"], "mode": "incrementing", "incrementing": "id", "lag": "0s" },

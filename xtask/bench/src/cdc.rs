@@ -4,10 +4,10 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use openconnect_sql_fixtures::{Database, Server, System};
 use openconnect_testkit::Result;
 use openconnect_testkit::debezium::{Debezium, Output, Running};
 use openconnect_testkit::kit::Kit;
-use openconnect_testkit::services::{Database, Server, System};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 use tokio::sync::OnceCell;
@@ -50,7 +50,12 @@ impl Reader {
     fn start(setup: &Setup, kit: &Kit, side: Side, database: &Database, snapshot: &str) -> Result<Self> {
         if let Side::Debezium = side {
             let debezium = Debezium::build()?.ok_or("Java or Maven is missing")?;
-            return Ok(Self::Debezium(debezium.start(database, snapshot, Output::Count, kit.path())?));
+            return Ok(Self::Debezium(debezium.start(
+                &database.url,
+                snapshot,
+                Output::Count,
+                kit.path(),
+            )?));
         }
         let mut child = tokio::process::Command::new(setup.binaries.join("examples/null_consumer"))
             .args([database.url.as_str(), snapshot])

@@ -1,9 +1,9 @@
 //! The SQL sink: out of a mesh that is full into an SQLite file.
 
+use openconnect_sql_fixtures::table;
 use openconnect_testkit::Result;
 use openconnect_testkit::connector::Connector;
 use openconnect_testkit::kit::Kit;
-use openconnect_testkit::table;
 use serde_json::json;
 
 use crate::mesh::filled;

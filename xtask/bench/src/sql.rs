@@ -13,11 +13,11 @@ use openconnect_core::source::{SourceContext, SourceRunner};
 use openconnect_jdbc_sink::JdbcSink;
 use openconnect_jdbc_source::JdbcSource;
 use openconnect_sql::{Dialect, Login, Pool, PoolSettings, Statement, Target, Value};
+use openconnect_sql_fixtures::{self as fixtures, Database, System};
 use openconnect_testkit::Result;
 use openconnect_testkit::connector::Connector;
 use openconnect_testkit::kit::Kit;
 use openconnect_testkit::mesh::Mesh;
-use openconnect_testkit::services::{Database, Server, System};
 use serde_json::json;
 use sqlx::postgres::PgPoolCopyExt as _;
 use tokio_util::sync::CancellationToken;
@@ -35,8 +35,7 @@ const STOCK: u64 = 250_000;
 const ROWS_OF_A_PAGE: u32 = 1000;
 
 async fn database() -> Result<(Database, Pool)> {
-    let server = Server::of_process(System::Postgres).await?.ok_or("PostgreSQL can't be had")?;
-    let database = server.database().await?;
+    let database = fixtures::database(System::Postgres).await?.ok_or("PostgreSQL can't be had")?;
     let settings = PoolSettings {
         connections: 4,
         acquire: Duration::from_secs(10),

@@ -25,9 +25,6 @@ enum Kind {
     Sink,
 }
 
-const SUBJECTS: &str = "crates/openconnect-testkit/src/subjects/mod.rs";
-const MARK: &str = "    // `cargo xtask new` adds here.\n";
-
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let names = Names::of(&arguments.system, arguments.kind)?;
     let folder = workspace().join("connectors").join(&names.name);
@@ -37,12 +34,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let templates = workspace().join("xtask/templates");
     let page = workspace().join("docs/connectors").join(format!("{}.md", names.name));
     let own = templates.join(names.kind);
+    names.write(&own.join("prove.rs.txt"), &folder.join("prove.rs"))?;
     for file in files(&templates)?.into_iter().chain(files(&own.join("src"))?) {
         let place = file.strip_prefix(&own).or_else(|_| file.strip_prefix(&templates))?;
         names.write(&file, &folder.join(place).with_extension(""))?;
     }
     names.write(&own.join("page.md.txt"), &page)?;
-    names.prove()?;
     println!(
         "{}\n{}\n\nNext:\n  cargo xtask test {}\n  cargo xtask docs\nThen put the real system in the place of the toy: docs/authoring.md",
         folder.display(),
@@ -128,29 +125,6 @@ impl Names {
         }
         fs::create_dir_all(to.parent().unwrap_or(to))?;
         Ok(fs::write(to, text)?)
-    }
-
-    /// Makes it a subject of the proof.
-    fn prove(&self) -> Result<()> {
-        let file = workspace().join(SUBJECTS);
-        let text = fs::read_to_string(&file)?;
-        if !text.contains(MARK) {
-            return Err(format!("{SUBJECTS} has no line `{}`", MARK.trim()).into());
-        }
-        let (name, binary) = (&self.name, format!("openconnect-{}", self.name));
-        let subject = if self.kind == "sink" {
-            format!(
-                "    Subject {{\n        name: \"{name}\",\n        output: |_| http::endpoint(\"{binary}\", json!({{}})),\n        \
-                 aims: &[Part::Sink, Part::Mesh],\n        failpoints: WRITTEN,\n        ..PIPELINE\n    }},\n"
-            )
-        } else {
-            format!(
-                "    Subject {{\n        name: \"{name}\",\n        input: |kit| lines::of(kit, \"{binary}\"),\n        \
-                 aims: &[Part::Source, Part::Mesh],\n        failpoints: &[Failpoint::Published, Failpoint::BeforeOffset, Failpoint::BeforeCommit],\n        \
-                 ..PIPELINE\n    }},\n"
-            )
-        };
-        Ok(fs::write(file, text.replace(MARK, &format!("{subject}{MARK}")))?)
     }
 }
 

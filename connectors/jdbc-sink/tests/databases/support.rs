@@ -8,7 +8,7 @@ use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
 use openconnect_core::sink::{Batch, Sink, SinkContext, WriteReport};
 use openconnect_jdbc_sink::{JdbcSink, JdbcSinkConfig};
 use openconnect_sql::{Dialect, Login, Pool, PoolSettings, Statement, Table, TableName, Target};
-use openconnect_testkit::services::{Database, System, database};
+use openconnect_sql_fixtures::{Database, System, database};
 use serde_json::{Value, json};
 
 pub(crate) struct Fixture {

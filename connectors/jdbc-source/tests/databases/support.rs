@@ -8,7 +8,7 @@ use openconnect_core::record::{Partition, Record};
 use openconnect_core::source::{SourceContext, SourceRunner};
 use openconnect_jdbc_source::{JdbcSource, JdbcSourceConfig, Position};
 use openconnect_sql::{Dialect, Login, Pool, PoolSettings, Target};
-use openconnect_testkit::services::{Database, System, database};
+use openconnect_sql_fixtures::{Database, System, database};
 use serde_json::{Value, json};
 
 pub(crate) struct Fixture {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use openconnect_core::FailureKind;
 use openconnect_core::cloudevents::AttributesReader;
-use openconnect_testkit::services::{Server, System, database};
+use openconnect_sql_fixtures::{Server, System, database};
 use serde_json::{Value, json};
 
 use crate::support::{Offsets, TABLE, begin, data, databases, said, source, take};

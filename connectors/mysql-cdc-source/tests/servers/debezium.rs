@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use openconnect_sql_fixtures::{System, database};
 use openconnect_testkit::debezium::{Debezium, Output};
 use openconnect_testkit::kit::Kit;
-use openconnect_testkit::services::{System, database};
 use serde_json::{Value, json};
 
 use crate::support::{Offsets, TABLE, data, source, take};
@@ -55,7 +55,7 @@ async fn changes_are_those_of_debezium() {
     database.execute("alter database character set utf8mb4").await.unwrap();
     let rows = fill(&database).await;
     database.execute(TABLE).await.unwrap();
-    let mut theirs = debezium.start(&database, "initial", Output::Changes, kit.path()).unwrap();
+    let mut theirs = debezium.start(&database.url, "initial", Output::Changes, kit.path()).unwrap();
     let mut offsets = Offsets::new();
     let mut reads = source(&database, json!({ "format": "debezium" }), &offsets).await;
     let mut ours: BTreeMap<String, Value> = BTreeMap::new();

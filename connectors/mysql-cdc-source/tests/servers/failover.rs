@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openconnect_testkit::services::{Database, Server, System};
+use openconnect_sql_fixtures::{Database, Server, System};
 use serde_json::{Value, json};
 
 use crate::support::{Offsets, TABLE, data, source, take};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use openconnect_testkit::services::Database;
+use openconnect_sql_fixtures::Database;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng, rng};
 use serde_json::{Value, json};

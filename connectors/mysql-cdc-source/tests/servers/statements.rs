@@ -1,7 +1,7 @@
 //! Statements about tables, transactions, and forms of the log that a server has on demand.
 
 use openconnect_core::cloudevents::AttributesReader;
-use openconnect_testkit::services::{System, database};
+use openconnect_sql_fixtures::{System, database};
 use serde_json::{Value, json};
 
 use crate::support::{Offsets, TABLE, begin, data, databases, source, take};

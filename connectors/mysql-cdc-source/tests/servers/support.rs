@@ -8,7 +8,7 @@ use openconnect_core::record::Partition;
 use openconnect_core::source::{SourceContext, SourceRunner};
 use openconnect_mysql_cdc_source::{MySqlCdcConfig, MySqlCdcSource, Position};
 use openconnect_protocol::payload;
-use openconnect_testkit::services::{Database, System, database};
+use openconnect_sql_fixtures::{Database, System, database};
 use serde_json::{Value, json};
 
 pub(crate) type Offsets = BTreeMap<Partition, Position>;

@@ -1,6 +1,6 @@
 //! Every type.
 
-use openconnect_testkit::services::Database;
+use openconnect_sql_fixtures::Database;
 use serde_json::json;
 
 use crate::support::{Offsets, data, databases, source, take};

@@ -34,13 +34,14 @@ static REACHABLE: LazyLock<bool> = LazyLock::new(|| {
     command.status().is_ok_and(|status| status.success())
 });
 
-/// Why a fault can't be made here.
-pub(super) fn missing(fault: &Fault) -> Option<&'static str> {
+/// What can't be done here, and why.
+pub(super) fn missing(fault: &Fault) -> Option<(&'static str, &'static str)> {
     match fault {
-        Fault::Clock { .. } if clock::library().is_none() => Some("clock jumps: libfaketime is not installed"),
-        Fault::ReadOnly { .. } if is_root() && unprivileged().is_none() => {
-            Some("a read-only state folder: the binaries are out of the reach of an unprivileged user")
-        }
+        Fault::Clock { .. } if clock::library().is_none() => Some(("clock jumps", "libfaketime is not installed")),
+        Fault::ReadOnly { .. } if is_root() && unprivileged().is_none() => Some((
+            "a read-only state folder",
+            "the binaries are out of the reach of an unprivileged user",
+        )),
         _ => None,
     }
 }

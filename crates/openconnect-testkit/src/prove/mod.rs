@@ -9,16 +9,43 @@
 //! | `run.rs` | one run and its judgement |
 //! | `shrink.rs`, `timeline.rs` | the shortest plan that still fails; what happened, for people |
 //! | `report.rs` | the sums of many runs |
+//! | `runner.rs` | the program that a connector's `prove.rs` becomes |
+//!
+//! A connector takes part with a test target of its own, `prove.rs` in its folder, which `cargo xtask prove` finds, builds and runs:
+//!
+//! ```toml
+//! [[test]]
+//! name = "prove"
+//! path = "prove.rs"
+//! harness = false
+//! ```
+//!
+//! ```no_run
+//! use openconnect_testkit::prove::Failpoint;
+//! use openconnect_testkit::prove::fault::Part;
+//! use openconnect_testkit::prove::subject::Subject;
+//! use openconnect_testkit::subjects::{PIPELINE, SINK_FAILPOINTS, http};
+//! use serde_json::json;
+//!
+//! const SUBJECTS: &[Subject] = &[Subject {
+//!     name: "acme-sink",
+//!     output: |_| http::endpoint("openconnect-acme-sink", json!({})),
+//!     aims: &[Part::Sink, Part::Mesh],
+//!     failpoints: SINK_FAILPOINTS,
+//!     ..PIPELINE
+//! }];
+//!
+//! fn main() -> std::process::ExitCode {
+//!     openconnect_testkit::prove::main(env!("CARGO_MANIFEST_DIR"), SUBJECTS)
+//! }
+//! ```
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use openconnect_fault::Defect;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+pub use openconnect_fault::Failpoint;
 
-use crate::Result;
-use crate::services::Server;
+use crate::{Result, skip};
 
 pub mod clock;
 pub mod fault;
@@ -26,14 +53,17 @@ mod host;
 mod pipeline;
 pub mod plan;
 mod proxy;
-pub mod report;
+mod report;
 pub mod run;
+mod runner;
+mod series;
 pub mod shrink;
 pub mod subject;
 pub mod timeline;
 
+pub use runner::main;
+
 use plan::Plan;
-use report::Report;
 use run::{Outcome, run};
 use subject::Subject;
 
@@ -45,6 +75,8 @@ pub const PADDING: usize = 64;
 pub const PAUSE: Duration = Duration::from_millis(8);
 /// How long a sink waits for its target.
 pub const SINK_TIMEOUT: Duration = Duration::from_millis(800);
+/// How long after the last fault everything must have arrived, where the subject says nothing else.
+pub const RECOVERY: Duration = Duration::from_secs(30);
 /// The topic of a run.
 const TOPIC: &str = "proof";
 /// How often a failing plan is tried with fewer steps.
@@ -53,73 +85,6 @@ const SHRINK: usize = 16;
 /// Does a target that makes trouble with poison refuse the event of this number?
 pub fn poisoned(number: u64) -> bool {
     number % 5 == 2
-}
-
-/// Of so many runs of the other subjects those with a server have one.
-const SERVER_RUNS: usize = 4;
-
-/// How a series is run.
-#[derive(Debug, Clone, Copy)]
-pub struct Series {
-    /// The seed of the first run; run n has the seed + n.
-    pub seed: u64,
-    /// Runs of each subject.
-    pub runs: usize,
-    /// Runs at the same time.
-    pub parallel: usize,
-}
-
-/// Runs a series of random plans on each subject. `failed` is told each run that failed.
-pub async fn series(subjects: &[&'static Subject], series: Series, mut failed: impl FnMut(&Outcome)) -> Report {
-    let mut report = Report {
-        seed: series.seed,
-        ..Report::default()
-    };
-    let mut there = Vec::new();
-    for &subject in subjects {
-        match subject.server {
-            Some(system) if matches!(Server::of_process(system).await, Ok(None)) => {
-                report.skipped.push(format!("{}: its server can't be had", subject.name));
-            }
-            _ => there.push(subject),
-        }
-    }
-    let room = Arc::new(Semaphore::new(series.parallel));
-    let mut runs = JoinSet::new();
-    for n in 0..series.runs {
-        // A server takes its time, and its faults hit all runs: fewer, unless it is the one that is asked for.
-        let few = |subject: &&&Subject| subjects.len() == 1 || subject.server.is_none() || n % SERVER_RUNS == 0;
-        for &subject in there.iter().filter(few) {
-            let plan = possible(Plan::random(subject, series.seed.wrapping_add(n as u64)), &mut report.skipped);
-            let room = Arc::clone(&room);
-            runs.spawn(async move {
-                let _place = room.acquire_owned().await;
-                run(subject, &plan, None).await
-            });
-        }
-    }
-    while let Some(done) = runs.join_next().await {
-        let Ok(outcome) = done else { continue };
-        report.add(&outcome);
-        if !outcome.violations.is_empty() {
-            failed(&outcome);
-        }
-    }
-    report
-}
-
-/// The plan without what can't be done on this machine; that is noted.
-fn possible(mut plan: Plan, skipped: &mut Vec<String>) -> Plan {
-    plan.steps.retain(|step| {
-        let missing = host::missing(&step.fault);
-        if let Some(why) = missing
-            && !skipped.iter().any(|known| known == why)
-        {
-            skipped.push(why.to_owned());
-        }
-        missing.is_none()
-    });
-    plan
 }
 
 /// The shortest plan that still fails, and how; each is tried twice.
@@ -147,23 +112,23 @@ pub fn built_for_proof() -> Result<()> {
     if contents.windows(wanted.len()).any(|window| window == wanted) {
         return Ok(());
     }
-    Err(format!("{} has no failpoints; build it so: cargo {}", binary.display(), BUILD.join(" ")).into())
+    Err(format!("{} has no failpoints; build it so: cargo {BUILD}", binary.display()).into())
 }
 
-/// For a test: can it run? Without failpoints it says that it is skipped; with `CI=true` that is an error.
+/// For a test: can it run? Without failpoints it is skipped.
+///
+/// # Errors
+/// With `CI=true`, when the binaries have no failpoints.
 pub fn ready_to_prove() -> Result<bool> {
     match built_for_proof() {
         Ok(()) => Ok(true),
-        Err(error) if std::env::var("CI").is_ok_and(|ci| ci == "true") => Err(error),
         Err(error) => {
-            println!("skipped: {error}");
+            skip::skipped("the proof of delivery", &error.to_string())?;
             Ok(false)
         }
     }
 }
 
-/// The arguments with which cargo builds what is proved: never a release.
-pub const BUILD: &[&str] = &["build", "--workspace", "--bins", "--examples", "--features", FEATURES];
-
-/// The features of what is proved.
-pub const FEATURES: &str = "eventmesh-openconnect-fault/failpoints,eventmesh-openconnect-fault/defects";
+/// How what is proved is built: never a release.
+const BUILD: &str = "build --workspace --bins --examples --features \
+                     eventmesh-openconnect-fault/failpoints,eventmesh-openconnect-fault/defects";

@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openconnect_fault::{Defect, Failpoint};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
 
-use super::fault::{Fault, Link, Part, part_of};
+use super::fault::{Fault, Link, Part, Trouble, part_of};
 use super::plan::Plan;
 use super::proxy::{Mode, Proxy};
 use super::subject::{Input, Output, Subject};
@@ -19,6 +21,7 @@ use crate::Result;
 use crate::connector::{Connector, merge};
 use crate::kit::Kit;
 use crate::mesh::Mesh;
+use crate::oracle::Arrived;
 use crate::process::{FileLimit, Process, Program};
 
 /// How often everything is looked at.
@@ -41,7 +44,7 @@ pub(super) struct Pipeline {
     pub(super) source: Connector,
     pub(super) sink: Connector,
     pub(super) input: Box<dyn Input>,
-    pub(super) output: Box<dyn Output>,
+    pub(super) output: Arc<dyn Output>,
     pub(super) timeline: Timeline,
     pub(super) violations: Vec<String>,
     pub(super) kills: usize,
@@ -55,6 +58,9 @@ pub(super) struct Pipeline {
     active: Vec<(Instant, Fault)>,
     /// Who is to be started, and when; nobody in here is expected to run.
     down: HashMap<Part, Instant>,
+    /// A change of the target's trouble that is under way. It may wait for a lock that a stopped process holds, or for a server's
+    /// start: meanwhile everything else goes on.
+    change: Option<AbortOnDropHandle<Result<()>>>,
 }
 
 impl Pipeline {
@@ -128,6 +134,7 @@ impl Pipeline {
             plan: plan.clone(),
             active: Vec::new(),
             down: HashMap::new(),
+            change: None,
         };
         for part in [Part::Source, Part::Sink] {
             let id = this.process(part)?.id();
@@ -198,9 +205,16 @@ impl Pipeline {
 
     async fn look(&mut self) -> Result<()> {
         let now = Instant::now();
-        while let Some(at) = self.active.iter().position(|(end, _)| *end <= now) {
+        self.changed().await?;
+        let changing = self.change.is_some();
+        let over = |(end, fault): &(Instant, Fault)| *end <= now && !(changing && matches!(fault, Fault::Target { .. }));
+        while let Some(at) = self.active.iter().position(over) {
             let (_, fault) = self.active.remove(at);
-            self.end(&fault).await?;
+            self.end(&fault)?;
+            if self.change.is_some() {
+                // The target's troubles change one at a time; the rest has its turn at the next look.
+                break;
+            }
         }
         for part in Part::ALL {
             match self.down.get(&part) {
@@ -265,7 +279,7 @@ impl Pipeline {
             Fault::Cut { link } => self.proxy(*link).iter().for_each(|proxy| proxy.cut()),
             Fault::HalfOpen { link, .. } => self.proxy(*link).iter().for_each(|proxy| proxy.set(Mode::HalfOpen)),
             Fault::Slow { link, .. } => self.proxy(*link).iter().for_each(|proxy| proxy.set(Mode::Slow)),
-            Fault::Target { trouble, .. } => self.output.trouble(Some(*trouble)).await?,
+            Fault::Target { trouble, .. } => self.trouble(Some(*trouble)).await?,
             Fault::Clock { part, seconds } => clock::set(&self.kit.file(&format!("clock-{}", part.name())), *seconds)?,
             Fault::DiskFull { part, .. } => self.fill_disk(*part)?,
             Fault::ReadOnly { part, .. } => self.writable(*part, false)?,
@@ -276,7 +290,7 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn end(&mut self, fault: &Fault) -> Result<()> {
+    fn end(&mut self, fault: &Fault) -> Result<()> {
         self.timeline.note("fault", format!("over: {fault}"));
         match fault {
             Fault::Pause { part, .. } => self.process(*part)?.signal(Signal::CONT).or(Ok(())),
@@ -284,16 +298,61 @@ impl Pipeline {
                 self.proxy(*link).iter().for_each(|proxy| proxy.set(Mode::Pass));
                 Ok(())
             }
-            Fault::Target { .. } => self.output.trouble(None).await,
+            Fault::Target { .. } => {
+                self.change(None);
+                Ok(())
+            }
             Fault::DiskFull { part, .. } => self.process(*part)?.limit_files(None).or(Ok(())),
             Fault::ReadOnly { part, .. } => self.writable(*part, true),
             _ => Ok(()),
         }
     }
 
+    /// Changes the target's trouble, while everything else goes on.
+    async fn trouble(&mut self, trouble: Option<Trouble>) -> Result<()> {
+        self.settled().await?;
+        self.change(trouble);
+        self.settled().await
+    }
+
+    fn change(&mut self, trouble: Option<Trouble>) {
+        let output = Arc::clone(&self.output);
+        let change = tokio::spawn(async move { output.trouble(trouble).await });
+        self.change = Some(AbortOnDropHandle::new(change));
+    }
+
+    /// Takes the result of a change that has ended.
+    async fn changed(&mut self) -> Result<()> {
+        match self.change.take_if(|change| change.is_finished()) {
+            Some(change) => change.await?,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until no change of the target's trouble is under way.
+    async fn settled(&mut self) -> Result<()> {
+        while self.change.is_some() {
+            self.look().await?;
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// What is in the target; everything else goes on while it is read.
+    pub(super) async fn arrived(&mut self) -> Result<Vec<Arrived>> {
+        let output = Arc::clone(&self.output);
+        let mut reading = AbortOnDropHandle::new(tokio::spawn(async move { output.arrived().await }));
+        loop {
+            tokio::select! {
+                arrived = &mut reading => return arrived?,
+                () = tokio::time::sleep(LOOK) => self.look().await?,
+            }
+        }
+    }
+
     /// Waits until all faults are over and everything runs.
     pub(super) async fn calm(&mut self) -> Result<()> {
-        while !self.active.is_empty() || !self.down.is_empty() {
+        while !self.active.is_empty() || !self.down.is_empty() || self.change.is_some() {
             self.pass(LOOK).await?;
         }
         Ok(())
@@ -319,13 +378,15 @@ impl Pipeline {
         self.program(part).environment.push(armed);
         self.launch(part)?;
         self.program(part).environment.pop();
+        // It may die while the target's trouble is still being made: that is no end by itself.
+        self.down.insert(part, Instant::now() + NEVER);
         if at == Failpoint::DeadLetter {
             // Without a refusal there is none.
-            self.output.trouble(Some(super::fault::Trouble::Poison)).await?;
+            self.trouble(Some(Trouble::Poison)).await?;
         }
         let died = self.until_ended(part, FAILPOINT).await?;
         if at == Failpoint::DeadLetter {
-            self.output.trouble(None).await?;
+            self.trouble(None).await?;
         }
         match died {
             Some(None) => {
@@ -428,8 +489,8 @@ impl Pipeline {
     }
 
     /// How far it has come, for the timeline.
-    pub(super) async fn counts(&self) -> String {
-        let arrived = self.output.arrived().await.map_or(0, |arrived| arrived.len());
+    pub(super) async fn counts(&mut self) -> String {
+        let arrived = self.arrived().await.map_or(0, |arrived| arrived.len());
         format!("confirmed {}, delivered {arrived}", self.input.confirmed())
     }
 }

@@ -10,23 +10,23 @@ use super::run::Outcome;
 
 /// The sums of one subject, or of all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
+pub(super) struct Tally {
     /// Runs.
-    pub runs: usize,
+    pub(super) runs: usize,
     /// Runs in which something did not hold.
-    pub failed: usize,
+    pub(super) failed: usize,
     /// Processes killed by SIGKILL.
-    pub kills: usize,
+    pub(super) kills: usize,
     /// Events that must arrive.
-    pub events: usize,
+    pub(super) events: usize,
     /// Events that did not.
-    pub lost: usize,
+    pub(super) lost: usize,
     /// Events that came after a later one of their key.
-    pub misordered: usize,
+    pub(super) misordered: usize,
     /// Events that came again.
-    pub repeats: usize,
+    pub(super) repeats: usize,
     /// Longest time from the end of the last fault until everything had arrived.
-    pub slowest_recovery_ms: u64,
+    pub(super) slowest_recovery_ms: u64,
 }
 
 impl Tally {
@@ -45,20 +45,20 @@ impl Tally {
 
 /// The report.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Report {
+pub(super) struct Report {
     /// The seed of the first run of each subject; run n has the seed + n.
-    pub seed: u64,
+    pub(super) seed: u64,
     /// By subject.
-    pub subjects: BTreeMap<String, Tally>,
+    pub(super) subjects: BTreeMap<String, Tally>,
     /// All together.
-    pub total: Tally,
-    /// What could not be tried here, and why.
-    pub skipped: Vec<String>,
+    pub(super) total: Tally,
+    /// What could not be tried here.
+    pub(super) skipped: Vec<String>,
 }
 
 impl Report {
     /// Adds a run.
-    pub fn add(&mut self, outcome: &Outcome) {
+    pub(super) fn add(&mut self, outcome: &Outcome) {
         self.subjects.entry(outcome.plan.subject.clone()).or_default().add(outcome);
         self.total.add(outcome);
     }
@@ -81,10 +81,9 @@ impl fmt::Display for Report {
             )
         };
         self.subjects.iter().try_for_each(|(name, tally)| row(name, tally))?;
-        row("all", &self.total)?;
-        self.skipped.iter().try_for_each(|what| writeln!(f, "skipped: {what}"))
+        row("all", &self.total)
     }
 }
 
 /// The heading of the table.
-pub const HEADING: &str = "subject              runs  failed  kills   events   lost  misordered  repeats  slowest recovery";
+pub(super) const HEADING: &str = "subject              runs  failed  kills   events   lost  misordered  repeats  slowest recovery";

@@ -16,10 +16,6 @@ use super::timeline::Timeline;
 use crate::Result;
 use crate::oracle::{Arrived, Hash, Sent, Verdict, hash, judge};
 
-/// Everything must have arrived this long after the last fault.
-const RECOVERY: Duration = Duration::from_secs(30);
-/// When nothing new has arrived for this long, what is missing is lost: no wait of the pipeline is nearly as long.
-const STALLED: Duration = Duration::from_secs(12);
 /// How long a run goes on before the first and after the last fault, so that there is something to compare.
 const QUIET: Duration = Duration::from_millis(150);
 
@@ -57,7 +53,7 @@ pub async fn run(subject: &Subject, plan: &Plan, defect: Option<Defect>) -> Outc
             return outcome;
         }
     };
-    if let Err(error) = carry_out(&mut pipeline, plan, &mut outcome).await {
+    if let Err(error) = carry_out(&mut pipeline, subject, plan, &mut outcome).await {
         outcome.violations.push(format!("the run could not go on: {error}"));
     }
     outcome.violations.append(&mut pipeline.violations);
@@ -66,7 +62,7 @@ pub async fn run(subject: &Subject, plan: &Plan, defect: Option<Defect>) -> Outc
     outcome
 }
 
-async fn carry_out(pipeline: &mut Pipeline, plan: &Plan, outcome: &mut Outcome) -> Result<()> {
+async fn carry_out(pipeline: &mut Pipeline, subject: &Subject, plan: &Plan, outcome: &mut Outcome) -> Result<()> {
     let guarantee = pipeline.sink.status().await?["guarantee"].as_str().unwrap_or_default().to_owned();
     pipeline.pass(QUIET).await?;
     for step in &plan.steps {
@@ -76,12 +72,12 @@ async fn carry_out(pipeline: &mut Pipeline, plan: &Plan, outcome: &mut Outcome) 
     pipeline.calm().await?;
     let calm = Instant::now();
     pipeline.pass(QUIET).await?;
-    let produced = produced(pipeline).await?;
+    let produced = produced(pipeline, subject.recovery).await?;
     let counts = pipeline.counts().await;
     pipeline
         .timeline
         .note("kit", format!("no more faults, nothing more is sent  ({counts})"));
-    if everything_arrived(pipeline, &produced, calm + RECOVERY).await? {
+    if everything_arrived(pipeline, subject, &produced, calm + subject.recovery).await? {
         outcome.recovery = Some(calm.elapsed());
         pipeline.timeline.note("kit", "everything has arrived");
     } else {
@@ -91,7 +87,7 @@ async fn carry_out(pipeline: &mut Pipeline, plan: &Plan, outcome: &mut Outcome) 
         pipeline.terminate(part, &[0]).await?;
     }
     outcome.violations.extend(left_over(pipeline));
-    let arrived = pipeline.output.arrived().await?;
+    let arrived = pipeline.arrived().await?;
     let dead = dead_letters(&pipeline.sink.state);
     outcome.verdict = judge(&produced.confirmed, &produced.open, &arrived);
     outcome.verdict.missing.retain(|id| !dead.contains_key(id));
@@ -104,17 +100,17 @@ async fn carry_out(pipeline: &mut Pipeline, plan: &Plan, outcome: &mut Outcome) 
 }
 
 /// Stops producing while the pipeline goes on.
-async fn produced(pipeline: &mut Pipeline) -> Result<Produced> {
+async fn produced(pipeline: &mut Pipeline, within: Duration) -> Result<Produced> {
     // The input waits for its last answers; what ends by itself meanwhile is noticed afterwards.
-    tokio::time::timeout(RECOVERY, pipeline.input.stop())
+    tokio::time::timeout(within, pipeline.input.stop())
         .await
-        .map_err(|_| format!("the source did not answer within {RECOVERY:?}"))?
+        .map_err(|_| format!("the source did not answer within {within:?}"))?
 }
 
-async fn everything_arrived(pipeline: &mut Pipeline, produced: &Produced, until: Instant) -> Result<bool> {
+async fn everything_arrived(pipeline: &mut Pipeline, subject: &Subject, produced: &Produced, until: Instant) -> Result<bool> {
     let (mut most, mut since) = (0, Instant::now());
     loop {
-        let arrived = pipeline.output.arrived().await?;
+        let arrived = pipeline.arrived().await?;
         let dead = dead_letters(&pipeline.sink.state);
         let here: HashSet<&str> = arrived
             .iter()
@@ -127,7 +123,7 @@ async fn everything_arrived(pipeline: &mut Pipeline, produced: &Produced, until:
         if here.len() > most {
             (most, since) = (here.len(), Instant::now());
         }
-        if Instant::now() > until || since.elapsed() > STALLED {
+        if Instant::now() > until || since.elapsed() > subject.stalled() {
             return Ok(false);
         }
         pipeline.pass(Duration::from_millis(20)).await?;

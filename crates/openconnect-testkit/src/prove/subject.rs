@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use openconnect_fault::Failpoint;
 use serde_json::Value;
@@ -11,7 +13,7 @@ use super::fault::{Part, Trouble};
 use crate::Result;
 use crate::kit::Kit;
 use crate::oracle::{Arrived, Sent};
-use crate::services::System;
+use crate::services::Service;
 
 /// Something that takes time.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
@@ -54,14 +56,15 @@ pub trait Output: Send + Sync {
     fn section(&self, via: Option<SocketAddr>) -> Value;
     /// What is in the system, in the order in which it came.
     fn arrived(&self) -> Later<'_, Vec<Arrived>>;
-    /// Makes this trouble from now on, or none.
+    /// Makes this trouble from now on, or none; called for one trouble at a time. It may wait for a lock that a stopped process
+    /// holds: the processes go on, and are woken, while it waits. A wait must have an end.
     fn trouble(&self, trouble: Option<Trouble>) -> Later<'_, ()>;
 }
 
 /// Makes a source's system.
 pub type MakeInput = fn(&Kit) -> Later<'_, Box<dyn Input>>;
 /// Makes a sink's system.
-pub type MakeOutput = fn(&Kit) -> Later<'_, Box<dyn Output>>;
+pub type MakeOutput = fn(&Kit) -> Later<'_, Arc<dyn Output>>;
 
 /// One connector (or the mesh) in a pipeline, ready to be proved.
 pub struct Subject {
@@ -85,6 +88,16 @@ pub struct Subject {
     pub source_settings: fn() -> Value,
     /// Settings of the sink, over the kit's.
     pub sink_settings: fn() -> Value,
-    /// The server that its system is on.
-    pub server: Option<System>,
+    /// The service that its system is. Without it on this machine the subject is skipped.
+    pub service: Option<Service>,
+    /// How long after the last fault everything must have arrived. A system that takes its time to give work to another member,
+    /// or to elect a leader, says so here.
+    pub recovery: Duration,
+}
+
+impl Subject {
+    /// When nothing new has arrived for this long, what is missing counts as lost: no wait of the pipeline is nearly as long.
+    pub fn stalled(&self) -> Duration {
+        self.recovery * 2 / 5
+    }
 }

@@ -1,6 +1,7 @@
 //! HTTP at both ends: a client that posts to the HTTP source, an endpoint that the HTTP sink posts to.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -21,8 +22,8 @@ struct Client {
     sender: Option<Sender>,
 }
 
-/// Makes it.
-pub(super) fn input(_: &Kit) -> Later<'_, Box<dyn Input>> {
+/// A client that posts numbered events to the HTTP source.
+pub fn input(_: &Kit) -> Later<'_, Box<dyn Input>> {
     Box::pin(async {
         Ok(Box::new(Client {
             address: free_address()?,
@@ -77,18 +78,18 @@ struct Endpoint {
 }
 
 /// For the HTTP sink.
-pub(super) fn output(_: &Kit) -> Later<'_, Box<dyn Output>> {
+pub fn output(_: &Kit) -> Later<'_, Arc<dyn Output>> {
     endpoint("openconnect-http-sink", json!({ "mode": "batch" }))
 }
 
 /// For another sink that posts batches to its `url`.
-pub(super) fn endpoint(binary: &'static str, section: Value) -> Later<'static, Box<dyn Output>> {
+pub fn endpoint(binary: &'static str, section: Value) -> Later<'static, Arc<dyn Output>> {
     Box::pin(async move {
-        Ok(Box::new(Endpoint {
+        Ok(Arc::new(Endpoint {
             receiver: Receiver::start().await?,
             binary,
             section,
-        }) as Box<dyn Output>)
+        }) as Arc<dyn Output>)
     })
 }
 

@@ -23,13 +23,13 @@ struct Lines {
     writer: Option<AbortOnDropHandle<()>>,
 }
 
-/// For the example.
-pub(super) fn input(kit: &Kit) -> Later<'_, Box<dyn Input>> {
+/// For the core's example `lines_source`.
+pub fn input(kit: &Kit) -> Later<'_, Box<dyn Input>> {
     of(kit, "examples/lines_source")
 }
 
 /// For a source that reads such files.
-pub(super) fn of<'k>(kit: &'k Kit, binary: &'static str) -> Later<'k, Box<dyn Input>> {
+pub fn of<'k>(kit: &'k Kit, binary: &'static str) -> Later<'k, Box<dyn Input>> {
     let file = kit.file("lines.txt");
     Box::pin(async move {
         File::create(&file)?;

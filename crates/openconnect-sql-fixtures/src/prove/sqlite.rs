@@ -3,17 +3,19 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use openconnect_testkit::kit::Kit;
+use openconnect_testkit::oracle::Arrived;
+use openconnect_testkit::prove::fault::Trouble;
+use openconnect_testkit::prove::subject::{Later, Output};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::kit::Kit;
-use crate::oracle::Arrived;
-use crate::prove::fault::Trouble;
-use crate::prove::subject::{Later, Output};
 use crate::table;
 
-/// Rows whose number leaves 2 when divided by 5 are refused while `poison` has a row: see [`crate::prove::poisoned`].
+/// Rows whose number leaves 2 when divided by 5 are refused while `poison` has a row: see
+/// [`poisoned`](openconnect_testkit::prove::poisoned).
 const TABLES: &str = "
     create table events (id text primary key, k text not null, n integer not null, t text not null);
     create table poison (is_on integer);
@@ -26,17 +28,17 @@ struct Table {
     lock: Mutex<Option<table::Lock>>,
 }
 
-/// Makes it.
-pub(super) fn output(kit: &Kit) -> Later<'_, Box<dyn Output>> {
+/// An empty table in a file of the run's own.
+pub fn output(kit: &Kit) -> Later<'_, Arc<dyn Output>> {
     let file = kit.file("events.db");
     Box::pin(async {
         table::execute(&file, TABLES).await?;
         // The sink may run as somebody else.
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666))?;
-        Ok(Box::new(Table {
+        Ok(Arc::new(Table {
             file,
             lock: Mutex::default(),
-        }) as Box<dyn Output>)
+        }) as Arc<dyn Output>)
     })
 }
 
@@ -65,11 +67,12 @@ impl Output for Table {
 
     fn trouble(&self, trouble: Option<Trouble>) -> Later<'_, ()> {
         Box::pin(async move {
-            *self.lock.lock().await = None;
+            let mut lock = self.lock.lock().await;
+            *lock = None;
             match trouble {
                 Some(Trouble::Poison) => table::execute(&self.file, "insert into poison values (1)").await,
                 Some(_) => {
-                    *self.lock.lock().await = Some(table::Lock::take(&self.file).await?);
+                    *lock = Some(table::Lock::take(&self.file).await?);
                     Ok(())
                 }
                 None => table::execute(&self.file, "delete from poison").await,

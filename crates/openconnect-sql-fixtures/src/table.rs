@@ -8,11 +8,14 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 
 use crate::Result;
 
+/// How long a lock is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(15);
+
 async fn open(file: &Path) -> Result<SqliteConnection> {
     Ok(SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(true)
-        .busy_timeout(Duration::from_secs(10))
+        .busy_timeout(LOCK_WAIT)
         .connect()
         .await?)
 }

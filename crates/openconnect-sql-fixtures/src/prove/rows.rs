@@ -6,6 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use openconnect_testkit::kit::Kit;
+use openconnect_testkit::oracle::{Sent, hash};
+use openconnect_testkit::prove::PADDING;
+use openconnect_testkit::prove::subject::{Input, Later, Produced};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::{SeedableRng, rng};
@@ -14,12 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::tables::until_back;
-use crate::kit::Kit;
-use crate::oracle::{Sent, hash};
-use crate::prove::PADDING;
-use crate::prove::subject::{Input, Later, Produced};
-use crate::services::{Database, Server, Session, System};
-use crate::{Error, Result};
+use crate::{Database, Error, Result, Server, Session, System};
 
 /// Transactions that are open at the same time.
 const WRITERS: u64 = 4;
@@ -36,8 +35,8 @@ enum By {
 
 struct Rows {
     by: By,
-    server: &'static Server,
     database: Arc<Database>,
+    server: Server,
     seed: u64,
     next: Arc<AtomicU64>,
     written: Arc<Mutex<Produced>>,
@@ -45,38 +44,37 @@ struct Rows {
     writers: JoinSet<()>,
 }
 
-pub(super) fn postgres(kit: &Kit) -> Later<'_, Box<dyn Input>> {
+/// Read by queries, in PostgreSQL.
+pub fn postgres(kit: &Kit) -> Later<'_, Box<dyn Input>> {
     Box::pin(make(By::Queries, System::Postgres, kit.seed()))
 }
 
-pub(super) fn mysql(kit: &Kit) -> Later<'_, Box<dyn Input>> {
+/// Read by queries, in MySQL.
+pub fn mysql(kit: &Kit) -> Later<'_, Box<dyn Input>> {
     Box::pin(make(By::Queries, System::MySql, kit.seed()))
 }
 
-pub(super) fn mysql_log(kit: &Kit) -> Later<'_, Box<dyn Input>> {
+/// Read from MySQL's log.
+pub fn mysql_log(kit: &Kit) -> Later<'_, Box<dyn Input>> {
     Box::pin(make(By::Log, System::MySql, kit.seed()))
 }
 
-pub(super) fn mariadb_log(kit: &Kit) -> Later<'_, Box<dyn Input>> {
+/// Read from MariaDB's log.
+pub fn mariadb_log(kit: &Kit) -> Later<'_, Box<dyn Input>> {
     Box::pin(make(By::Log, System::MariaDb, kit.seed()))
 }
 
-pub(super) fn mariadb(kit: &Kit) -> Later<'_, Box<dyn Input>> {
+/// Read by queries, in MariaDB.
+pub fn mariadb(kit: &Kit) -> Later<'_, Box<dyn Input>> {
     Box::pin(make(By::Queries, System::MariaDb, kit.seed()))
 }
 
 async fn make(by: By, system: System, seed: u64) -> Result<Box<dyn Input>> {
-    let server = Server::of_process(system)
-        .await?
-        .ok_or_else(|| Error::from("the server can't be had"))?;
-    let database = until_back(|| server.database()).await?;
+    let server = Server::lend(system).await?.ok_or_else(|| Error::from("the server can't be had"))?;
+    let database = server.database().await?;
     let table =
         "create table rows_in (id bigint primary key, name varchar(40) not null, number bigint not null, text varchar(200) not null)";
-    until_back(async || match database.execute(table).await {
-        Err(error) if error.to_string().contains("already exists") => Ok(()),
-        other => other,
-    })
-    .await?;
+    database.execute(table).await?;
     Ok(Box::new(Rows {
         by,
         server,
@@ -116,7 +114,10 @@ impl Input for Rows {
     fn start(&mut self) -> Later<'_, ()> {
         Box::pin(async {
             let mut random = StdRng::seed_from_u64(self.seed);
-            let (server, crash) = (self.server, Duration::from_millis(random.random_range(100..1500)));
+            let (instance, crash) = (
+                Arc::clone(self.server.instance()),
+                Duration::from_millis(random.random_range(100..1500)),
+            );
             for _ in 0..WRITERS {
                 let writer = write(
                     Arc::clone(&self.database),
@@ -128,9 +129,8 @@ impl Input for Rows {
             }
             self.writers.spawn(async move {
                 tokio::time::sleep(crash).await;
-                let Some(_turn) = server.may_kill() else { return };
                 // A server that does not come back fails the run, and is said here.
-                let crash = tokio::task::spawn_blocking(|| server.kill().and_then(|()| server.restart()));
+                let crash = tokio::task::spawn_blocking(move || instance.kill().and_then(|()| instance.restart()));
                 match crash.await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => println!("the server did not come back: {error}"),

@@ -1,7 +1,7 @@
 //! The databases that other tests stand on: fresh, apart from each other, and with a server that survives a kill.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use openconnect_testkit::services::{Server, System, database};
+use openconnect_sql_fixtures::{Server, System, database};
 
 #[tokio::test]
 async fn each_test_has_a_database_of_its_own() {

@@ -1,0 +1,28 @@
+//! The HTTP source in the proof of delivery: a client posts events, and counts those that were answered with success.
+
+use std::process::ExitCode;
+
+use openconnect_testkit::prove::fault::Part;
+use openconnect_testkit::prove::subject::Subject;
+use openconnect_testkit::prove::{self, Failpoint};
+use openconnect_testkit::subjects::PIPELINE;
+
+const SOURCE: Subject = Subject {
+    name: "http-source",
+    aims: &[Part::Source, Part::Mesh],
+    failpoints: &[Failpoint::Published],
+    ..PIPELINE
+};
+
+const SUBJECTS: &[Subject] = &[
+    SOURCE,
+    Subject {
+        name: "http-source-grpc",
+        grpc: true,
+        ..SOURCE
+    },
+];
+
+fn main() -> ExitCode {
+    prove::main(env!("CARGO_MANIFEST_DIR"), SUBJECTS)
+}
