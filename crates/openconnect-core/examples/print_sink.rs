@@ -1,12 +1,15 @@
-//! A whole sink: prints the id of every event.
+//! A whole sink: prints the id of every event. It has a command of its own, `preview`.
 
 use std::io::Write;
 
+use futures_util::future::LocalBoxFuture;
+use openconnect_core::clap::{Arg, ArgMatches, Command};
+use openconnect_core::cli::{CommandContext, ConnectorCommand};
 use openconnect_core::cloudevents::AttributesReader;
 use openconnect_core::config::{ConnectorConfig, Problems};
 use openconnect_core::secret::Secret;
 use openconnect_core::sink::{Batch, Sink, SinkContext, SinkProfile, WriteReport};
-use openconnect_core::{Failure, Result};
+use openconnect_core::{Exit, Failure, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -63,4 +66,23 @@ impl Sink for PrintSink {
     }
 }
 
-openconnect_core::sink_main!(PrintSink);
+/// `print-sink preview ID`: what would be printed for an event.
+struct Preview;
+
+impl ConnectorCommand<PrintConfig> for Preview {
+    fn command(&self) -> Command {
+        let id = Arg::new("id").required(true).help("The event's id");
+        Command::new("preview").about("Prints what would be printed for an event").arg(id)
+    }
+
+    fn run<'a>(&'a self, arguments: &'a ArgMatches, cx: CommandContext<'a, PrintConfig>) -> LocalBoxFuture<'a, Result<Exit>> {
+        Box::pin(async move {
+            let id = arguments.get_one::<String>("id").map_or("", String::as_str);
+            let line = format!("{}{id}", cx.config.prefix);
+            cx.print(&serde_json::json!({ "line": line }), || line.clone());
+            Ok(Exit::Clean)
+        })
+    }
+}
+
+openconnect_core::sink_main!(PrintSink, commands = [&Preview]);

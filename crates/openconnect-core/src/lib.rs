@@ -6,7 +6,7 @@
 //! | [`record`], [`outcome`], [`budget`] | events with their position; how they ended, and who is told; the memory they take |
 //! | [`engine`] | the delivery engine: batching, retry, ordering, offsets, shutdown, the guarantee |
 //! | [`mesh`] | the client of EventMesh, TCP and gRPC |
-//! | `inbox`, `state`, `offsets` | what is durable: the sink's journal, the instance's folder, a source's positions |
+//! | [`store`], `inbox`, `state`, `offsets` | what is durable: the sink's journal, the instance's folder, a source's positions |
 //! | [`dead_letter`] | events that can't be delivered |
 //! | [`import`] | configurations of the Java connectors, turned into ours |
 //! | [`config`], [`cli`], [`admin`], [`telemetry`] | settings, command line, health and metrics, logs |
@@ -29,8 +29,10 @@ pub mod record;
 pub mod sink;
 pub mod source;
 pub mod state;
+pub mod store;
 pub mod telemetry;
 
+pub use clap;
 pub use cloudevents;
 pub use openconnect_config::{Error, Exit, Failure, FailureKind, Result};
 pub use openconnect_config::{bytes_size, duration, error, failure, secret, tls};

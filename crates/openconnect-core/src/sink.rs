@@ -87,6 +87,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::ConnectorConfig;
 use crate::error::Result;
 use crate::failure::Failure;
+use crate::store::Store;
 
 /// Which events may overtake which. Later variants are stricter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
@@ -226,21 +227,24 @@ pub struct SinkContext {
     pub in_flight: usize,
     /// The order in which events are written.
     pub ordering: Ordering,
+    /// Durable state of the sink's own.
+    pub store: Store,
 }
 
 impl SinkContext {
-    /// For a sink that runs without the engine, in a test or a measurement: the instance `name`, with the sink's own profile. The
-    /// engine makes its own.
+    /// For a sink that runs without the engine, in a test or a measurement: the instance `name`, with the sink's own profile and
+    /// a store in memory. The engine makes its own.
     pub fn alone(name: &str, profile: &SinkProfile) -> Self {
-        Self::new(name, profile)
+        Self::new(name, profile, Store::in_memory())
     }
 
-    pub(crate) fn new(name: &str, profile: &SinkProfile) -> Self {
+    pub(crate) fn new(name: &str, profile: &SinkProfile, store: Store) -> Self {
         Self {
             name: name.to_owned(),
             batch_events: profile.batch_events,
             in_flight: profile.in_flight,
             ordering: profile.ordering,
+            store,
         }
     }
 }

@@ -102,6 +102,15 @@ const SINK: &str = "name: orders\nmesh: {url: 'tcp://127.0.0.1:1', topic: t, req
 const SOURCE: &str = "name: lines\nmesh: {url: 'tcp://127.0.0.1:1', topic: t, request_timeout: 500ms}\nsource: {file: lines.txt}\n";
 
 #[test]
+fn a_connector_adds_a_command_of_its_own() {
+    let sink = Instance::sink(SINK);
+    assert_eq!(sink.run(&["preview", "7"]).ok(), "> 7\n");
+    assert_eq!(sink.run(&["--output", "json", "preview", "7"]).json()["line"], "> 7");
+    assert!(sink.run(&["--help"]).ok().contains("preview"));
+    assert_eq!(sink.run(&["preview"]).code, 78);
+}
+
+#[test]
 fn help_names_the_commands_and_the_exit_codes() {
     let sink = Instance::sink(SINK);
     let help = sink.run(&["--help"]).ok();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use openconnect_core::config::{ConnectorConfig, Loaded, Problems, Rejected, Section, Sources, example, load, schema};
+use openconnect_core::config::{ConnectorConfig, Loaded, Problems, RateScope, Rejected, Section, Sources, example, load, schema};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::secret::Secret;
 use openconnect_core::{Error, Exit};
@@ -259,6 +259,26 @@ fn unusable_files_say_why() {
     }
     let none = load::<Section1>(&Sources::default(), Section::Sink).unwrap_err();
     assert!(none.to_string().contains("--config"), "{none}");
+}
+
+#[test]
+fn a_rate_limit_is_a_number_one_limit_or_several() {
+    let load = |limit: &str| {
+        let text = format!("name: a\nmesh: {{url: 'tcp://h:1', topic: t}}\nsink: {{url: 'http://h'}}\ndelivery: {{rate_limit: {limit}}}\n");
+        try_load(&text, |_| {})
+    };
+    let limits = |limit: &str| {
+        let settings = load(limit).unwrap_or_else(|e| panic!("{e}")).settings;
+        settings.delivery.rate_limit.unwrap().limits()
+    };
+    let minute = HumanDuration(std::time::Duration::from_secs(60));
+    assert_eq!(limits("10").len(), 1);
+    let one = limits("{count: 20, per: 1m, by: target}");
+    assert_eq!((one[0].count.get(), one[0].per, one[0].by), (20, minute, RateScope::Target));
+    assert_eq!(limits("[{count: 100, per: 1m}, {count: 5}]").len(), 2);
+    for wrong in ["0", "{count: 0}", "{per: 1m}", "{count: 1, per: 1ms}", "{count: 1, by: robot}"] {
+        assert!(load(wrong).unwrap_err().contains("rate_limit"), "{wrong}");
+    }
 }
 
 #[test]

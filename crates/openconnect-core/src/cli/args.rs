@@ -18,6 +18,17 @@ Every error has a code with a page in docs/errors.";
 #[derive(Debug, Parser)]
 #[command(after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Args {
+    /// Those of every command.
+    #[command(flatten)]
+    pub(crate) options: Options,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Arguments of every command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
     /// Configuration: YAML, or TOML by its extension. Without it `openconnect.yaml` in the current folder, where there is one.
     #[arg(long, short, global = true, value_name = "FILE", env = "OPENCONNECT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
@@ -31,9 +42,6 @@ pub(crate) struct Args {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,openconnect_core=debug`.
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
-    /// What to do.
-    #[command(subcommand)]
-    pub(crate) command: Command,
 }
 
 /// How results and errors are printed.

@@ -5,7 +5,7 @@ use crate::error::{Error, Exit, Result};
 
 pub(crate) fn man<C: Connector>(cli: &Cli) -> Result<Exit> {
     let mut page = Vec::new();
-    clap_mangen::Man::new(command::<C>(cli.version))
+    clap_mangen::Man::new(command::<C>(cli.version, &cli.own_commands))
         .render(&mut page)
         .map_err(|e| Error::unavailable("OC0502", format!("can't write the manual page: {e}")))?;
     cli.output.line(String::from_utf8_lossy(&page).trim_end());

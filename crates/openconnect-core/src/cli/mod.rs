@@ -12,6 +12,7 @@
 //! | `import_eventmesh` | `import-eventmesh` |
 //! | `completions`, `man` | `completions`, `man` |
 //! | `systemd` | readiness and watchdog of a service |
+//! | `own_commands` | commands that a connector adds |
 //! | `connector` | sources and sinks under one face |
 //! | `output` | text for people, JSON for programs |
 
@@ -38,13 +39,16 @@ mod import_eventmesh;
 mod man;
 mod offsets;
 mod output;
+mod own_commands;
 mod plan;
 mod run;
 mod systemd;
 
-use args::{Args, Command};
+use args::{Args, Command, Options};
 use connector::{AsSink, AsSource, Connector};
 use output::Output;
+
+pub use own_commands::{CommandContext, ConnectorCommand, ConnectorCommands};
 
 /// musl's own is slow where one thread frees what another has allocated, as here.
 #[cfg(target_env = "musl")]
@@ -70,12 +74,16 @@ macro_rules! source_main {
     };
 }
 
-/// Makes `main` of a sink's binary: `openconnect_core::sink_main!(MySink);`.
+/// Makes `main` of a sink's binary: `openconnect_core::sink_main!(MySink);`. A sink with commands of its own hands them in:
+/// `openconnect_core::sink_main!(MySink, commands = [&Preview]);`, see [`ConnectorCommand`](crate::cli::ConnectorCommand).
 #[macro_export]
 macro_rules! sink_main {
     ($sink:ty) => {
+        $crate::sink_main!($sink, commands = []);
+    };
+    ($sink:ty, commands = [$($command:expr),*]) => {
         fn main() -> ::std::process::ExitCode {
-            $crate::cli::sink::<$sink>(::std::env!("CARGO_PKG_VERSION"), ::std::env::args_os())
+            $crate::cli::sink::<$sink>(::std::env!("CARGO_PKG_VERSION"), &[$($command),*], ::std::env::args_os())
         }
     };
 }
@@ -86,17 +94,23 @@ pub fn source<S: Source>(
     shared_offsets: Option<&'static dyn SharedOffsets>,
     arguments: impl IntoIterator<Item = OsString>,
 ) -> ExitCode {
-    main::<AsSource<S>>(version, shared_offsets, arguments)
+    main::<AsSource<S>>(version, shared_offsets, &[], arguments)
 }
 
-/// The command line of the sink `S`; `version` is that of the connector.
-pub fn sink<S: Sink>(version: &'static str, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    main::<AsSink<S>>(version, None, arguments)
+/// The command line of the sink `S`; `version` is that of the connector, `commands` are its own.
+pub fn sink<S: Sink>(
+    version: &'static str,
+    commands: ConnectorCommands<S::Config>,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> ExitCode {
+    main::<AsSink<S>>(version, None, commands, arguments)
 }
 
 /// What the commands share.
 pub(crate) struct Cli {
-    args: Args,
+    options: Options,
+    /// The commands that the connector adds, for manual page and completions.
+    own_commands: Vec<clap::Command>,
     output: Output,
     version: &'static str,
     shared_offsets: Option<&'static dyn SharedOffsets>,
@@ -116,41 +130,57 @@ impl Cli {
 
     fn sources(&self) -> Sources {
         let default = PathBuf::from("openconnect.yaml");
-        let file = self.args.config.clone().or_else(|| default.exists().then_some(default));
-        Sources::of_process(file, self.args.set.clone())
+        let file = self.options.config.clone().or_else(|| default.exists().then_some(default));
+        Sources::of_process(file, self.options.set.clone())
     }
 
     fn logs(&self, settings: &LogSettings) -> Result<()> {
-        telemetry::init_logs(settings, self.args.log_level.as_deref())
+        telemetry::init_logs(settings, self.options.log_level.as_deref())
     }
 }
 
 fn main<C: Connector>(
     version: &'static str,
     shared_offsets: Option<&'static dyn SharedOffsets>,
+    commands: ConnectorCommands<C::Config>,
     arguments: impl IntoIterator<Item = OsString>,
 ) -> ExitCode {
     tls::install_provider();
-    let command = command::<C>(version);
-    let args = match command
+    let own_commands: Vec<clap::Command> = commands.iter().map(|own| own.command()).collect();
+    let parsed = command::<C>(version, &own_commands)
         .try_get_matches_from(arguments)
-        .and_then(|matches| Args::from_arg_matches(&matches))
-    {
-        Ok(args) => args,
+        .and_then(|matches| Ok((Options::from_arg_matches(&matches)?, matches)));
+    let (options, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(e) => {
             // Help and version are no errors: they go to stdout and end with 0.
             let _ = e.print();
             return ExitCode::from(if e.use_stderr() { Exit::Config.code() } else { Exit::Clean.code() });
         }
     };
-    let output = Output::new(args.output);
+    let output = Output::new(options.output);
     let cli = Cli {
-        args,
+        options,
+        own_commands,
         output,
         version,
         shared_offsets,
     };
-    match execute::<C>(&cli) {
+    let own = commands.iter().zip(&cli.own_commands).find_map(|(own, command)| {
+        let arguments = matches.subcommand_matches(command.get_name())?;
+        Some((own, arguments))
+    });
+    let result = match own {
+        Some((own, arguments)) => own_commands::run::<C>(&cli, *own, arguments),
+        None => match Args::from_arg_matches(&matches) {
+            Ok(args) => execute::<C>(&cli, &args.command),
+            Err(e) => {
+                let _ = e.print();
+                return ExitCode::from(Exit::Config.code());
+            }
+        },
+    };
+    match result {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
             cli.output.error(&error);
@@ -159,7 +189,7 @@ fn main<C: Connector>(
     }
 }
 
-fn command<C: Connector>(version: &'static str) -> clap::Command {
+fn command<C: Connector>(version: &'static str, own_commands: &[clap::Command]) -> clap::Command {
     let kind = C::SECTION.key();
     let name = binary::<C>();
     // The parser keeps names for the whole run; there is one a process.
@@ -169,6 +199,7 @@ fn command<C: Connector>(version: &'static str) -> clap::Command {
         .bin_name(name)
         .version(version)
         .about(format!("The {kind} `{}` for Apache EventMesh", C::NAME))
+        .subcommands(own_commands.iter().cloned())
 }
 
 /// The binary's name.
@@ -176,8 +207,8 @@ fn binary<C: Connector>() -> String {
     format!("openconnect-{}", C::NAME)
 }
 
-fn execute<C: Connector>(cli: &Cli) -> Result<Exit> {
-    match &cli.args.command {
+fn execute<C: Connector>(cli: &Cli, command: &Command) -> Result<Exit> {
+    match command {
         Command::Run => run::run::<C>(cli),
         Command::Check { connect } => check::check::<C>(cli, *connect),
         Command::Config { command } => config::config::<C>(cli, command),

@@ -23,7 +23,7 @@ struct Change {
 
 pub(crate) fn plan<C: Connector>(cli: &Cli, old: &Path, new: &Path) -> Result<Exit> {
     let read = |file: &Path| {
-        let loaded = load::<C::Config>(&Sources::of_process(Some(file.to_owned()), cli.args.set.clone()), C::SECTION);
+        let loaded = load::<C::Config>(&Sources::of_process(Some(file.to_owned()), cli.options.set.clone()), C::SECTION);
         loaded.inspect_err(|rejected| cli.output.problems(&rejected.problems))
     };
     let (old, new) = (read(old)?, read(new)?);

@@ -1,5 +1,6 @@
 //! The settings that every connector has.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -119,14 +120,72 @@ pub struct DeliverySettings {
     pub batch: BatchSettings,
     /// Writes at the same time (sinks). Default: the connector's.
     pub in_flight: Option<usize>,
-    /// Writes started per second, at the most (sinks). Default: no limit.
-    pub rate_limit: Option<u32>,
+    /// Events written in a time, at the most (sinks): a number is events a second; `{ count: 20, per: 1m, by: target }` limits each
+    /// target for itself; of a list all hold. Another attempt counts again. Default: no limit.
+    pub rate_limit: Option<RateLimitSetting>,
     /// What to do after a failure that is worth another try.
     pub retry: RetrySettings,
     /// How long a shutdown may wait for what is in flight. Default 20s.
     pub shutdown_timeout: Option<HumanDuration>,
     /// Stops the connector when the target is broken rather than the events.
     pub circuit: CircuitSettings,
+}
+
+/// `delivery.rate_limit`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum RateLimitSetting {
+    /// Events a second, by the connector.
+    PerSecond(NonZeroU32),
+    /// One limit.
+    One(RateLimit),
+    /// Limits that all hold.
+    All(Vec<RateLimit>),
+}
+
+impl RateLimitSetting {
+    /// The limits.
+    pub fn limits(&self) -> Vec<RateLimit> {
+        match self {
+            Self::PerSecond(count) => vec![RateLimit {
+                count: *count,
+                per: one_second(),
+                by: RateScope::Connector,
+            }],
+            Self::One(limit) => vec![limit.clone()],
+            Self::All(limits) => limits.clone(),
+        }
+    }
+}
+
+/// At most `count` events in any time of the length `per`. What has been spent is known across restarts, where `per` is 5 seconds or
+/// more.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// Events.
+    pub count: NonZeroU32,
+    /// The time. Default 1s.
+    #[serde(default = "one_second")]
+    pub per: HumanDuration,
+    /// What has a limit of its own. Default `connector`.
+    #[serde(default)]
+    pub by: RateScope,
+}
+
+fn one_second() -> HumanDuration {
+    HumanDuration(Duration::from_secs(1))
+}
+
+/// What has a rate limit of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RateScope {
+    /// All events of the connector together.
+    #[default]
+    Connector,
+    /// The events of each target: of each URL, table or account.
+    Target,
 }
 
 /// The `delivery.batch:` section.

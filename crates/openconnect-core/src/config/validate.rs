@@ -135,7 +135,11 @@ fn url(url: &str) -> Option<String> {
 fn delivery(settings: &Settings, section: Section, problems: &mut Problems) {
     let delivery = &settings.delivery;
     zero("delivery.in_flight", delivery.in_flight, problems);
-    zero("delivery.rate_limit", delivery.rate_limit, problems);
+    for limit in delivery.rate_limit.iter().flat_map(super::RateLimitSetting::limits) {
+        if limit.per.0 < Duration::from_millis(100) {
+            problems.add("delivery.rate_limit", "`per` must be at least 100ms");
+        }
+    }
     zero("delivery.batch.max_events", delivery.batch.max_events, problems);
     zero("delivery.batch.max_bytes", delivery.batch.max_bytes.map(|size| size.0), problems);
     zero("delivery.retry.max_attempts", delivery.retry.max_attempts, problems);

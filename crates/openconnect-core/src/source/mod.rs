@@ -22,6 +22,7 @@ use crate::config::{ConnectorConfig, Limits};
 use crate::error::Result;
 use crate::failure::Failure;
 use crate::record::{Partition, Position};
+use crate::store::Store;
 
 mod committer;
 mod emitter;
@@ -60,13 +61,15 @@ pub struct SourceContext<P> {
     /// a page of rows, reserves them here and gives the reservation to the record
     /// ([`Record::with_reservation`](crate::record::Record::with_reservation)).
     pub budget: Budget,
+    /// Durable state of the source's own, in the state folder of this process. It is not shared with a standby.
+    pub store: Store,
     /// Cancelled when the connector shuts down. `read` need not look at it: it is dropped. Tasks that a source has started do.
     pub shutdown: CancellationToken,
 }
 
 impl<P> SourceContext<P> {
     /// For a source that runs without the engine, in a test or a measurement: the mesh takes everything, nothing shuts it down,
-    /// and `limits` are the default ones. The engine makes its own.
+    /// the store is in memory, and `limits` are the default ones. The engine makes its own.
     pub fn alone(name: &str, offsets: BTreeMap<Partition, P>) -> Self {
         let (_, intake) = watch::channel(Intake::Open);
         Self {
@@ -75,6 +78,7 @@ impl<P> SourceContext<P> {
             intake,
             max_event_bytes: usize::try_from(Limits::default().max_event_bytes.0).unwrap_or(usize::MAX),
             budget: Budget::new(&Limits::default()),
+            store: Store::in_memory(),
             shutdown: CancellationToken::new(),
         }
     }

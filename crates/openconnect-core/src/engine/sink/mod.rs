@@ -10,6 +10,7 @@
 use std::hash::RandomState;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -17,17 +18,20 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{State, StatusHandle};
 use crate::budget::Budget;
-use crate::config::{Acknowledge, Settings};
+use crate::config::{Acknowledge, RateLimitSetting, Settings};
 use crate::dead_letter::{DeadLetters, ReplayQueue};
 use crate::engine::circuit::Circuit;
 use crate::engine::retry::RetryPolicy;
 use crate::engine::{App, deadline, group, guarantee};
 use crate::error::{Error, Exit, Result};
+use crate::failure::Failure;
 use crate::inbox::{Entries, Inbox, Stored};
 use crate::mesh::{Publisher, Subscriber};
 use crate::sink::{Sink, SinkContext, SinkProfile};
 use crate::state::StateDir;
+use crate::store::{MAX_LISTED, Store};
 use crate::transform::Transforms;
+use delivery::rates::{self, RateLimits};
 use delivery::{BatchLimits, DeliveryRules, DeliveryState};
 use feeder::Feeder;
 use intake::{Decoder, Preparer, Read};
@@ -100,7 +104,9 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         None => None,
     };
     let dead_letters = Arc::new(DeadLetters::open(&settings.dead_letter, state.path(), S::NAME, publisher.clone()).await?);
-    let sink = Arc::new(S::open(config, SinkContext::new(&settings.name, &profile)).await?);
+    let store = Store::in_folder(state.path());
+    let rates = restore_rates(&settings, &store).await?;
+    let sink = Arc::new(S::open(config, SinkContext::new(&settings.name, &profile, store.clone())).await?);
     let decoder = Decoder {
         max_event_bytes: settings.limits.max_event_bytes.as_usize(),
     };
@@ -111,7 +117,7 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     let feeder = Feeder {
         preparer: Arc::new(Preparer {
             transforms,
-            budget,
+            budget: budget.clone(),
             decoder,
             hasher: RandomState::new(),
         }),
@@ -128,17 +134,19 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     status.set_state(State::Running);
     let worker = SinkWorker {
         sink: Arc::clone(&sink),
-        delivery: DeliveryState::new(rules(&settings, &profile)),
+        delivery: DeliveryState::new(rules(&settings, &profile, rates, &budget)),
         outcomes: Outcomes {
             inbox,
             replay,
             status: status.clone(),
         },
         dead_letters,
+        store,
         retry: RetryPolicy::new(&settings.delivery.retry),
         status: status.clone(),
         shutdown,
         deadline: deadline(&settings.delivery),
+        budget,
         tasks: worker::Tasks::default(),
     };
     let exit = worker.run(entries, &mut failures).await;
@@ -191,17 +199,36 @@ fn open_inbox(
     Inbox::open(state, settings.state.inbox_max.0, decode).map(Some)
 }
 
-fn rules(settings: &Settings, profile: &SinkProfile) -> DeliveryRules {
+/// The rate limits, with what an earlier run has spent.
+async fn restore_rates(settings: &Settings, store: &Store) -> Result<RateLimits> {
+    let limits = settings
+        .delivery
+        .rate_limit
+        .as_ref()
+        .map_or_else(Vec::new, RateLimitSetting::limits);
+    let mut rates = RateLimits::new(limits);
+    if rates.are_stored() {
+        let unusable = |failure: Failure| Error::unavailable("OC0240", failure.message);
+        let stored = store.list(rates::STORE_PREFIX, MAX_LISTED).await.map_err(unusable)?;
+        let stale = rates.restore(stored, Instant::now(), SystemTime::now());
+        store.apply(stale).await.map_err(unusable)?;
+    }
+    Ok(rates)
+}
+
+/// One batch takes at most half of the budget for events.
+fn rules(settings: &Settings, profile: &SinkProfile, rates: RateLimits, budget: &Budget) -> DeliveryRules {
     DeliveryRules {
         ordering: profile.ordering,
         atomic: profile.atomic,
         batch: BatchLimits {
             events: profile.batch_events,
-            bytes: profile.batch_bytes,
+            bytes: profile.batch_bytes.min(budget.total() / 2),
             age: profile.batch_age,
         },
         in_flight: profile.in_flight,
         retry: RetryPolicy::new(&settings.delivery.retry),
         circuit: Circuit::new(&settings.delivery.circuit),
+        rates,
     }
 }

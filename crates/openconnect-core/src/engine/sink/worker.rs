@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use openconnect_fault::{Failpoint, reach};
 use tokio::sync::mpsc;
@@ -17,12 +17,14 @@ use super::defects;
 use super::delivery::{DeadLetterId, DeliveryState, Finished, JobId};
 use super::intake::{Entry, Origin, Payload};
 use crate::admin::{State, StatusHandle};
+use crate::budget::Budget;
 use crate::dead_letter::{DeadLetters, ReplayQueue};
 use crate::engine::retry::RetryPolicy;
 use crate::error::{Error, Exit, Result};
 use crate::failure::{Failure, FailureKind};
 use crate::inbox::Inbox;
 use crate::sink::{Batch, Sink, WriteReport};
+use crate::store::Store;
 
 /// How often the inbox's checkpoint is written and the status refreshed.
 const TICK: Duration = Duration::from_millis(100);
@@ -33,11 +35,13 @@ pub(crate) struct SinkWorker<S> {
     pub(crate) delivery: DeliveryState<Entry>,
     pub(crate) outcomes: Outcomes,
     pub(crate) dead_letters: Arc<DeadLetters>,
+    pub(crate) store: Store,
     pub(crate) retry: RetryPolicy,
     pub(crate) status: StatusHandle,
     pub(crate) shutdown: CancellationToken,
     /// How long a shutdown may take.
     pub(crate) deadline: Duration,
+    pub(crate) budget: Budget,
     pub(crate) tasks: Tasks,
 }
 
@@ -81,7 +85,10 @@ impl<S: Sink> SinkWorker<S> {
         let mut intake_open = true;
         let mut give_up: Option<tokio::time::Instant> = None;
         let ended = loop {
-            self.start_writes();
+            self.watch_memory();
+            if let Err(failure) = self.start_writes().await {
+                break Err(failure);
+            }
             if self.delivery.is_draining() && !intake_open && self.delivery.is_idle() {
                 break Ok(());
             }
@@ -153,18 +160,34 @@ impl<S: Sink> SinkWorker<S> {
         Ok(())
     }
 
-    fn start_writes(&mut self) {
+    /// Batches close early from three quarters of the budget on, until half of it is free again.
+    fn watch_memory(&mut self) {
+        let (used, total) = (self.budget.used(), self.budget.total());
+        if used > total / 4 * 3 {
+            self.delivery.set_memory_short(true);
+        } else if used < total / 2 {
+            self.delivery.set_memory_short(false);
+        }
+    }
+
+    /// Starts what may be written now. What it spends of the rate limits is stored before.
+    async fn start_writes(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
         while let Some(write) = self.delivery.next_write(now) {
             let events = write.entries.iter().filter_map(|entry| entry.event().cloned()).collect();
             let batch = Batch::new(events).with_target(write.target.clone()).with_attempt(write.attempt);
             let (id, sink, draining) = (write.job, Arc::clone(&self.sink), self.delivery.is_draining());
+            let spent = self.delivery.rates().take_changes(now, SystemTime::now());
+            if !spent.is_empty() {
+                self.store.apply(spent).await?;
+            }
             self.tasks.writes.spawn(async move {
                 let started = Instant::now();
                 let report = sink.write(&batch).await;
                 (id, defects::spoil_report(report, batch.len(), draining), started.elapsed())
             });
         }
+        Ok(())
     }
 
     fn write_finished(&mut self, done: Result<(JobId, WriteReport, Duration), JoinError>) -> Result<(), Failure> {

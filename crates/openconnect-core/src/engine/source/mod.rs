@@ -27,6 +27,7 @@ use crate::offsets::{self, OffsetStore};
 use crate::record::Partition;
 use crate::source::{Intake, OffsetKeeper, Source, SourceContext};
 use crate::state::StateDir;
+use crate::store::Store;
 use crate::transform::Transforms;
 
 mod committing;
@@ -84,6 +85,7 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
             intake: intake_seen,
             max_event_bytes: settings.limits.max_event_bytes.as_usize(),
             budget: budget.clone(),
+            store: Store::in_folder(state.path()),
             shutdown: shutdown.clone(),
         },
     )

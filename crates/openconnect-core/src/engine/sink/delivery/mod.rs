@@ -8,18 +8,21 @@
 //! |---|---|
 //! | `mod.rs` | batches being written, retried and bisected; dead letters; pauses |
 //! | `queues.rs` | entries that wait for their first write, by key and target |
+//! | `rates.rs` | what rate limits have spent |
 //! | `tests.rs` | the properties that hold for any order of arrivals, results and time |
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use self::queues::Queues;
+use self::rates::RateLimits;
 use crate::engine::circuit::Circuit;
 use crate::engine::retry::RetryPolicy;
 use crate::failure::{Failure, FailureKind};
 use crate::sink::{Ordering, Target, WriteReport};
 
 mod queues;
+pub(super) mod rates;
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +47,7 @@ pub(crate) struct DeliveryRules {
     pub(crate) in_flight: usize,
     pub(crate) retry: RetryPolicy,
     pub(crate) circuit: Circuit,
+    pub(crate) rates: RateLimits,
 }
 
 pub(crate) type JobId = u64;
@@ -164,7 +168,8 @@ impl<E: Deliverable> DeliveryState<E> {
         })
     }
 
-    /// The next write to start now. Call it until it gives none.
+    /// The next write to start now. Call it until it gives none. Before it is started, what the rate limits have spent on it must be
+    /// stored: [`RateLimits::take_changes`].
     pub(crate) fn next_write(&mut self, now: Instant) -> Option<Write<'_, E>> {
         self.end_pauses(now);
         while let Some(&(at, job)) = self.parked.first()
@@ -183,6 +188,7 @@ impl<E: Deliverable> DeliveryState<E> {
         let job = self.jobs.get(&id)?;
         let segment = job.segments.front()?;
         self.writing += 1;
+        self.rules.rates.spend(&job.target, segment.entries.len(), now);
         Some(Write {
             job: id,
             target: &job.target,
@@ -191,26 +197,47 @@ impl<E: Deliverable> DeliveryState<E> {
         })
     }
 
-    /// A job whose target is not paused.
+    /// A job that is ready, and whose target is neither paused nor has spent its rate.
     fn next_runnable(&mut self, now: Instant) -> Option<JobId> {
         while let Some(id) = self.runnable.pop_front() {
             let Some(job) = self.jobs.get(&id) else { continue };
-            match self.pauses.get(&job.target) {
-                Some(&until) if until > now && !self.draining => drop(self.parked.insert((until, id))),
-                _ => return Some(id),
+            let pause = self.pauses.get(&job.target).copied().filter(|_| !self.draining);
+            let events = job.segments.front().map_or(0, |next| next.entries.len());
+            let ready = self.rules.rates.ready_at(&job.target, events, now);
+            let at = pause.map_or(ready, |until| until.max(ready));
+            if at <= now {
+                return Some(id);
+            }
+            if self.draining {
+                self.abandon_job(id);
+            } else {
+                self.parked.insert((at, id));
             }
         }
         None
     }
 
+    /// Gives up a job while draining: no later entry of its keys overtakes, for its lanes stay busy.
+    fn abandon_job(&mut self, id: JobId) {
+        let segments = self.jobs.remove(&id).into_iter().flat_map(|job| job.segments);
+        self.abandoned += segments.map(|segment| segment.entries.len()).sum::<usize>();
+    }
+
     fn next_batch(&mut self, now: Instant) -> Option<JobId> {
-        let (due, target) = self.queues.due()?;
-        if due > now && !self.draining {
-            return None;
-        }
-        let target = target.clone();
+        let (target, available) = loop {
+            let (due, target) = self.queues.due()?;
+            if due > now && !self.draining {
+                return None;
+            }
+            let target = target.clone();
+            match self.rules.rates.available(&target, now) {
+                0 if self.draining => self.abandoned += self.queues.take(&target, usize::MAX).len(),
+                0 => self.queues.pause(&target, self.rules.rates.ready_at(&target, 1, now)),
+                available => break (target, available),
+            }
+        };
         let segment = Segment {
-            entries: self.queues.take(&target, usize::MAX),
+            entries: self.queues.take(&target, available),
             failed: 0,
             not_before: None,
         };
@@ -439,7 +466,19 @@ impl<E: Deliverable> DeliveryState<E> {
         parked.into_iter().chain(self.queues.due().map(|(due, _)| due)).min()
     }
 
-    /// The connector shuts down: nothing waits for a full batch, a retry or a pause any more; what fails from now on is given up.
+    /// With little memory left, batches do not wait until they are full: the events that would fill them can't come in.
+    pub(crate) fn set_memory_short(&mut self, short: bool) {
+        let age = if short { Duration::ZERO } else { self.rules.batch.age };
+        self.queues.set_batch_age(age);
+    }
+
+    /// What the rate limits have spent.
+    pub(crate) fn rates(&mut self) -> &mut RateLimits {
+        &mut self.rules.rates
+    }
+
+    /// The connector shuts down: nothing waits for a full batch, a retry or a pause any more; what fails from now on, or is
+    /// beyond a rate limit, is given up.
     pub(crate) fn drain(&mut self) {
         self.draining = true;
         self.runnable

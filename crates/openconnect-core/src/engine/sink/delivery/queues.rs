@@ -175,10 +175,22 @@ impl<E: Deliverable> Queues<E> {
         }
     }
 
+    /// Sets how long a batch that is not full waits from now on.
+    pub(super) fn set_batch_age(&mut self, age: Duration) {
+        if self.limits.age != age {
+            self.limits.age = age;
+            self.reschedule_all();
+        }
+    }
+
     /// Ends all pauses.
     pub(super) fn resume_all(&mut self) {
         self.one.paused_until = None;
         self.named.values_mut().for_each(|queue| queue.paused_until = None);
+        self.reschedule_all();
+    }
+
+    fn reschedule_all(&mut self) {
         let targets: Vec<Target> = self.schedule.values().cloned().collect();
         targets.iter().for_each(|target| self.reschedule(target));
     }

@@ -1,11 +1,13 @@
 //! The state against a model, for any order of arrivals, results, pauses and shutdown.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{CircuitSettings, RetrySettings};
+use crate::config::{CircuitSettings, RateLimit, RateScope, RetrySettings};
+use crate::duration::HumanDuration;
 
 #[derive(Debug, Clone, PartialEq)]
 struct Item {
@@ -93,6 +95,7 @@ fn rules(ordering: Ordering, atomic: bool, in_flight: usize) -> DeliveryRules {
             dead_letters: usize::MAX,
             window: 10,
         }),
+        rates: RateLimits::default(),
     }
 }
 
@@ -292,6 +295,8 @@ fn orderings() -> impl Strategy<Value = (Ordering, bool, usize)> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Nothing is lost or resolved twice, exactly the poison becomes dead letters, keys keep their order, limits hold.
     #[test]
     fn every_entry_gets_its_one_outcome((ordering, atomic, in_flight) in orderings(), steps in steps()) {
@@ -380,6 +385,63 @@ fn an_atomic_batch_takes_several_entries_of_one_key_in_order() {
     );
     model.start();
     assert_eq!(ids(&model), [vec![0, 1, 3, 2]].into());
+}
+
+#[test]
+fn a_rate_is_spent_by_event_and_holds_up_its_own_target_alone() {
+    let mut model = model(
+        Ordering::None,
+        false,
+        4,
+        &[(0, 1, false), (0, 1, false), (0, 1, false), (0, 2, false)],
+    );
+    *model.state.rates() = RateLimits::new(vec![RateLimit {
+        count: NonZeroU32::new(2).expect("not 0"),
+        per: HumanDuration(Duration::from_secs(60)),
+        by: RateScope::Target,
+    }]);
+    model.start();
+    assert_eq!(ids(&model), [vec![0, 1], vec![3]].into());
+    model.end(0, Answer::Honest);
+    model.end(0, Answer::Honest);
+    model.step(Step::Pass(59_000));
+    assert_eq!(ids(&model), BTreeSet::new());
+    let wake = model.state.next_wake().expect("a time");
+    model.step(Step::Pass(2_000));
+    assert!(wake <= model.now);
+    assert_eq!(ids(&model), [vec![2]].into());
+    // Another attempt is another message.
+    model.end(0, Answer::Retry);
+    model.step(Step::Pass(1_000));
+    assert_eq!(ids(&model), [vec![2]].into());
+    model.end(0, Answer::Retry);
+    model.step(Step::Pass(30_000));
+    assert_eq!(ids(&model), BTreeSet::new());
+    model.state.drain();
+    model.start();
+    assert!(model.state.is_idle() && ids(&model).is_empty());
+    assert_eq!(model.state.unresolved(), 1);
+}
+
+#[test]
+fn with_little_memory_a_batch_does_not_wait_until_it_is_full() {
+    let mut model = model(Ordering::None, false, 4, &[]);
+    model.step(Step::Arrive {
+        key: 0,
+        target: 1,
+        poison: false,
+    });
+    assert_eq!(ids(&model), BTreeSet::new());
+    model.state.set_memory_short(true);
+    model.start();
+    assert_eq!(ids(&model), [vec![0]].into());
+    model.state.set_memory_short(false);
+    model.step(Step::Arrive {
+        key: 0,
+        target: 1,
+        poison: false,
+    });
+    assert_eq!(ids(&model), [vec![0]].into());
 }
 
 #[test]
