@@ -11,7 +11,7 @@ use openconnect_core::secret::Secret;
 use openconnect_core::template::Template;
 use openconnect_core::tls::TlsSettings;
 use openconnect_format::Compression;
-use openconnect_http::client::{Auth, Codes, Endpoint};
+use openconnect_http::client::{Auth, Codes, Endpoint, UrlTemplate};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -21,7 +21,8 @@ use crate::import;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSinkConfig {
-    /// The endpoint, optionally as a template: `https://api/{{ type | urlencode }}`.
+    /// The endpoint, optionally as a template: `https://example.com/in/{{ type }}`. Values are percent-encoded; scheme, host and a `/` stand
+    /// before the first expression.
     #[schemars(example = &"https://example.com/events")]
     pub url: String,
     /// Default POST.
@@ -141,13 +142,8 @@ impl ConnectorConfig for HttpSinkConfig {
     }
 
     fn validate(&self, problems: &mut Problems) {
-        match Template::compile(&self.url) {
-            Err(error) => problems.add("url", error.message),
-            Ok(template) => {
-                if let Some(Err(reason)) = template.constant().map(Endpoint::parse) {
-                    problems.add("url", reason);
-                }
-            }
+        if let Err(reason) = UrlTemplate::compile(&self.url) {
+            problems.add("url", reason);
         }
         if http::Method::from_bytes(self.method.as_bytes()).is_err() {
             problems.add("method", "is no HTTP method");

@@ -11,7 +11,7 @@ use openconnect_core::sink::Target;
 use openconnect_core::template::Template;
 use openconnect_core::{Error, Failure, Result};
 use openconnect_format::{Compression, Format};
-use openconnect_http::client::Endpoint;
+use openconnect_http::client::{Endpoint, UrlTemplate};
 use openconnect_protocol::{http as binding, payload};
 use ring::{digest, hmac};
 
@@ -30,7 +30,7 @@ pub(crate) struct Destination {
 pub(crate) struct Requests {
     method: Method,
     mode: Mode,
-    url: Template,
+    url: UrlTemplate,
     headers: Vec<(HeaderName, Template)>,
     /// The destination of all events, where nothing of it depends on them.
     fixed: Option<Destination>,
@@ -58,7 +58,7 @@ impl Requests {
             )),
             None => None,
         };
-        let (url, headers) = (Template::compile(&config.url)?, headers.collect::<Result<Vec<_>>>()?);
+        let (url, headers) = (compile_url(&config.url)?, headers.collect::<Result<Vec<_>>>()?);
         let is_fixed = url.is_constant() && headers.iter().all(|(_, template)| template.is_constant());
         let fixed = is_fixed
             .then(|| parse(&headers, &render(&url, &headers, &Event::default())?))
@@ -154,8 +154,12 @@ impl Requests {
     }
 }
 
+fn compile_url(text: &str) -> Result<UrlTemplate> {
+    UrlTemplate::compile(text).map_err(|reason| Error::config("HTTP_CONFIG", format!("sink.url {reason}")))
+}
+
 /// A target's text: the headers' values, each with a line feed, which no value may hold, and the URL.
-fn render(url: &Template, headers: &[(HeaderName, Template)], event: &Event) -> Result<String, Failure> {
+fn render(url: &UrlTemplate, headers: &[(HeaderName, Template)], event: &Event) -> Result<String, Failure> {
     let mut text = String::new();
     for (name, template) in headers {
         let value = template.render(event)?;

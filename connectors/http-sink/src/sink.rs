@@ -155,7 +155,7 @@ impl HttpSink {
         }
         let response = self.client.send(request).await?;
         if let Some(rejected) = credentials.filter(|_| response.status == http::StatusCode::UNAUTHORIZED) {
-            self.credentials.refused(&rejected).await;
+            self.credentials.refused(&rejected);
         }
         self.codes.outcome(&response)
     }

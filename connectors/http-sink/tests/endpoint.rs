@@ -300,3 +300,67 @@ async fn events_of_one_rendered_url_and_header_share_a_target() {
         (1, "/1", &"a b".parse().unwrap())
     );
 }
+
+#[tokio::test]
+async fn one_refused_token_request_answers_all_who_wait_for_a_token() {
+    let (url, seen) = server(|_, _| {
+        Response::builder()
+            .status(429)
+            .header("retry-after", "60")
+            .body(Full::default())
+            .unwrap()
+    })
+    .await;
+    let config = serde_json::json!({ "url": url, "mode": "structured",
+        "auth": { "type": "oauth2", "token_url": format!("{url}/token"), "client_id": "c", "client_secret": "s" } });
+    let sink = sink(config).await;
+    let batches: Vec<Batch> = (0..60).map(|n| batch(&[&n.to_string()])).collect();
+    for report in futures_util::future::join_all(batches.iter().map(|batch| sink.write(batch))).await {
+        let WriteReport::Failed(failure) = report else {
+            panic!("{report:?}")
+        };
+        let FailureKind::Retryable { after: Some(after) } = failure.kind else {
+            panic!("{failure:?}")
+        };
+        assert!((50..=60).contains(&after.as_secs()), "{after:?}");
+    }
+    assert_eq!(seen.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_may_show_its_secret_in_the_body() {
+    let (url, seen) = server(|head, _| match head.uri.path() {
+        "/token" => Response::new(Full::new(Bytes::from_static(b"{\"access_token\":\"abc\"}"))),
+        _ => status(204),
+    })
+    .await;
+    let config = serde_json::json!({ "url": url, "auth": { "type": "oauth2", "token_url": format!("{url}/token"), "client_id": "c d",
+        "client_secret": "s&t", "client_authentication": "post" } });
+    assert_eq!(write(&sink(config).await, &["1"]).await, WriteReport::Delivered);
+    let seen = seen.lock().unwrap();
+    let (head, body) = &seen[0];
+    assert!(!head.headers.contains_key("authorization"));
+    assert_eq!(body.as_ref(), b"grant_type=client_credentials&client_id=c+d&client_secret=s%26t");
+    assert_eq!(seen[1].0.headers["authorization"], "Bearer abc");
+}
+
+#[tokio::test]
+async fn a_line_of_ndjson_is_one_event_whatever_its_data_looks_like() {
+    let (url, seen) = server(|_, _| status(204)).await;
+    let sink = sink(serde_json::json!({ "url": url, "mode": "ndjson" })).await;
+    let pretty = EventBuilderV10::new().id("1").source("/s").ty("t");
+    let pretty = pretty
+        .data("application/json", "{\r\n  \"n\": 1.50\r\n}".to_owned())
+        .build()
+        .unwrap();
+    let events = Batch::new(vec![Arc::new(pretty), Arc::new(event("2"))]);
+    assert_eq!(sink.write(&events).await, WriteReport::Delivered);
+    let seen = seen.lock().unwrap();
+    let text = std::str::from_utf8(&seen[0].1).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    assert!(
+        text.lines().all(|line| openconnect_protocol::json::decode(line.as_bytes()).is_ok()),
+        "{text}"
+    );
+    assert_eq!(seen[0].0.headers["content-type"], "application/x-ndjson");
+}

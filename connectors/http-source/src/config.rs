@@ -33,6 +33,10 @@ pub struct HttpSourceConfig {
     /// Who may send. Default: everyone who can connect.
     #[serde(default)]
     pub auth: Auth,
+    /// Origins of CloudEvents senders that ask for consent before they send (OPTIONS with `WebHook-Request-Origin`, as Azure Event Grid
+    /// does); `*` allows every origin. Default: none, OPTIONS is refused.
+    #[serde(default)]
+    pub allowed_origins: Vec<String>,
     /// TLS; with `client_ca_file` clients need a certificate.
     pub tls: Option<TlsServerSettings>,
     /// Largest body, compressed and decompressed. Default 1 MiB.
@@ -186,10 +190,8 @@ impl ConnectorConfig for HttpSourceConfig {
                 problems.add(name, "must be more than 0");
             }
         }
-        if let Auth::Hmac { header, .. } = &self.auth
-            && http::HeaderName::from_bytes(header.as_bytes()).is_err()
-        {
-            problems.add("auth.header", "is no header name");
+        for (setting, reason) in self.auth.mistakes() {
+            problems.add(format!("auth.{setting}"), reason);
         }
         let event = &self.event;
         let templates = [

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use openconnect_core::outcome::Receipt;
 use openconnect_core::record::{NoPosition, Partition, Record};
 use openconnect_core::source::Intake;
-use openconnect_http::server::{self, Auth, BodyLimits, Handler, Problem, Room};
+use openconnect_http::server::{self, Auth, BodyLimits, Handler, Problem, RequestLog, Room};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::decode::Decoder;
@@ -25,6 +25,8 @@ pub(crate) struct Server {
     pub(crate) prefix: bool,
     pub(crate) methods: Vec<String>,
     pub(crate) auth: Auth,
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) log: RequestLog,
     pub(crate) limits: BodyLimits,
     pub(crate) response_timeout: Duration,
     pub(crate) response_code: StatusCode,
@@ -39,13 +41,12 @@ pub(crate) struct Server {
 impl Handler for Server {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         match self.handle(request).await {
-            Ok(()) => {
-                let mut response = Response::new(Full::new(Bytes::new()));
-                *response.status_mut() = self.response_code;
+            Ok(response) => {
+                self.log.accepted(response.status());
                 response
             }
             Err(problem) => {
-                tracing::debug!(status = problem.status.as_u16(), "request refused");
+                self.log.refused(&problem);
                 problem.into_response()
             }
         }
@@ -53,8 +54,14 @@ impl Handler for Server {
 }
 
 impl Server {
-    async fn handle(&self, request: Request<Incoming>) -> Result<(), Problem> {
+    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Problem> {
         let (head, incoming) = request.into_parts();
+        if head.method == Method::OPTIONS
+            && self.is_path(head.uri.path())
+            && let Some(consent) = server::webhook_consent(&head.headers, &self.allowed_origins)
+        {
+            return Ok(consent);
+        }
         self.route(head.method.as_str(), head.uri.path())?;
         self.auth.check_head(&head.headers)?;
         match *self.intake.borrow() {
@@ -65,6 +72,11 @@ impl Server {
         let (body, room) = server::read(incoming, content_length(&head.headers), &self.limits, &self.room).await?;
         self.auth.check_body(&head.headers, &body)?;
         let body = server::decompress(&head.headers, body, &self.limits)?;
+        if matches!(self.auth, Auth::Slack { .. })
+            && let Some(answer) = server::slack_challenge(&body)
+        {
+            return Ok(answer);
+        }
         let request = EventRequest {
             method: &head.method,
             uri: &head.uri,
@@ -83,15 +95,23 @@ impl Server {
                 self.max_event_bytes
             )));
         }
-        self.deliver(events, room).await
+        self.deliver(events, room).await?;
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = self.response_code;
+        Ok(response)
     }
 
-    fn route(&self, method: &str, path: &str) -> Result<(), Problem> {
+    /// Is this the webhook's path?
+    fn is_path(&self, path: &str) -> bool {
         let below = || {
             path.strip_prefix(self.path.trim_end_matches('/'))
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        if path != self.path && !(self.prefix && below()) {
+        path == self.path || self.prefix && below()
+    }
+
+    fn route(&self, method: &str, path: &str) -> Result<(), Problem> {
+        if !self.is_path(path) {
             return Err(Problem::new(
                 StatusCode::NOT_FOUND,
                 "HTTP_NOT_FOUND",

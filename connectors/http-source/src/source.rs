@@ -8,7 +8,7 @@ use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
 use openconnect_core::record::{NoPosition, Partition};
 use openconnect_core::source::{Emitter, NoCommit, Replay, Source, SourceContext, SourceProfile};
-use openconnect_http::server::{BodyLimits, Listener};
+use openconnect_http::server::{BodyLimits, Listener, RequestLog};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -71,6 +71,8 @@ impl Source for HttpSource {
             prefix: config.prefix,
             methods: config.methods.clone(),
             auth: config.auth.clone(),
+            allowed_origins: config.allowed_origins.clone(),
+            log: RequestLog::default(),
             limits: BodyLimits {
                 bytes: config.max_body_bytes.as_usize(),
                 ratio: config.max_decompression_ratio.max(1),

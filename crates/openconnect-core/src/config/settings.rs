@@ -206,7 +206,7 @@ pub struct BatchSettings {
 pub struct RetrySettings {
     /// Upper bound of the first wait. Default 100ms.
     pub initial: HumanDuration,
-    /// Upper bound of every wait, and of what a target may ask for. Default 30s.
+    /// Upper bound of the back-off. A longer wait that the target asks for is kept, up to an hour. Default 30s.
     pub max: HumanDuration,
     /// Attempts before an event goes to the dead letters. Default: no limit, the connector waits for its target.
     pub max_attempts: Option<u32>,

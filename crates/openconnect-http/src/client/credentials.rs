@@ -6,7 +6,7 @@ use openconnect_core::{Error, Failure, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::oauth2::{Oauth2, Oauth2Settings};
+use super::oauth2::{ClientAuthentication, Oauth2, Oauth2Settings};
 use super::transport::Client;
 use crate::authorization::{basic, bearer, sensitive};
 
@@ -37,6 +37,9 @@ pub enum Auth {
         client_id: String,
         /// Its secret.
         client_secret: Secret,
+        /// How the client shows its secret to the token endpoint. Default `basic`.
+        #[serde(default)]
+        client_authentication: ClientAuthentication,
         /// Scopes to ask for.
         #[serde(default)]
         scopes: Vec<String>,
@@ -81,12 +84,14 @@ impl Credentials {
                 token_url,
                 client_id,
                 client_secret,
+                client_authentication,
                 scopes,
                 audience,
             } => Kind::Oauth2(Box::new(Oauth2::new(Oauth2Settings {
                 token_url: token_url.clone(),
                 client_id: client_id.clone(),
                 client_secret: client_secret.clone(),
+                client_authentication: *client_authentication,
                 scopes: scopes.clone(),
                 audience: audience.clone(),
             }))),
@@ -97,7 +102,7 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// There is no token: retryable, `HTTP_OAUTH2`.
+    /// There is no token: retryable, `HTTP_OAUTH2`, after the back-off of the token server.
     pub async fn header(&self, client: &Client) -> Result<Option<HeaderValue>, Failure> {
         match &self.0 {
             Kind::None => Ok(None),
@@ -107,9 +112,9 @@ impl Credentials {
     }
 
     /// The endpoint refused this header: with OAuth2 the next request gets another token.
-    pub async fn refused(&self, rejected: &HeaderValue) {
+    pub fn refused(&self, rejected: &HeaderValue) {
         if let Kind::Oauth2(oauth2) = &self.0 {
-            oauth2.refused(rejected).await;
+            oauth2.refused(rejected);
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | `credentials.rs` | the `auth` section: none, basic, bearer, OAuth2 |
 //! | `oauth2.rs` | OAuth2 client credentials: fetching and keeping a token |
 //! | `status.rs` | [`Codes`]: which status means delivered, retry or dead letter |
+//! | `url_template.rs` | [`UrlTemplate`]: a URL out of an event, whose values stay in their places |
 //! | `retry_after.rs` | the `Retry-After` header |
 
 mod credentials;
@@ -15,9 +16,12 @@ mod oauth2;
 mod retry_after;
 mod status;
 mod transport;
+mod url_template;
 
 pub use credentials::{Auth, Credentials};
 pub use endpoint::Endpoint;
+pub use oauth2::ClientAuthentication;
 pub use retry_after::retry_after;
 pub use status::Codes;
 pub use transport::{Client, ClientSettings, Response};
+pub use url_template::UrlTemplate;

@@ -1,18 +1,18 @@
 //! The `Retry-After` header.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use chrono::{DateTime, Utc};
 use http::{HeaderMap, header};
 
-/// How long the endpoint asks to wait, in seconds or as a date; `None` without a readable header.
+/// How long the endpoint asks to wait: in seconds, or until a date in any of HTTP's three forms (RFC 9110, section 5.6.7). A date that
+/// has passed gives zero; `None` without a readable header. The core bounds the wait.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = DateTime::parse_from_rfc2822(text).ok()?;
-    Some((date.with_timezone(&Utc) - Utc::now()).to_std().unwrap_or_default())
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -22,19 +22,21 @@ mod tests {
     use http::HeaderValue;
 
     #[test]
-    fn retry_after_is_read_in_both_forms() {
+    fn retry_after_is_read_as_seconds_and_in_all_forms_of_a_date() {
         let read = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::RETRY_AFTER, HeaderValue::from_str(text).unwrap());
             retry_after(&headers)
         };
         assert_eq!(read("7"), Some(Duration::from_secs(7)));
-        let date = (Utc::now() + Duration::from_secs(100))
-            .format("%a, %d %b %Y %H:%M:%S GMT")
-            .to_string();
-        let wait = read(&date).unwrap();
-        assert!((98..=100).contains(&wait.as_secs()), "{wait:?}");
+        let later = chrono::Utc::now() + Duration::from_secs(100);
+        for form in ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"] {
+            let date = later.format(form).to_string();
+            let wait = read(&date).unwrap_or_else(|| panic!("{date} is not read"));
+            assert!((60..=100).contains(&wait.as_secs()), "{date}: {wait:?}");
+        }
         assert_eq!(read("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
         assert_eq!(read("soon"), None);
+        assert_eq!(read("-1"), None);
     }
 }

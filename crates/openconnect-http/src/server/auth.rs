@@ -11,7 +11,8 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
 use super::problem::Problem;
-use super::signature::{Algorithm, Encoding, check_time, header_text, invalid_signature, verify};
+use super::senders;
+use super::signature::{Algorithm, Encoding, header_text, verify};
 use crate::authorization::{basic, bearer};
 
 /// Largest age of a signature where the settings state none.
@@ -55,6 +56,21 @@ pub enum Auth {
         /// Largest age of a signature. Default 5m.
         tolerance: Option<HumanDuration>,
     },
+    /// Standard Webhooks, as many services sign (also with the headers of Svix).
+    #[serde(rename = "standard-webhooks")]
+    StandardWebhooks {
+        /// The endpoint's secret: Base64, usually after `whsec_`.
+        secret: Secret,
+        /// Largest age of a signature. Default 5m.
+        tolerance: Option<HumanDuration>,
+    },
+    /// A secret in a header, as GitLab (`X-Gitlab-Token`), Telegram (`X-Telegram-Bot-Api-Secret-Token`) and API keys use it.
+    Header {
+        /// The header.
+        header: String,
+        /// Its value.
+        secret: Secret,
+    },
     /// A keyed hash of the body in a header.
     Hmac {
         /// The key.
@@ -74,6 +90,19 @@ pub enum Auth {
 }
 
 impl Auth {
+    /// What is wrong with the settings: the name of each wrong one below the section, and why.
+    pub fn mistakes(&self) -> Vec<(&'static str, &'static str)> {
+        match self {
+            Self::Hmac { header, .. } | Self::Header { header, .. } if http::HeaderName::from_bytes(header.as_bytes()).is_err() => {
+                vec![("header", "is no header name")]
+            }
+            Self::StandardWebhooks { secret, .. } if senders::standard_key(secret).is_none() => {
+                vec![("secret", "must be Base64, usually after `whsec_`")]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Checks what can be checked before the body is read, so that wrong credentials cost no memory.
     ///
     /// # Errors
@@ -87,6 +116,7 @@ impl Auth {
                 "Basic realm=\"openconnect\", charset=\"UTF-8\"",
             ),
             Self::Bearer { token } => credentials(headers, &bearer(token.expose()), "Bearer"),
+            Self::Header { header, secret } => secret_header(headers, header, secret),
             _ => Ok(()),
         }
     }
@@ -98,11 +128,11 @@ impl Auth {
     /// 401.
     pub fn check_body(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
         match self {
-            Self::None | Self::Basic { .. } | Self::Bearer { .. } => Ok(()),
-            Self::Github { secret } => {
-                let signature = header_text(headers, "x-hub-signature-256")?;
-                verify(Algorithm::Sha256, secret.expose(), &[body], signature, "sha256=", Encoding::Hex)
-            }
+            Self::None | Self::Basic { .. } | Self::Bearer { .. } | Self::Header { .. } => Ok(()),
+            Self::Github { secret } => senders::github(secret, headers, body),
+            Self::Slack { secret, tolerance } => senders::slack(secret, tolerance_of(*tolerance), headers, body),
+            Self::Stripe { secret, tolerance } => senders::stripe(secret, tolerance_of(*tolerance), headers, body),
+            Self::StandardWebhooks { secret, tolerance } => senders::standard_webhooks(secret, tolerance_of(*tolerance), headers, body),
             Self::Hmac {
                 secret,
                 header,
@@ -111,30 +141,11 @@ impl Auth {
                 algorithm,
             } => verify(
                 *algorithm,
-                secret.expose(),
+                secret.expose().as_bytes(),
                 &[body],
                 header_text(headers, header)?,
                 prefix,
                 *encoding,
-            ),
-            Self::Slack { secret, tolerance } => {
-                let time = header_text(headers, "x-slack-request-timestamp")?;
-                check_time(time, tolerance.map_or(TOLERANCE, |t| t.0))?;
-                let parts: [&[u8]; 4] = [b"v0:", time.as_bytes(), b":", body];
-                verify(
-                    Algorithm::Sha256,
-                    secret.expose(),
-                    &parts,
-                    header_text(headers, "x-slack-signature")?,
-                    "v0=",
-                    Encoding::Hex,
-                )
-            }
-            Self::Stripe { secret, tolerance } => stripe(
-                secret.expose(),
-                tolerance.map_or(TOLERANCE, |t| t.0),
-                header_text(headers, "stripe-signature")?,
-                body,
             ),
         }
     }
@@ -149,20 +160,16 @@ fn credentials(headers: &HeaderMap, expected: &str, scheme: &'static str) -> Res
     }
 }
 
-fn stripe(secret: &str, tolerance: Duration, header: &str, body: &[u8]) -> Result<(), Problem> {
-    let field = |name| {
-        header
-            .split(',')
-            .filter_map(move |part| part.trim().split_once('='))
-            .filter(move |(key, _)| *key == name)
-    };
-    let time = field("t").next().map(|(_, time)| time).ok_or_else(invalid_signature)?;
-    check_time(time, tolerance)?;
-    let parts: [&[u8]; 3] = [time.as_bytes(), b".", body];
-    field("v1")
-        .map(|(_, signature)| verify(Algorithm::Sha256, secret, &parts, signature, "", Encoding::Hex))
-        .find(Result::is_ok)
-        .unwrap_or_else(|| Err(invalid_signature()))
+fn secret_header(headers: &HeaderMap, name: &str, secret: &Secret) -> Result<(), Problem> {
+    let given = headers.get(name).map(|value| value.as_bytes()).unwrap_or_default();
+    match bool::from(given.ct_eq(secret.expose().as_bytes())) {
+        true => Ok(()),
+        false => Err(Problem::unauthorized("Header", "the secret header is missing or wrong")),
+    }
+}
+
+fn tolerance_of(setting: Option<HumanDuration>) -> Duration {
+    setting.map_or(TOLERANCE, |tolerance| tolerance.0)
 }
 
 #[cfg(test)]
@@ -203,5 +210,57 @@ mod tests {
         let body = b"token=xyzz0WbapA4vBCDEFxasq2G1&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIffN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
         slack(old).check_body(&headers, body).unwrap();
         assert!(slack(None).check_body(&headers, body).is_err());
+    }
+
+    /// The example of Svix's own libraries; the time is of 2022, hence the tolerance.
+    #[test]
+    fn a_standard_webhook_is_accepted_under_both_names_and_among_several_signatures() {
+        let auth = |tolerance| Auth::StandardWebhooks {
+            secret: Secret::new("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"),
+            tolerance,
+        };
+        let old = Some(HumanDuration(Duration::from_secs(1 << 40)));
+        let body = b"{\"email\":\"test@example.com\",\"username\":\"test_user\"}";
+        for names in [
+            ["webhook-id", "webhook-timestamp", "webhook-signature"],
+            ["svix-id", "svix-timestamp", "svix-signature"],
+        ] {
+            let values = [
+                "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk",
+                "1649367553",
+                "v1a,xxx v1,AAAA v1,tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw=",
+            ];
+            let mut headers: HeaderMap = names
+                .into_iter()
+                .zip(values)
+                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect();
+            auth(old).check_body(&headers, body).unwrap();
+            assert!(auth(None).check_body(&headers, body).is_err());
+            assert!(auth(old).check_body(&headers, b"{}").is_err());
+            headers.insert(names[0], HeaderValue::from_static("another"));
+            assert!(auth(old).check_body(&headers, body).is_err());
+        }
+        let mistaken = Auth::StandardWebhooks {
+            secret: Secret::new("whsec_?"),
+            tolerance: None,
+        };
+        assert_eq!(mistaken.mistakes()[0].0, "secret");
+    }
+
+    #[test]
+    fn a_secret_header_is_compared_as_a_whole() {
+        let auth = Auth::Header {
+            header: "X-Gitlab-Token".into(),
+            secret: Secret::new("s3cret"),
+        };
+        let check = |value| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-gitlab-token", HeaderValue::from_static(value));
+            auth.check_head(&headers).map_err(|problem| problem.status.as_u16())
+        };
+        assert_eq!([check("s3cret"), check("s3cre"), check("")], [Ok(()), Err(401), Err(401)]);
+        assert!(auth.check_head(&HeaderMap::new()).is_err());
+        assert!(auth.mistakes().is_empty());
     }
 }

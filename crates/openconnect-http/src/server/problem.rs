@@ -45,6 +45,16 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "HTTP_UNAUTHORIZED", detail).with(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme))
     }
 
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The text for the sender.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// Adds a header to the response; a problem has one at most.
     pub fn with(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
         self.header = Some((name, value));

@@ -56,14 +56,14 @@ pub(super) fn check_time(time: &str, tolerance: Duration) -> Result<(), Problem>
     if now.abs_diff(time) <= tolerance.as_secs() {
         Ok(())
     } else {
-        Err(Problem::unauthorized("Signature", "the signature is too old"))
+        Err(Problem::unauthorized("Signature", "the time of the signature is too far from now"))
     }
 }
 
 /// Compares a signature with that of `parts`, in constant time.
 pub(super) fn verify(
     algorithm: Algorithm,
-    secret: &str,
+    key: &[u8],
     parts: &[&[u8]],
     given: &str,
     prefix: &str,
@@ -79,7 +79,7 @@ pub(super) fn verify(
         Algorithm::Sha256 => hmac::HMAC_SHA256,
         Algorithm::Sha512 => hmac::HMAC_SHA512,
     };
-    let mut context = hmac::Context::with_key(&hmac::Key::new(algorithm, secret.as_bytes()));
+    let mut context = hmac::Context::with_key(&hmac::Key::new(algorithm, key));
     parts.iter().for_each(|part| context.update(part));
     let expected = context.sign();
     if bool::from(expected.as_ref().ct_eq(&signature)) {
