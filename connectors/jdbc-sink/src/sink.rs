@@ -9,14 +9,14 @@ use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
 use openconnect_core::sink::{Batch, Ordering, Sink, SinkContext, SinkProfile, Target, WriteReport};
 use openconnect_core::template::Template;
-use openconnect_sql::{Dialect, Pool, PoolSettings, Statement};
+use openconnect_sql::{Dialect, Pool, PoolSettings, Statement, Transaction};
 
 use crate::config::{JdbcSinkConfig, Mode, UnknownFields};
 use crate::deduplicate::Delivered;
 use crate::event::{Data, Reader};
 use crate::raw::RawStatement;
 use crate::row::{Binding, Row};
-use crate::statement::statements;
+use crate::statement::{Write, statements};
 use crate::tables::Tables;
 
 /// The SQL sink.
@@ -197,12 +197,12 @@ impl JdbcSink {
         Ok(rows)
     }
 
-    fn statements(&self, work: Vec<Work>) -> Vec<Statement> {
+    fn statements(&self, work: Vec<Work>) -> Vec<Write> {
         let (mut all, mut rows) = (Vec::new(), Vec::new());
         for work in work {
             match work {
                 Work::Rows(some) => rows.extend(some),
-                Work::Statement(statement) => all.push(statement),
+                Work::Statement(statement) => all.push(statement.into()),
             }
         }
         all.extend(statements(rows, self.mode, self.pool.dialect()));
@@ -227,10 +227,7 @@ impl JdbcSink {
                 }
             }
             delivered.note(&mut transaction, &new).await?;
-            for statement in self.statements(fresh) {
-                transaction.connection().execute(&statement).await?;
-            }
-            Ok(())
+            run(&mut transaction, &self.statements(fresh)).await
         };
         match done.await {
             Ok(()) => transaction.commit().await,
@@ -242,17 +239,25 @@ impl JdbcSink {
     }
 
     /// Runs the statements in one transaction: all of them, or nothing.
-    async fn execute(&self, statements: &[Statement]) -> Result<(), Failure> {
-        if statements.is_empty() {
+    async fn execute(&self, writes: &[Write]) -> Result<(), Failure> {
+        if writes.is_empty() {
             return Ok(());
         }
         let mut transaction = self.pool.begin().await?;
-        for statement in statements {
-            if let Err(failure) = transaction.connection().execute(statement).await {
-                transaction.rollback(&failure).await;
-                return Err(failure);
-            }
+        if let Err(failure) = run(&mut transaction, writes).await {
+            transaction.rollback(&failure).await;
+            return Err(failure);
         }
         transaction.commit().await
     }
+}
+
+async fn run(transaction: &mut Transaction, writes: &[Write]) -> Result<(), Failure> {
+    for Write { statement, otherwise } in writes {
+        let found = transaction.connection().execute(statement).await?;
+        if let (0, Some(otherwise)) = (found, otherwise) {
+            transaction.connection().execute(otherwise).await?;
+        }
+    }
+    Ok(())
 }

@@ -13,8 +13,24 @@ use crate::config::Mode;
 use crate::event::Operation;
 use crate::row::Row;
 
+/// A statement, and what is run instead where it found no row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Write {
+    pub(crate) statement: Statement,
+    pub(crate) otherwise: Option<Statement>,
+}
+
+impl From<Statement> for Write {
+    fn from(statement: Statement) -> Self {
+        Self {
+            statement,
+            otherwise: None,
+        }
+    }
+}
+
 /// The statements for rows, in their order.
-pub(crate) fn statements(rows: Vec<Row>, mode: Mode, dialect: Dialect) -> Vec<Statement> {
+pub(crate) fn statements(rows: Vec<Row>, mode: Mode, dialect: Dialect) -> Vec<Write> {
     let mut statements = Vec::new();
     for group in groups(rows, mode) {
         let (Some(first), size) = (group.first(), group.len()) else {
@@ -26,7 +42,11 @@ pub(crate) fn statements(rows: Vec<Row>, mode: Mode, dialect: Dialect) -> Vec<St
             continue;
         }
         if dialect == Dialect::Postgres {
-            statements.push(postgres(group, mode));
+            statements.push(postgres(group, mode).into());
+            continue;
+        }
+        if dialect == Dialect::MySql && !is_update && conflicts_beside_key(first) {
+            statements.extend(group.into_iter().map(|row| update_or_insert(row, mode)));
             continue;
         }
         let most = if is_update {
@@ -39,7 +59,7 @@ pub(crate) fn statements(rows: Vec<Row>, mode: Mode, dialect: Dialect) -> Vec<St
         while left > 0 {
             let take = power_of_two(left.min(most));
             left -= take;
-            statements.push(by_values(rows.by_ref().take(take).collect(), mode, dialect));
+            statements.push(by_values(rows.by_ref().take(take).collect(), mode, dialect).into());
         }
     }
     statements
@@ -244,6 +264,41 @@ fn on_duplicate(names: &Names, mode: Mode) -> String {
     format!(" on duplicate key update {key} = {key}")
 }
 
+/// Can the row meet another one in a unique index that is not the key's? MySQL's `on duplicate key update` would then change
+/// that other row.
+fn conflicts_beside_key(row: &Row) -> bool {
+    let written = |index: &Vec<String>| row.names().any(|name| index.contains(name));
+    row.operation == Operation::Put && !row.key.is_empty() && row.table.other_unique(&row.key).any(written)
+}
+
+/// An update by the key alone, and an insert where there is no such row: an index that is not the key's refuses it.
+fn update_or_insert(row: Row, mode: Mode) -> Write {
+    let dialect = Dialect::MySql;
+    let names = Names::of(&row, dialect);
+    let table = row.table.name.quoted(dialect);
+    let places = vec!["?"; row.values.len()].join(", ");
+    let insert = format!("insert into {table} ({}) values ({places})", names.all.join(", "));
+    let insert = Statement::new(insert, row.values.clone());
+    let statement = if mode == Mode::Upsert && !names.others.is_empty() {
+        update(vec![row], &names, &table)
+    } else {
+        find(&row, &names, &table)
+    };
+    Write {
+        statement,
+        otherwise: Some(insert),
+    }
+}
+
+/// An update of a row that changes nothing: it counts the row when it is there.
+fn find(row: &Row, names: &Names, table: &str) -> Statement {
+    let set = joined(&names.key, ", ", |name| format!("{name} = {name}"));
+    let is_key = |(name, value): (&String, &Value)| row.key.contains(name).then(|| (Dialect::MySql.quote(name), value.clone()));
+    let (keys, values): (Vec<String>, Vec<Value>) = row.names().zip(&row.values).filter_map(is_key).unzip();
+    let found = joined(&keys, " and ", |name| format!("{name} = ?"));
+    Statement::new(format!("update {table} set {set} where {found}"), values)
+}
+
 /// One row.
 fn update(rows: Vec<Row>, names: &Names, table: &str) -> Statement {
     let set = joined(&names.others, ", ", |name| format!("{name} = ?"));
@@ -316,11 +371,11 @@ mod tests {
         let statements = statements(rows, Mode::Upsert, Dialect::Sqlite);
         assert_eq!(statements.len(), 3);
         assert_eq!(
-            statements[0].sql,
+            statements[0].statement.sql,
             "insert into \"a\" (\"id\", \"v\") values (?, ?), (?, ?) on conflict (\"id\") do update set \"v\" = excluded.\"v\""
         );
-        assert_eq!(statements[0].values[1], Value::Text("z".into()));
-        assert_eq!(statements[1].sql, "delete from \"a\" where (\"id\") in (values (?))");
+        assert_eq!(statements[0].statement.values[1], Value::Text("z".into()));
+        assert_eq!(statements[1].statement.sql, "delete from \"a\" where (\"id\") in (values (?))");
     }
 
     #[test]
@@ -328,8 +383,11 @@ mod tests {
         let table = table(Dialect::MySql);
         let rows = (0..7).map(|id| row(&table, Operation::Put, id, "x")).collect();
         let statements = statements(rows, Mode::Insert, Dialect::MySql);
-        assert_eq!(statements.iter().map(|s| s.values.len() / 2).collect::<Vec<_>>(), [4, 2, 1]);
-        assert!(statements[0].sql.ends_with(" on duplicate key update `id` = `id`"));
+        assert_eq!(
+            statements.iter().map(|write| write.statement.values.len() / 2).collect::<Vec<_>>(),
+            [4, 2, 1]
+        );
+        assert!(statements[0].statement.sql.ends_with(" on duplicate key update `id` = `id`"));
     }
 
     #[test]
@@ -338,10 +396,23 @@ mod tests {
         let rows = (0..3).map(|id| row(&table, Operation::Put, id, "x")).collect();
         let statements = statements(rows, Mode::Update, Dialect::Postgres);
         assert_eq!(
-            statements[0].sql,
+            statements[0].statement.sql,
             "update \"a\" as t set \"v\" = r.\"v\" from (select a1::bigint as \"id\", a2::text as \"v\" \
              from unnest($1::text[], $2::text[]) as g(a1, a2)) as r where t.\"id\" = r.\"id\""
         );
-        assert_eq!(statements[0].values.len(), 2);
+        assert_eq!(statements[0].statement.values.len(), 2);
+    }
+
+    #[test]
+    fn a_second_unique_index_of_mysql_is_no_reason_to_change_another_row() {
+        let mut table = Table::clone(&table(Dialect::MySql));
+        table.unique = vec![vec!["id".into()], vec!["v".into()]];
+        let table = Arc::new(table);
+        let writes = statements(vec![row(&table, Operation::Put, 1, "x")], Mode::Upsert, Dialect::MySql);
+        assert_eq!(writes[0].statement.sql, "update `a` set `v` = ? where `id` = ?");
+        let insert = writes[0].otherwise.as_ref().map(|insert| insert.sql.as_str());
+        assert_eq!(insert, Some("insert into `a` (`id`, `v`) values (?, ?)"));
+        let writes = statements(vec![row(&table, Operation::Put, 1, "x")], Mode::Insert, Dialect::MySql);
+        assert_eq!(writes[0].statement.sql, "update `a` set `id` = `id` where `id` = ?");
     }
 }

@@ -143,7 +143,7 @@ impl Tables {
         if self.keyed && key.is_empty() {
             return Err(missing(format!("`{name}` has no primary key; name the columns in sink.key")));
         }
-        if dialect == Dialect::MySql && !key.is_empty() && !table.unique.iter().any(|index| same_columns(index, &key)) {
+        if dialect == Dialect::MySql && !key.is_empty() && !table.has_unique(&key) {
             // The others refuse such an upsert; MySQL would insert the row again and again.
             return Err(missing(format!("`{name}` has no unique index on exactly {}", key.join(", "))));
         }
@@ -158,10 +158,6 @@ impl Tables {
         all.insert(name.to_owned(), known.clone());
         Ok(Some(known))
     }
-}
-
-fn same_columns(index: &[String], key: &[String]) -> bool {
-    index.len() == key.len() && index.iter().all(|column| key.contains(column))
 }
 
 fn create_table(dialect: Dialect, name: &str, change: &Change<'_>, key: &[String]) -> String {

@@ -23,9 +23,8 @@ impl Dialect {
         let dialect = self;
         let value = match input {
             Input::Null => Value::Null,
-            Input::Integer(value) if dialect == Dialect::Postgres => Value::Text(value.to_string()),
-            Input::Integer(value) => Value::Integer(*value),
-            Input::Bool(value) => boolean(dialect, *value),
+            Input::Integer(value) => number(column, dialect, &value.to_string())?,
+            Input::Bool(value) => boolean(column, dialect, *value),
             Input::Bytes(bytes) => from_bytes(column, bytes)?,
             Input::Text(text) => from_text(column, dialect, text)?,
             Input::Document(text) if column.kind == Kind::Json => Value::Text(text.to_string()),
@@ -35,6 +34,9 @@ impl Dialect {
         match &value {
             Value::Text(text) if dialect == Dialect::Postgres && text.contains('\0') => {
                 Err(Unfit("holds a zero character, which PostgreSQL can't store"))
+            }
+            Value::Text(text) if dialect == Dialect::MySql && is_taken_as_number(column, text) => {
+                Err(Unfit("is a number, and none of the column's members"))
             }
             _ => Ok(value),
         }
@@ -66,7 +68,7 @@ fn from_json(column: &Column, dialect: Dialect, raw: &RawValue) -> Result<Value,
         return Ok(Value::Text(json.to_owned()));
     }
     Ok(match json.as_bytes().first() {
-        Some(b't' | b'f') => boolean(dialect, json == "true"),
+        Some(b't' | b'f') => boolean(column, dialect, json == "true"),
         Some(b'"') => {
             let text: String = serde_json::from_str(json).map_err(|_| Unfit("is a text that can't be read"))?;
             if column.kind == Kind::Bytes {
@@ -90,6 +92,7 @@ fn decoded(column: &Column, dialect: Dialect, text: String) -> Result<Value, Unf
         // MySQL knows no `Z`; its session is in UTC.
         Kind::TimestampTz if dialect == Dialect::MySql => Value::Text(to_utc(&text).map_or(text, sql_text)),
         Kind::Bits { .. } => Value::Unsigned(text.parse().map_err(|_| Unfit("is no number of bits"))?),
+        Kind::Integer if dialect == Dialect::MySql => integer(&text),
         _ => Value::Text(text),
     })
 }
@@ -103,11 +106,9 @@ fn number(column: &Column, dialect: Dialect, json: &str) -> Result<Value, Unfit>
     Ok(match (dialect, column.kind) {
         (Dialect::Postgres, _) => Value::Text(digits.to_owned()),
         (_, Kind::Bits { .. }) => Value::Unsigned(digits.parse().map_err(|_| Unfit("is no number of bits"))?),
+        (Dialect::MySql, Kind::Integer) => integer(digits),
         // A decimal's digits, and a double's, are read by the database: a double of ours could lose some.
-        (Dialect::MySql, _) => match digits.parse() {
-            Ok(integer) => Value::Integer(integer),
-            Err(_) => Value::Text(digits.to_owned()),
-        },
+        (Dialect::MySql, _) => Value::Text(digits.to_owned()),
         (Dialect::Sqlite, _) => exact_number(digits),
     })
 }
@@ -120,11 +121,33 @@ fn array(column: &Column, raw: &RawValue) -> Result<String, Unfit> {
     Ok(out)
 }
 
-fn boolean(dialect: Dialect, value: bool) -> Value {
-    match dialect {
-        Dialect::Postgres => Value::Text(value.to_string()),
-        Dialect::MySql | Dialect::Sqlite => Value::Integer(i64::from(value)),
+/// A parameter for a column of MySQL's integers. MySQL keeps the type that a parameter had when the statement was prepared, and
+/// converts later values to it: a column's values must all have the type that its kind demands.
+fn integer(digits: &str) -> Value {
+    match (digits.parse(), digits.parse()) {
+        (Ok(signed), _) => Value::Integer(signed),
+        (_, Ok(unsigned)) => Value::Unsigned(unsigned),
+        _ => Value::Text(digits.to_owned()),
     }
+}
+
+fn boolean(column: &Column, dialect: Dialect, value: bool) -> Value {
+    match (dialect, column.kind) {
+        (Dialect::Postgres, _) => Value::Text(value.to_string()),
+        (Dialect::MySql, Kind::Integer) | (Dialect::Sqlite, _) => Value::Integer(value.into()),
+        (Dialect::MySql, Kind::Bits { .. }) => Value::Unsigned(value.into()),
+        (Dialect::MySql, _) => Value::Text(u8::from(value).to_string()),
+    }
+}
+
+/// MySQL takes a number that is no member of an `enum` as a member's place, and one that is none of a `set` as a set of bits.
+fn is_taken_as_number(column: &Column, text: &str) -> bool {
+    let digits = text.trim().trim_start_matches(['+', '-']);
+    let (is_enum, is_set) = (column.type_name.starts_with("enum("), column.type_name.starts_with("set("));
+    (is_enum || is_set)
+        && !digits.is_empty()
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && !column.type_name.contains(&format!("'{text}'"))
 }
 
 /// SQLite has 64-bit integers and doubles: what neither holds exactly becomes text.
@@ -202,11 +225,45 @@ mod tests {
         assert_eq!(sqlite("0.1000000000000000000000001"), text("0.1000000000000000000000001"));
         assert_eq!(sqlite("1.50"), text("1.50"));
         assert_eq!(value(MySql, Kind::Decimal, "decimal", "1.50"), text("1.50"));
+        assert_eq!(
+            value(MySql, Kind::Integer, "bigint", "18446744073709551615"),
+            Ok(Value::Unsigned(u64::MAX))
+        );
         assert_eq!(value(Postgres, Kind::Integer, "integer", "7.0"), text("7"));
         assert_eq!(
             value(MySql, Kind::Bits { width: 64 }, "bit", "18446744073709551615"),
             Ok(Value::Unsigned(u64::MAX))
         );
+    }
+
+    #[test]
+    fn a_column_of_mysql_gets_parameters_of_one_type() {
+        let value = |kind, json| value(Dialect::MySql, kind, "", json);
+        for (kind, given) in [
+            (Kind::Text, ["5", "\"x\"", "\"1e3\"", "true"]),
+            (Kind::Decimal, ["5", "1.5", "\"1e3\"", "false"]),
+            (Kind::Double, ["5", "1e300", "\"1\"", "true"]),
+            (Kind::Date, ["20240131", "\"2024-01-31\"", "0", "false"]),
+        ] {
+            for json in given {
+                assert!(matches!(value(kind, json), Ok(Value::Text(_))), "{kind:?} {json}");
+            }
+        }
+        for json in ["5", "7.0", "\"-5\"", "true"] {
+            assert!(matches!(value(Kind::Integer, json), Ok(Value::Integer(_))), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_a_member_of_an_enum_and_never_its_place() {
+        let value = |type_name, json| value(Dialect::MySql, Kind::Text, type_name, json);
+        assert_eq!(value("enum('3','2','1')", "1"), text("1"));
+        assert_eq!(value("enum('a','b')", "\"b\""), text("b"));
+        for json in ["1", "\"1\"", "\" 1\"", "true"] {
+            assert!(value("enum('a','b')", json).is_err(), "{json}");
+        }
+        assert!(value("set('a','b','c')", "3").is_err());
+        assert_eq!(value("set('a','b','c')", "\"a,b\""), text("a,b"));
     }
 
     #[test]

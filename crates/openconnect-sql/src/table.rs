@@ -72,6 +72,16 @@ impl Table {
         self.columns.iter().find(|column| column.name == name)
     }
 
+    /// Is there a unique index on exactly these columns, in any order?
+    pub fn has_unique(&self, columns: &[String]) -> bool {
+        self.unique.iter().any(|index| same_columns(index, columns))
+    }
+
+    /// The unique indexes on other columns than these.
+    pub fn other_unique(&self, columns: &[String]) -> impl Iterator<Item = &Vec<String>> {
+        self.unique.iter().filter(move |index| !same_columns(index, columns))
+    }
+
     /// Looks at a table; none when it is not there, or may not be seen.
     pub async fn load(connection: &mut Connection, name: &TableName) -> Result<Option<Self>, Failure> {
         let table = match connection.dialect() {
@@ -130,6 +140,10 @@ fn in_order(mut places: Vec<(i64, String)>) -> Vec<String> {
     places.into_iter().map(|(_, name)| name).collect()
 }
 
+fn same_columns(index: &[String], columns: &[String]) -> bool {
+    index.len() == columns.len() && index.iter().all(|column| columns.contains(column))
+}
+
 async fn postgres(connection: &mut Connection, name: &TableName) -> Result<Table, Failure> {
     // A type modifier of -1 says "no length": a cast to varchar(3) would cut a value that does not fit and say nothing.
     let sql = "select a.attname::text, b.typname::text, b.typcategory::text, format_type(a.atttypid, -1), (a.attgenerated <> '')::text, \
@@ -181,7 +195,11 @@ async fn mysql(connection: &mut Connection, name: &TableName) -> Result<Table, F
             } else {
                 kind::mysql(&data_type, &text(&row, 2))
             },
-            type_name: data_type,
+            // With its members: a number that is none of them would be taken as a place.
+            type_name: match data_type.as_str() {
+                "enum" | "set" => text(&row, 2),
+                _ => data_type,
+            },
             generated: extra.contains("VIRTUAL GENERATED") || extra.contains("STORED GENERATED"),
             name,
         }

@@ -254,3 +254,98 @@ async fn a_statement_of_ones_own_gets_its_arguments() {
         assert_eq!(number[0].trim(), "9007199254740994", "{}", fixture.name);
     }
 }
+
+fn row(id: u32, field: &str, json: &str) -> openconnect_core::cloudevents::Event {
+    event(&id.to_string(), Some(&format!("{{\"id\":{id},\"{field}\":{json}}}")))
+}
+
+#[tokio::test]
+async fn a_column_takes_numbers_and_texts_in_turn() {
+    for fixture in all().await {
+        let integer = if fixture.dialect() == Dialect::MySql {
+            "bigint unsigned"
+        } else {
+            "numeric(20)"
+        };
+        fixture
+            .run(&format!(
+                "create table orders (id int primary key, v varchar(40), d decimal(20,5), n {integer})"
+            ))
+            .await;
+        let sink = fixture.sink(json!({ "key": ["id"] })).await;
+        // One batch each: the statement stays prepared.
+        for (id, json) in (0..).zip(["5", "\"x\"", "\"1e3\"", "7"]) {
+            delivered(&sink, vec![row(id, "v", json)]).await;
+        }
+        for (id, json) in (10..).zip(["5", "1.5", "\"2.25\"", "7"]) {
+            delivered(&sink, vec![row(id, "d", json)]).await;
+        }
+        for (id, json) in (20..).zip(["5", "18446744073709551615", "\"6\"", "7"]) {
+            delivered(&sink, vec![row(id, "n", json)]).await;
+        }
+        let texts = fixture.texts("select v from orders where v is not null order by id").await;
+        assert_eq!(texts, ["5", "x", "1e3", "7"], "{}", fixture.name);
+        if fixture.dialect() == Dialect::MySql {
+            let decimals = fixture
+                .texts("select cast(d as char) from orders where d is not null order by id")
+                .await;
+            assert_eq!(decimals, ["5.00000", "1.50000", "2.25000", "7.00000"], "{}", fixture.name);
+            let integers = fixture
+                .texts("select cast(n as char) from orders where n is not null order by id")
+                .await;
+            assert_eq!(integers, ["5", "18446744073709551615", "6", "7"], "{}", fixture.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_number_is_a_member_of_an_enum_or_refused() {
+    for fixture in all().await.into_iter().filter(|fixture| fixture.dialect() == Dialect::MySql) {
+        fixture
+            .run("create table orders (id int primary key, e enum('3','2','1'), s set('a','b','c'))")
+            .await;
+        let sink = fixture.sink(json!({ "key": ["id"] })).await;
+        for (id, json) in (0..).zip(["1", "\"1\"", "1", "\"3\""]) {
+            delivered(&sink, vec![row(id, "e", json)]).await;
+        }
+        delivered(&sink, vec![row(10, "s", "\"a,c\"")]).await;
+        for (field, json) in [("e", "4"), ("e", "\"4\""), ("s", "3"), ("s", "\"3\"")] {
+            let WriteReport::PerEvent(results) = sink.write(&batch(vec![row(20, field, json)])).await else {
+                panic!("{}: {field} {json}", fixture.name)
+            };
+            assert_eq!(
+                results[0].as_ref().unwrap_err().code,
+                "SQL_VALUE",
+                "{}: {field} {json}",
+                fixture.name
+            );
+        }
+        let found = fixture.texts("select id, coalesce(e, s) from orders order by id").await;
+        assert_eq!(found, ["0 1", "1 1", "2 1", "3 3", "10 a,c"], "{}", fixture.name);
+    }
+}
+
+#[tokio::test]
+async fn a_second_unique_index_refuses_a_row_and_no_other_row_is_changed() {
+    for fixture in all().await {
+        fixture
+            .run("create table orders (id int primary key, email varchar(20) unique, n int)")
+            .await;
+        fixture.run("insert into orders values (2, 'a@x', 1)").await;
+        let order = |id: u32, email: &str, n: u32| event("e", Some(&format!("{{\"id\":{id},\"email\":\"{email}\",\"n\":{n}}}")));
+        for mode in ["upsert", "insert"] {
+            let sink = fixture.sink(json!({ "key": ["id"], "mode": mode })).await;
+            let WriteReport::Failed(failure) = sink.write(&batch(vec![order(44, "a@x", 9)])).await else {
+                panic!("{}: {mode}", fixture.name)
+            };
+            assert_eq!(failure.code, "SQL_CONSTRAINT", "{}: {mode}", fixture.name);
+        }
+        let found = "select id, email, n from orders order by id";
+        assert_eq!(fixture.texts(found).await, ["2 a@x 1"], "{}", fixture.name);
+        let upsert = fixture.sink(json!({ "key": ["id"] })).await;
+        delivered(&upsert, vec![order(2, "b@x", 3), order(3, "a@x", 4), order(2, "b@x", 3)]).await;
+        let insert = fixture.sink(json!({ "key": ["id"], "mode": "insert" })).await;
+        delivered(&insert, vec![order(3, "c@x", 9), order(4, "c@x", 5)]).await;
+        assert_eq!(fixture.texts(found).await, ["2 b@x 3", "3 a@x 4", "4 c@x 5"], "{}", fixture.name);
+    }
+}
