@@ -51,6 +51,24 @@ named! {
         BeforeCheckpoint = "inbox.before-checkpoint",
         /// Inbox: the checkpoint is written, what it covers is not removed.
         Checkpoint = "inbox.checkpoint",
+        /// Inbox: held entries are copied to the end, no checkpoint says so.
+        InboxCopied = "inbox.copied",
+        /// Staging: events are about to be handed to the sink.
+        BeforeStage = "staging.before-stage",
+        /// Staging: the sink has taken events in, nobody has noted it.
+        Staged = "staging.staged",
+        /// Staging: a group has ended, its seal record is not written.
+        BeforeSealRecord = "staging.before-record",
+        /// Staging: the seal record is durable, nothing is visible.
+        SealRecorded = "staging.recorded",
+        /// Staging: a group is visible, its entries are not resolved.
+        Sealed = "staging.sealed",
+        /// Staging: the entries of a visible group are resolved, its seal record is still there.
+        SealResolved = "staging.resolved",
+        /// Staging: what another run left behind is about to be discarded.
+        BeforeDiscard = "staging.before-discard",
+        /// Staging: it is discarded, its handle is still there.
+        Discarded = "staging.discarded",
         /// Mesh: published events are durable, not acknowledged.
         MeshAppended = "mesh.appended",
         /// Mesh: events are about to be written.
@@ -87,6 +105,10 @@ named! {
         FreshId = "fresh-id",
         /// Source: the data is cut short now and then.
         AlteredPayload = "altered-payload",
+        /// Staging: an event counts as delivered when it is staged, before its group is visible.
+        ResolveWhenStaged = "resolve-when-staged",
+        /// Staging: the inbox takes an event again that it already has.
+        TakeRepeats = "take-repeats",
         /// Mesh: a publish is confirmed before it is written.
         MeshAckBeforeAppend = "mesh-ack-before-append",
         /// Mesh: what a lost member had counts as acknowledged, as if its redelivery were a repeat.

@@ -65,6 +65,12 @@ impl Reader {
         self.next
     }
 
+    /// Another reader of the same journal, which begins at `from`.
+    #[must_use]
+    pub fn another(&self, from: u64) -> Self {
+        Self::new(Arc::clone(&self.shared), from)
+    }
+
     /// Goes on at `index`.
     pub fn seek(&mut self, index: u64) {
         self.next = index.max(1);
