@@ -3,6 +3,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`source`], [`sink`] | the two traits a connector implements, and what they exchange with the core |
+//! | [`staging`] | the trait of a sink that takes events one by one and shows them together |
 //! | [`record`], [`outcome`], [`budget`] | events with their position; how they ended, and who is told; the memory they take |
 //! | [`engine`] | the delivery engine: batching, retry, ordering, offsets, shutdown, the guarantee |
 //! | [`mesh`] | the client of EventMesh, TCP and gRPC |
@@ -28,6 +29,7 @@ pub mod outcome;
 pub mod record;
 pub mod sink;
 pub mod source;
+pub mod staging;
 pub mod state;
 pub mod store;
 pub mod telemetry;

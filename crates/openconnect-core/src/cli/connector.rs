@@ -4,11 +4,12 @@ use std::future::Future;
 use std::marker::PhantomData;
 
 use crate::config::{ConnectorConfig, Section};
-use crate::engine::check::{CheckReport, check_sink, check_source};
-use crate::engine::{App, run_sink, run_source};
+use crate::engine::check::{CheckReport, check_sink, check_source, check_staging_sink};
+use crate::engine::{App, run_sink, run_source, run_staging_sink};
 use crate::error::{Exit, Result};
 use crate::sink::Sink;
 use crate::source::Source;
+use crate::staging::StagingSink;
 
 /// A connector, whichever its kind.
 pub(crate) trait Connector: 'static {
@@ -51,5 +52,22 @@ impl<S: Sink> Connector for AsSink<S> {
 
     fn check(app: App<Self::Config>, connect: bool) -> impl Future<Output = Result<CheckReport>> {
         check_sink::<S>(app, connect)
+    }
+}
+
+/// A staging sink as a connector.
+pub(crate) struct AsStagingSink<S>(PhantomData<S>);
+
+impl<S: StagingSink> Connector for AsStagingSink<S> {
+    const NAME: &'static str = S::NAME;
+    const SECTION: Section = Section::Sink;
+    type Config = S::Config;
+
+    fn run(app: App<Self::Config>) -> impl Future<Output = Result<Exit>> + Send {
+        run_staging_sink::<S>(app)
+    }
+
+    fn check(app: App<Self::Config>, connect: bool) -> impl Future<Output = Result<CheckReport>> {
+        check_staging_sink::<S>(app, connect)
     }
 }

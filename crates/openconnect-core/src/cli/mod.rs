@@ -27,6 +27,7 @@ use crate::error::{Error, Exit, Result};
 use crate::offsets::SharedOffsets;
 use crate::sink::Sink;
 use crate::source::Source;
+use crate::staging::StagingSink;
 use crate::{telemetry, tls};
 
 mod args;
@@ -45,7 +46,7 @@ mod run;
 mod systemd;
 
 use args::{Args, Command, Options};
-use connector::{AsSink, AsSource, Connector};
+use connector::{AsSink, AsSource, AsStagingSink, Connector};
 use output::Output;
 
 pub use own_commands::{CommandContext, ConnectorCommand, ConnectorCommands};
@@ -88,6 +89,16 @@ macro_rules! sink_main {
     };
 }
 
+/// Makes `main` of a staging sink's binary: `openconnect_core::staging_sink_main!(MySink);`.
+#[macro_export]
+macro_rules! staging_sink_main {
+    ($sink:ty) => {
+        fn main() -> ::std::process::ExitCode {
+            $crate::cli::staging_sink::<$sink>(::std::env!("CARGO_PKG_VERSION"), ::std::env::args_os())
+        }
+    };
+}
+
 /// The command line of the source `S`; `version` is that of the connector, `shared_offsets` opens `state.offsets`.
 pub fn source<S: Source>(
     version: &'static str,
@@ -104,6 +115,11 @@ pub fn sink<S: Sink>(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> ExitCode {
     main::<AsSink<S>>(version, None, commands, arguments)
+}
+
+/// The command line of the staging sink `S`; `version` is that of the connector.
+pub fn staging_sink<S: StagingSink>(version: &'static str, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    main::<AsStagingSink<S>>(version, None, &[], arguments)
 }
 
 /// What the commands share.

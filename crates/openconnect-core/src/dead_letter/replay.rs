@@ -23,6 +23,13 @@ pub(crate) struct ReplayToken {
     file: PathBuf,
 }
 
+impl ReplayToken {
+    /// The name of the replay.
+    pub(crate) fn replay(&self) -> String {
+        self.file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
 /// The sink's end.
 #[derive(Clone)]
 pub(crate) struct ReplayQueue {

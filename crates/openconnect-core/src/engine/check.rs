@@ -12,6 +12,7 @@ use crate::mesh::{Capabilities, Publisher, Subscriber};
 use crate::offsets::{self, SharedOffsets};
 use crate::sink::Sink;
 use crate::source::{OffsetKeeper, Source};
+use crate::staging::StagingSink;
 use crate::state::{StateDir, volatile};
 use crate::transform::{KeyExpression, Transforms};
 
@@ -125,6 +126,31 @@ pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<C
     if acknowledge == Acknowledge::Inbox {
         inbox(&settings, &capabilities, &mut lines);
     }
+    if connect {
+        lines.result("target", "can be reached and written to", S::check(config).await);
+    } else {
+        lines.add("target", CheckState::Skipped, "not tried; use --connect");
+    }
+    Ok(CheckReport {
+        guarantee: computed.guarantee,
+        lines: lines.0,
+    })
+}
+
+/// Checks a staging sink; with `connect` also that mesh and target can be reached. Takes no event, and touches no state.
+pub async fn check_staging_sink<S: StagingSink>(app: App<S::Config>, connect: bool) -> Result<CheckReport> {
+    let App { settings, config, .. } = app;
+    let mut lines = Lines(Vec::new());
+    lines.compiled(&settings);
+    let profile = S::profile(&config);
+    let capabilities = if connect { mesh(&settings, &mut lines).await } else { None };
+    if !connect {
+        lines.add("mesh", CheckState::Skipped, "not tried; use --connect");
+    }
+    let capabilities = capabilities.unwrap_or_else(|| Subscriber::assumed_capabilities(&settings.mesh));
+    let computed = guarantee::of_staging_sink(&capabilities, profile.repeats);
+    lines.guarantee(&computed, &settings);
+    inbox(&settings, &capabilities, &mut lines);
     if connect {
         lines.result("target", "can be reached and written to", S::check(config).await);
     } else {

@@ -2,8 +2,10 @@
 
 use crate::config::{Acknowledge, Guarantee};
 use crate::error::{Error, Result};
+use crate::inbox::WINDOW_EVENTS;
 use crate::mesh::Capabilities;
 use crate::source::Replay;
+use crate::staging::Repeats;
 
 /// A guarantee and the link that sets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +89,24 @@ pub(crate) fn of_sink(acknowledge: Acknowledge, mesh: &Capabilities, idempotent:
         because: format!("{kept} until the target has it, and {repeat}"),
         hint: None,
     }
+}
+
+/// A staging sink's guarantee.
+pub(crate) fn of_staging_sink(mesh: &Capabilities, repeats: Repeats) -> Computed {
+    let by_inbox = of_sink(Acknowledge::Inbox, mesh, repeats == Repeats::Known);
+    let because = match by_inbox.guarantee {
+        Guarantee::AtMostOnce => by_inbox.because,
+        Guarantee::AtLeastOnce => {
+            "the inbox on disk keeps an event until its group is visible, and after a crash a group may be shown twice: the target can't say \
+             what is visible"
+                .into()
+        }
+        Guarantee::EffectivelyOnce => format!(
+            "the inbox on disk keeps an event until its group is visible, and drops what is among the last {WINDOW_EVENTS} events it took; with \
+             several replicas it is at least once"
+        ),
+    };
+    Computed { because, ..by_inbox }
 }
 
 /// Refuses what is below `delivery.require`.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `source/` | a source's run: its worker polls, publishes and stores offsets; its resolver follows the outcome of each event; its lease |
 //! | `sink/` | a sink's run: events come in from the mesh, the inbox and the replay; its worker writes what the pure state of delivery asks for |
+//! | `staging/` | a staging sink's run: events wait in the inbox until their group is visible |
 //! | `retry.rs`, `circuit.rs` | how long to wait; when to stop |
 //! | `guarantee.rs`, `check.rs` | what holds, computed before anything runs; `check` |
 
@@ -21,9 +22,11 @@ pub mod guarantee;
 mod retry;
 mod sink;
 mod source;
+mod staging;
 
 pub use sink::run_sink;
 pub use source::run_source;
+pub use staging::run_staging_sink;
 
 const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(20);
 /// Events transformed at once: a hand-over to the thread of jq programs costs about as much as a program.

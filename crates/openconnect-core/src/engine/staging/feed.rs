@@ -1,0 +1,206 @@
+//! How events come to the worker: mesh and replays to the inbox, the inbox to the worker, transformed and budgeted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openconnect_protocol::wire;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::budget::{Budget, Permit};
+use crate::dead_letter::ReplayQueue;
+use crate::engine::TRANSFORM_BATCH;
+use crate::engine::sink::intake::{Decoder, Payload, RECEIVE_BATCH, Read};
+use crate::failure::Failure;
+use crate::inbox::{Appender, Entries, InboxEntry};
+use crate::mesh::Subscriber;
+use crate::transform::{Transformed, Transforms};
+
+/// How often the replay files are looked for.
+const REPLAY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// An entry as the inbox's thread reads it.
+pub(super) struct Decoded {
+    read: Read,
+    bytes: usize,
+    arrived_ms: u64,
+}
+
+/// What the inbox's threads make of an entry.
+pub(super) fn decode(decoder: Decoder) -> impl Fn(&InboxEntry<'_>) -> Decoded + Clone + Send + 'static {
+    move |found| Decoded {
+        read: decoder.read(&found.stored),
+        bytes: found.stored.raw.len(),
+        arrived_ms: found.arrived_ms,
+    }
+}
+
+/// An entry in the worker, with its part of the budget, until it is staged or has its outcome.
+pub(super) struct Entry {
+    pub(super) sequence: u64,
+    pub(super) payload: Payload,
+    pub(super) bytes: usize,
+    pub(super) arrived_ms: u64,
+    /// Attempts that have failed.
+    pub(super) failed: u32,
+    _permit: Permit,
+}
+
+/// Transforms entries and hands them over.
+#[derive(Clone)]
+pub(super) struct Preparer {
+    pub(super) transforms: Arc<Transforms>,
+    pub(super) budget: Budget,
+}
+
+impl Preparer {
+    /// Hands a chunk to the worker, as `wrap` says; false when the worker is gone. What has its permit goes on before more budget
+    /// is waited for: else this would wait for itself.
+    pub(super) async fn hand_over<M>(&self, chunk: Vec<(u64, Decoded)>, to: &mpsc::Sender<M>, wrap: impl Fn(Vec<Entry>) -> M) -> bool {
+        let mut ready = Vec::new();
+        for (sequence, decoded) in chunk {
+            let permit = match self.budget.try_acquire(decoded.bytes) {
+                Some(permit) => permit,
+                None => {
+                    let entries = self.transform(std::mem::take(&mut ready)).await;
+                    if !entries.is_empty() && to.send(wrap(entries)).await.is_err() {
+                        return false;
+                    }
+                    self.budget.acquire(decoded.bytes).await
+                }
+            };
+            ready.push((sequence, decoded, permit));
+            if ready.len() == TRANSFORM_BATCH {
+                let entries = self.transform(std::mem::take(&mut ready)).await;
+                if to.send(wrap(entries)).await.is_err() {
+                    return false;
+                }
+            }
+        }
+        let entries = self.transform(ready).await;
+        entries.is_empty() || to.send(wrap(entries)).await.is_ok()
+    }
+
+    async fn transform(&self, ready: Vec<(u64, Decoded, Permit)>) -> Vec<Entry> {
+        let (mut read, mut rest) = (Vec::with_capacity(ready.len()), Vec::with_capacity(ready.len()));
+        for (sequence, decoded, permit) in ready {
+            read.push(decoded.read);
+            rest.push((sequence, decoded.bytes, decoded.arrived_ms, permit));
+        }
+        let transformed = self.transforms.apply(read).await;
+        let entries = transformed
+            .into_iter()
+            .zip(rest)
+            .map(|(transformed, (sequence, bytes, arrived_ms, permit))| Entry {
+                sequence,
+                payload: match transformed {
+                    Ok(Transformed::Keep(event, _)) => Payload::Event(event),
+                    Ok(Transformed::Failed(event, failure)) => Payload::Rejected(event, failure),
+                    Ok(Transformed::Drop) => Payload::Filtered,
+                    Ok(Transformed::Lost(failure)) => Payload::Unreadable(bytes::Bytes::new(), failure),
+                    Err(unfit) => unfit,
+                },
+                bytes,
+                arrived_ms,
+                failed: 0,
+                _permit: permit,
+            });
+        entries.collect()
+    }
+}
+
+/// Feeds the inbox and the worker; one clone a way in. Ends at shutdown.
+#[derive(Clone)]
+pub(super) struct Feeder {
+    pub(super) fatal: mpsc::Sender<Failure>,
+    pub(super) shutdown: CancellationToken,
+}
+
+/// A feeder that panics must not leave a connector that looks alive: the worker is told.
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let ended = Failure::fatal("OC0490", "a task that takes events in ended abnormally; this is a bug");
+            let _ = self.fatal.try_send(ended);
+        }
+    }
+}
+
+impl Feeder {
+    /// From the mesh to the inbox. Gives the subscriber back, which must outlive the inbox for its acknowledgements.
+    pub(super) async fn receive(self, mut subscriber: Subscriber, appender: Appender) -> Subscriber {
+        let work = async {
+            loop {
+                let mut deliveries = Vec::new();
+                subscriber.recv(&mut deliveries, RECEIVE_BATCH).await?;
+                appender.append(deliveries).await?;
+            }
+        };
+        let ended: Result<(), Failure> = tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => Ok(()),
+            ended = work => ended,
+        };
+        if let Err(failure) = ended {
+            let _ = self.fatal.send(failure).await;
+        }
+        subscriber.stop().await;
+        subscriber
+    }
+
+    /// From the inbox to the worker.
+    pub(super) async fn read(self, mut stored: Entries<Decoded>, preparer: Preparer, to: mpsc::Sender<Vec<Entry>>) {
+        let work = async {
+            loop {
+                match stored.next().await {
+                    Ok(chunk) => {
+                        if !preparer.hand_over(chunk, &to, |entries| entries).await {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        let _ = self.fatal.send(Failure::fatal(error.code, error.message)).await;
+                        return;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = self.shutdown.cancelled() => {}
+        }
+    }
+
+    /// Dead letters that are replayed go through the inbox like every other event; a replay is done when it is in there.
+    pub(super) async fn replay(self, queue: ReplayQueue, appender: Appender) {
+        let work = async {
+            loop {
+                match queue.poll() {
+                    Ok(events) if events.is_empty() => tokio::time::sleep(REPLAY_INTERVAL).await,
+                    Ok(events) => {
+                        for (token, event) in events {
+                            let (raw, scope, queue) = (wire::encode(&event, "replay"), token.replay(), queue.clone());
+                            let done = move || {
+                                if let Err(failure) = queue.done(token) {
+                                    tracing::error!(code = %failure.code, "{}", failure.message);
+                                }
+                            };
+                            if let Err(failure) = appender.append_replayed(raw.into(), scope, done).await {
+                                let _ = self.fatal.send(failure).await;
+                                return;
+                            }
+                        }
+                    }
+                    Err(failure) => {
+                        tracing::error!(code = %failure.code, "dead letters can't be replayed: {}", failure.message);
+                        tokio::time::sleep(REPLAY_INTERVAL * 10).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = self.shutdown.cancelled() => {}
+        }
+    }
+}
