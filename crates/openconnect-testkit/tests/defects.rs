@@ -8,7 +8,7 @@ use openconnect_testkit::prove::plan::{Plan, Step};
 use openconnect_testkit::prove::ready_to_prove;
 use openconnect_testkit::prove::run::run;
 use openconnect_testkit::prove::subject::Subject;
-use openconnect_testkit::subjects::{PIPELINE, by_inbox, lines};
+use openconnect_testkit::subjects::{PIPELINE, by_inbox, files, lines};
 use tokio::task::JoinSet;
 
 /// Runs until a defect must have shown.
@@ -52,8 +52,14 @@ fn subject(name: &str) -> &'static Subject {
         network_target: false,
         ..PIPELINE
     };
+    static FILES: Subject = Subject {
+        output: files::output,
+        network_target: false,
+        ..PIPELINE
+    };
     match name {
         "http-sink-inbox" => &INBOX,
+        "files-sink" => &FILES,
         "lines-source" => &LINES,
         "jdbc-sink" => &TABLE,
         _ => &HTTP,
@@ -75,6 +81,17 @@ fn plan(defect: Defect) -> Plan {
             vec![(100, kill(Part::Sink)), (400, kill(Part::Sink)), (370, kill(Part::Sink))],
         ),
         Defect::CheckpointAhead => ("http-sink-inbox", vec![(0, busy(600)), (350, kill(Part::Sink))]),
+        Defect::ResolveWhenStaged => ("files-sink", vec![(200, kill(Part::Sink)), (250, kill(Part::Sink))]),
+        Defect::TakeRepeats => (
+            "files-sink",
+            vec![(
+                100,
+                Fault::Failpoint {
+                    at: Failpoint::InboxSynced,
+                    nth: 4,
+                },
+            )],
+        ),
         Defect::FreshId => (
             "jdbc-sink",
             vec![(

@@ -1,4 +1,5 @@
-//! What subjects of the proof are made of: HTTP at both ends, and a file of lines for sources that have no system of their own.
+//! What subjects of the proof are made of: HTTP at both ends, a file of lines for sources and a folder of files
+//! for staging sinks that have no system of their own.
 //!
 //! A subject lies beside its connector, in `prove.rs`; it changes one end of [`PIPELINE`] and leaves the other as it is.
 
@@ -9,6 +10,7 @@ use crate::prove::RECOVERY;
 use crate::prove::fault::Trouble;
 use crate::prove::subject::Subject;
 
+pub mod files;
 pub mod http;
 pub mod lines;
 
