@@ -36,6 +36,8 @@ use crate::state::write_atomically;
 mod entry;
 mod reader;
 mod resolved;
+#[cfg(test)]
+mod tests;
 mod window;
 mod writer;
 

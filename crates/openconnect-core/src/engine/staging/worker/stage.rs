@@ -19,7 +19,7 @@ impl<S: StagingSink> Worker<S> {
         generation.busy = true;
         let events: Vec<_> = generation.staging.iter().filter_map(|entry| event_of(entry).cloned()).collect();
         let attempt = generation.staging.first().map_or(1, |entry| entry.failed + 1);
-        let (open, batch) = (generation.as_open(&self.parts.records), Batch::new(events, attempt));
+        let (open, batch) = (generation.as_open(&self.parts.records), Batch::new(events).with_attempt(attempt));
         let sink = Arc::clone(&self.parts.sink);
         self.jobs.spawn(async move {
             let started = Instant::now();
