@@ -33,7 +33,7 @@ async fn append(inbox: &Inbox, id: &str) {
         .data("text/plain", "x".repeat(1_000));
     let (done, durable) = oneshot::channel();
     let raw = wire::encode(&event.build().unwrap(), "t").into();
-    let done = move || drop(done.send(()));
+    let done = move || assert!(done.send(()).is_ok());
     inbox.appender().append_replayed(raw, String::new(), done).await.unwrap();
     durable.await.unwrap();
 }

@@ -7,7 +7,7 @@ use openconnect_protocol::wire;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::budget::{Budget, Permit};
+use crate::budget::{Budget, Reservation};
 use crate::dead_letter::ReplayQueue;
 use crate::engine::TRANSFORM_BATCH;
 use crate::engine::sink::intake::{Decoder, Payload, RECEIVE_BATCH, Read};
@@ -43,7 +43,7 @@ pub(super) struct Entry {
     pub(super) arrived_ms: u64,
     /// Attempts that have failed.
     pub(super) failed: u32,
-    _permit: Permit,
+    _reservation: Reservation,
 }
 
 /// Transforms entries and hands them over.
@@ -54,13 +54,13 @@ pub(super) struct Preparer {
 }
 
 impl Preparer {
-    /// Hands a chunk to the worker, as `wrap` says; false when the worker is gone. What has its permit goes on before more budget
+    /// Hands a chunk to the worker, as `wrap` says; false when the worker is gone. What has its reservation goes on before more budget
     /// is waited for: else this would wait for itself.
     pub(super) async fn hand_over<M>(&self, chunk: Vec<(u64, Decoded)>, to: &mpsc::Sender<M>, wrap: impl Fn(Vec<Entry>) -> M) -> bool {
         let mut ready = Vec::new();
         for (sequence, decoded) in chunk {
-            let permit = match self.budget.try_acquire(decoded.bytes) {
-                Some(permit) => permit,
+            let reservation = match self.budget.try_acquire(decoded.bytes) {
+                Some(reservation) => reservation,
                 None => {
                     let entries = self.transform(std::mem::take(&mut ready)).await;
                     if !entries.is_empty() && to.send(wrap(entries)).await.is_err() {
@@ -69,7 +69,7 @@ impl Preparer {
                     self.budget.acquire(decoded.bytes).await
                 }
             };
-            ready.push((sequence, decoded, permit));
+            ready.push((sequence, decoded, reservation));
             if ready.len() == TRANSFORM_BATCH {
                 let entries = self.transform(std::mem::take(&mut ready)).await;
                 if to.send(wrap(entries)).await.is_err() {
@@ -81,17 +81,17 @@ impl Preparer {
         entries.is_empty() || to.send(wrap(entries)).await.is_ok()
     }
 
-    async fn transform(&self, ready: Vec<(u64, Decoded, Permit)>) -> Vec<Entry> {
+    async fn transform(&self, ready: Vec<(u64, Decoded, Reservation)>) -> Vec<Entry> {
         let (mut read, mut rest) = (Vec::with_capacity(ready.len()), Vec::with_capacity(ready.len()));
-        for (sequence, decoded, permit) in ready {
+        for (sequence, decoded, reservation) in ready {
             read.push(decoded.read);
-            rest.push((sequence, decoded.bytes, decoded.arrived_ms, permit));
+            rest.push((sequence, decoded.bytes, decoded.arrived_ms, reservation));
         }
         let transformed = self.transforms.apply(read).await;
         let entries = transformed
             .into_iter()
             .zip(rest)
-            .map(|(transformed, (sequence, bytes, arrived_ms, permit))| Entry {
+            .map(|(transformed, (sequence, bytes, arrived_ms, reservation))| Entry {
                 sequence,
                 payload: match transformed {
                     Ok(Transformed::Keep(event, _)) => Payload::Event(event),
@@ -103,7 +103,7 @@ impl Preparer {
                 bytes,
                 arrived_ms,
                 failed: 0,
-                _permit: permit,
+                _reservation: reservation,
             });
         entries.collect()
     }

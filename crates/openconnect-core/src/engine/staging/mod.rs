@@ -84,6 +84,7 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
     let profile = profile::<S>(&settings, &config);
     let state = StateDir::open(&settings, S::NAME)?;
     let budget = Budget::new(&settings.limits);
+    status.watch_budget(budget.clone());
     let mesh_ends = CancellationToken::new();
     let _mesh_guard = mesh_ends.clone().drop_guard();
     let connected = tokio::select! {
@@ -146,10 +147,7 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
         fatal,
         shutdown: shutdown.clone(),
     };
-    let preparer = Preparer {
-        transforms,
-        budget: budget.clone(),
-    };
+    let preparer = Preparer { transforms, budget };
     let receiving = AbortOnDropHandle::new(tokio::spawn(feeder.clone().receive(subscriber, inbox.appender())));
     let reading = AbortOnDropHandle::new(tokio::spawn(feeder.clone().read(stored, preparer.clone(), to_worker)));
     let replay = ReplayQueue::open(state.path())?;
@@ -173,7 +171,6 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
         status: status.clone(),
         shutdown,
         deadline: deadline(&settings.delivery),
-        budget,
     });
     let exit = worker.run(entries, &mut failures).await;
     drop((reading, replaying));

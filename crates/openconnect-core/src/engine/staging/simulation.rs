@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -291,6 +292,7 @@ async fn process(state: &Path, case: &Case, model: &Model, taken: &Taken, next: 
     delivery.retry.max.0 = Duration::from_millis(10);
     delivery.circuit.dead_letters = usize::MAX;
     let appender = inbox.appender();
+    let not_durable = Arc::new(AtomicU64::new(0));
     let worker = Worker::new(WorkerParts {
         sink: Arc::new(model.clone()),
         profile,
@@ -310,7 +312,6 @@ async fn process(state: &Path, case: &Case, model: &Model, taken: &Taken, next: 
         status: StatusHandle::new("model", "model-sink", "0"),
         shutdown: shutdown.clone(),
         deadline: Duration::from_secs(20),
-        budget: Budget::with_bytes(1 << 20),
     });
     let running = AbortOnDropHandle::new(tokio::spawn(async move { worker.run(entries, &mut failures).await }));
     let arrive = async {
@@ -324,8 +325,10 @@ async fn process(state: &Path, case: &Case, model: &Model, taken: &Taken, next: 
             let id = format!("e{number}");
             let event = EventBuilderV10::new().id(id.clone()).source("/model").ty(group.clone());
             let event = event.data("text/plain", "x".repeat(900)).build().unwrap();
-            let (note, world) = (Arc::clone(taken), Arc::clone(&model.world));
+            let (note, world, open) = (Arc::clone(taken), Arc::clone(&model.world), Arc::clone(&not_durable));
+            open.fetch_add(1, Relaxed);
             let done = move || {
+                open.fetch_sub(1, Relaxed);
                 if !again {
                     world.lock().unwrap().in_order.insert(number);
                 }
@@ -351,9 +354,13 @@ async fn process(state: &Path, case: &Case, model: &Model, taken: &Taken, next: 
     }
     if to_the_end {
         let end = Instant::now() + LIMIT;
-        let all = || taken.lock().unwrap().values().map(Vec::len).sum::<usize>();
-        let ended = |state: &Path| model.world().visible.values().map(Vec::len).sum::<usize>() + dead(state).len();
-        while ended(state) < all() && Instant::now() < end && !running.is_finished() {
+        let has_outcome = || {
+            let (world, dead) = (model.world(), dead(state));
+            let shown: BTreeSet<&String> = world.visible.values().flatten().collect();
+            let taken = taken.lock().unwrap();
+            taken.values().flatten().all(|id| shown.contains(id) || dead.contains(id))
+        };
+        while (not_durable.load(Relaxed) > 0 || !has_outcome()) && Instant::now() < end && !running.is_finished() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

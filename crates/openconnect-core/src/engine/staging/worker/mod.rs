@@ -25,7 +25,6 @@ use super::groups::{Arrival, Groups, Now};
 use super::records::{Chain, Records, SealRecord};
 use super::sealing::{SealResult, Sealer};
 use crate::admin::{State, StatusHandle};
-use crate::budget::Budget;
 use crate::dead_letter::DeadLetters;
 use crate::engine::circuit::Circuit;
 use crate::engine::retry::RetryPolicy;
@@ -65,7 +64,6 @@ pub(super) struct WorkerParts<S> {
     pub(super) status: StatusHandle,
     pub(super) shutdown: CancellationToken,
     pub(super) deadline: Duration,
-    pub(super) budget: Budget,
 }
 
 /// What a task has done for a generation.
@@ -412,7 +410,6 @@ impl<S: StagingSink> Worker<S> {
         self.parts.inbox.checkpoint().await;
         let (inbox, status) = (&self.parts.inbox, &self.parts.status);
         status.set_backlog(inbox.backlog());
-        status.set_memory(self.parts.budget.used() as u64, self.parts.budget.total() as u64);
         if !self.draining {
             let failing = self.failing.load(Relaxed).then(|| "the target does not take events".to_owned());
             status.set_state(inbox.problem().or(failing).map_or(State::Running, State::Blocked));
