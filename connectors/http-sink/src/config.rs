@@ -1,7 +1,6 @@
 //! The `sink:` section of the HTTP sink.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use openconnect_core::bytes_size::ByteSize;
 use openconnect_core::config::{ConnectorConfig, Problems};
@@ -13,7 +12,7 @@ use openconnect_core::tls::TlsSettings;
 use openconnect_format::Compression;
 use openconnect_http::client::{Auth, Codes, Endpoint, UrlTemplate};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::import;
 
@@ -25,10 +24,10 @@ pub struct HttpSinkConfig {
     /// before the first expression.
     #[schemars(example = &"https://example.com/events")]
     pub url: String,
-    /// Default POST.
-    #[serde(default = "post")]
+    /// The method of requests.
+    #[serde(default = "default_method")]
     pub method: String,
-    /// How events become requests. Default `binary`.
+    /// How events become requests.
     #[serde(default)]
     pub mode: Mode,
     /// More headers; values are templates.
@@ -40,37 +39,39 @@ pub struct HttpSinkConfig {
     /// Signs every body.
     pub signature: Option<Signature>,
     /// Header that gets a key which is the same for every repeat of the same events, e.g. `Idempotency-Key`.
+    #[schemars(example = &"Idempotency-Key")]
     pub idempotency_header: Option<String>,
     /// Does the endpoint drop repeats (by `ce-id` and `ce-source`, or by the idempotency header)? The guarantee is then
-    /// effectively-once. Default false.
+    /// effectively-once.
     #[serde(default)]
     pub idempotent: bool,
-    /// Compression of bodies. Default none.
+    /// Compression of bodies.
     #[serde(default)]
     pub compression: BodyCompression,
     /// Which answers mean what.
     #[serde(default)]
     pub codes: Codes,
-    /// How long one request may take. Default 30s.
-    #[serde(default = "thirty")]
+    /// How long one request may take.
+    #[serde(default = "default_timeout")]
     pub timeout: HumanDuration,
     /// TLS; with `cert_file` and `key_file` the sink shows a certificate.
     #[serde(default)]
     pub tls: TlsSettings,
-    /// URL asked with GET by `check --connect`. Default: only a connection to the endpoint is made.
+    /// URL asked with GET by `check --connect`. Absent: the endpoint is asked.
+    #[schemars(example = &"https://example.com/health")]
     pub health_url: Option<String>,
 }
 
-fn post() -> String {
+fn default_method() -> String {
     "POST".into()
 }
 
-fn thirty() -> HumanDuration {
-    HumanDuration(Duration::from_secs(30))
+fn default_timeout() -> HumanDuration {
+    HumanDuration::seconds(30)
 }
 
 /// How events become requests.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// One event a request; attributes in `ce-` headers, the data as the body.
@@ -97,30 +98,39 @@ impl Mode {
 pub struct Signature {
     /// The key.
     pub secret: Secret,
-    /// Default `X-Hub-Signature-256`.
-    #[serde(default = "hub_signature")]
+    /// The header that gets the hash.
+    #[serde(default = "default_signature_header")]
     pub header: String,
-    /// What stands before the hexadecimal hash. Default `sha256=`.
-    #[serde(default = "sha256")]
+    /// What stands before the hexadecimal hash.
+    #[serde(default = "default_signature_prefix")]
     pub prefix: String,
 }
 
-fn hub_signature() -> String {
+fn default_signature_header() -> String {
     "X-Hub-Signature-256".into()
 }
 
-fn sha256() -> String {
+fn default_signature_prefix() -> String {
     "sha256=".into()
 }
 
 /// Compression of bodies.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BodyCompression {
-    /// Default none.
+    /// The encoding.
     pub encoding: Compression,
-    /// Bodies below this size are sent as they are. Default 1 KiB.
-    pub min_bytes: Option<ByteSize>,
+    /// Bodies below this size are sent as they are.
+    pub min_bytes: ByteSize,
+}
+
+impl Default for BodyCompression {
+    fn default() -> Self {
+        Self {
+            encoding: Compression::default(),
+            min_bytes: ByteSize(1 << 10),
+        }
+    }
 }
 
 impl ConnectorConfig for HttpSinkConfig {
@@ -177,5 +187,18 @@ impl ConnectorConfig for HttpSinkConfig {
         for path in self.codes.mistakes() {
             problems.add(format!("codes.{path}"), "is no code; write for instance 404 or 5xx");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openconnect_core::config::{Section, contradictions};
+
+    use super::*;
+
+    #[test]
+    fn the_example_and_the_defaults_hold() {
+        let found = contradictions::<HttpSinkConfig>("http-sink", Section::Sink);
+        assert!(found.is_empty(), "{found:#?}");
     }
 }

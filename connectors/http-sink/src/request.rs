@@ -17,8 +17,6 @@ use ring::{digest, hmac};
 
 use crate::config::{HttpSinkConfig, Mode};
 
-const MIN_COMPRESSED: usize = 1024;
-
 /// Where a request goes: the URL and the values of the configured headers.
 #[derive(Debug, Clone)]
 pub(crate) struct Destination {
@@ -71,7 +69,7 @@ impl Requests {
             url,
             headers,
             compression: config.compression.encoding,
-            min_bytes: config.compression.min_bytes.map_or(MIN_COMPRESSED, |size| size.as_usize()),
+            min_bytes: config.compression.min_bytes.as_usize(),
             signature,
             idempotency: config.idempotency_header.as_deref().map(header_name).transpose()?,
         })

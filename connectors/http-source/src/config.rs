@@ -1,7 +1,5 @@
 //! The `source:` section of the HTTP source.
 
-use std::time::Duration;
-
 use openconnect_core::bytes_size::ByteSize;
 use openconnect_core::config::{ConnectorConfig, EventKind, Problems};
 use openconnect_core::duration::HumanDuration;
@@ -10,7 +8,7 @@ use openconnect_core::template::Template;
 use openconnect_core::tls::TlsServerSettings;
 use openconnect_http::server::Auth;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::import;
 
@@ -21,16 +19,16 @@ pub struct HttpSourceConfig {
     /// Address to listen on, `host:port`; port 0 takes a free one and logs it.
     #[schemars(example = &"127.0.0.1:8080")]
     pub listen: String,
-    /// Path of the webhook. Default `/`.
-    #[serde(default = "root")]
+    /// Path of the webhook.
+    #[serde(default = "default_path")]
     pub path: String,
-    /// Take requests to any path below `path` too. Default false.
+    /// Take requests to any path below `path` too.
     #[serde(default)]
     pub prefix: bool,
-    /// Methods that are taken. Default POST.
-    #[serde(default = "post")]
+    /// Methods that are taken.
+    #[serde(default = "default_methods")]
     pub methods: Vec<String>,
-    /// Who may send. Default: everyone who can connect.
+    /// Who may send. Absent: everyone who can connect.
     #[serde(default)]
     pub auth: Auth,
     /// Origins of CloudEvents senders that ask for consent before they send (OPTIONS with `WebHook-Request-Origin`, as Azure Event Grid
@@ -39,57 +37,57 @@ pub struct HttpSourceConfig {
     pub allowed_origins: Vec<String>,
     /// TLS; with `client_ca_file` clients need a certificate.
     pub tls: Option<TlsServerSettings>,
-    /// Largest body, compressed and decompressed. Default 1 MiB.
-    #[serde(default = "body")]
+    /// Largest body, compressed and decompressed.
+    #[serde(default = "default_max_body_bytes")]
     pub max_body_bytes: ByteSize,
-    /// How much larger a decompressed body may be than it came. Default 200.
-    #[serde(default = "ratio")]
+    /// How much larger a decompressed body may be than it came.
+    #[serde(default = "default_max_decompression_ratio")]
     pub max_decompression_ratio: u64,
-    /// How long a client may take for its headers, and for its body. Default 30s.
-    #[serde(default = "thirty")]
+    /// How long a client may take for its headers, and for its body.
+    #[serde(default = "default_read_timeout")]
     pub read_timeout: HumanDuration,
-    /// How long a request waits for the mesh before it is answered with 503. Default 10s.
-    #[serde(default = "ten")]
+    /// How long a request waits for the mesh before it is answered with 503.
+    #[serde(default = "default_response_timeout")]
     pub response_timeout: HumanDuration,
-    /// Code of a successful answer. Default 202.
-    #[serde(default = "accepted")]
+    /// Code of a successful answer.
+    #[serde(default = "default_response_code")]
     pub response_code: u16,
-    /// Connections at the same time. Default 1024.
-    #[serde(default = "thousand")]
+    /// Connections at the same time.
+    #[serde(default = "default_max_connections")]
     pub max_connections: usize,
-    /// Bytes of bodies at the same time; beyond it requests get 503. Default 16 MiB.
-    #[serde(default = "waiting")]
+    /// Bytes of bodies at the same time; beyond it requests get 503.
+    #[serde(default = "default_max_waiting_bytes")]
     pub max_waiting_bytes: ByteSize,
     /// How a body that is no CloudEvent becomes one.
     #[serde(default)]
     pub event: EventMapping,
 }
 
-fn root() -> String {
+fn default_path() -> String {
     "/".into()
 }
-fn post() -> Vec<String> {
+fn default_methods() -> Vec<String> {
     vec!["POST".into()]
 }
-fn body() -> ByteSize {
+fn default_max_body_bytes() -> ByteSize {
     ByteSize(1 << 20)
 }
-fn ratio() -> u64 {
+fn default_max_decompression_ratio() -> u64 {
     200
 }
-fn thirty() -> HumanDuration {
-    HumanDuration(Duration::from_secs(30))
+fn default_read_timeout() -> HumanDuration {
+    HumanDuration::seconds(30)
 }
-fn ten() -> HumanDuration {
-    HumanDuration(Duration::from_secs(10))
+fn default_response_timeout() -> HumanDuration {
+    HumanDuration::seconds(10)
 }
-fn accepted() -> u16 {
+fn default_response_code() -> u16 {
     202
 }
-fn thousand() -> usize {
+fn default_max_connections() -> usize {
     1024
 }
-fn waiting() -> ByteSize {
+fn default_max_waiting_bytes() -> ByteSize {
     ByteSize(16 << 20)
 }
 
@@ -100,21 +98,26 @@ fn waiting() -> ByteSize {
 pub struct EventMapping {
     /// A sender whose requests are known.
     pub preset: Preset,
-    /// `id`. Default: a new UUID.
+    /// `id`. Absent: a new UUID.
+    #[schemars(example = &"{{ headers.x_request_id }}")]
     pub id: Option<String>,
-    /// `source`. Default `/openconnect/<name>`.
+    /// `source`. Absent: `/openconnect/<name>`.
+    #[schemars(example = &"/shop/webhook")]
     pub source: Option<String>,
-    /// `type`. Default `eventmesh.openconnect.http.request`.
+    /// `type`. Absent: `eventmesh.openconnect.http.request`.
+    #[schemars(example = &"org.example.order")]
     #[serde(rename = "type")]
     pub ty: Option<String>,
-    /// `subject`. Default: none.
+    /// `subject`. Absent: none.
+    #[schemars(example = &"{{ data.id }}")]
     pub subject: Option<String>,
-    /// `partitionkey`: events of one key stay in order. Default: none.
+    /// `partitionkey`: events of one key stay in order. Absent: none.
+    #[schemars(example = &"{{ data.customer }}")]
     pub partitionkey: Option<String>,
 }
 
 /// A sender whose requests are known.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
     /// None: only the templates.
@@ -206,5 +209,18 @@ impl ConnectorConfig for HttpSourceConfig {
                 problems.add(format!("event.{name}"), error.message);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openconnect_core::config::{Section, contradictions};
+
+    use super::*;
+
+    #[test]
+    fn the_example_and_the_defaults_hold() {
+        let found = contradictions::<HttpSourceConfig>("http-source", Section::Source);
+        assert!(found.is_empty(), "{found:#?}");
     }
 }

@@ -10,7 +10,7 @@ use openconnect_core::secret::Secret;
 use openconnect_core::template::Template;
 use openconnect_sql::{Dialect, Login, SqlTls, Target};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::import;
 use crate::raw::RawStatement;
@@ -24,8 +24,10 @@ pub struct JdbcSinkConfig {
     #[schemars(example = &"postgresql://127.0.0.1/shop")]
     pub url: String,
     /// User; goes before one in the URL.
+    #[schemars(example = &"openconnect")]
     pub user: Option<String>,
     /// Password; goes before one in the URL.
+    #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}")]
     pub password: Option<Secret>,
     /// TLS to the server. Default: taken when the server offers it, and nothing is verified.
     pub tls: Option<SqlTls>,
@@ -39,27 +41,29 @@ pub struct JdbcSinkConfig {
     pub tables: Vec<String>,
     /// A statement to run for each event, in place of rows: `:name` stands for one of `arguments`. Values are parameters, never part
     /// of the text; on PostgreSQL all of them are texts, which the statement casts: `cast(:id as bigint)`.
+    #[schemars(example = &"insert into orders (id) values (:id)", extend("x-instead-of" = "`table`"))]
     pub sql: Option<String>,
     /// Name to expression, as in `columns`, for `sql`.
     #[serde(default)]
     pub arguments: BTreeMap<String, String>,
-    /// What the data is. Default `row`.
+    /// What the data is.
     #[serde(default)]
     pub format: Format,
-    /// What to do with an event's row. Default `upsert` when `key` is set or with `format: change`, `insert` otherwise.
+    /// What to do with an event's row. Absent: `upsert` when `key` is set or with `format: change`, `insert` otherwise.
+    #[schemars(example = &"upsert")]
     pub mode: Option<Mode>,
-    /// Columns that identify a row. They need a unique index or primary key in the table. Default with `mode: upsert` or
+    /// Columns that identify a row. They need a unique index or primary key in the table. Absent, with `mode: upsert` or
     /// `update`: the table's primary key.
     #[serde(default)]
     pub key: Vec<String>,
     /// Column to expression: `id`, `source`, `type`, `subject`, `time`, an extension's name, `data` (whole, as text) or
-    /// `data.field.field`. Default: every top-level field of the data that is a column of the table.
+    /// `data.field.field`. Absent: every top-level field of the data that is a column of the table.
     #[serde(default)]
     pub columns: BTreeMap<String, String>,
-    /// Fields of the data that are no column (without `columns`). Default `ignore`.
+    /// Fields of the data that are no column (without `columns`).
     #[serde(default)]
     pub unknown_fields: UnknownFields,
-    /// Delete the row of an event without data (a tombstone). Needs a key. Default false: such events are dead letters
+    /// Delete the row of an event without data (a tombstone). Needs a key. Otherwise such events are dead letters
     /// unless every column is an attribute.
     #[serde(default)]
     pub delete_on_null: bool,
@@ -67,42 +71,42 @@ pub struct JdbcSinkConfig {
     #[serde(default)]
     pub delete_types: Vec<String>,
     /// With `format: change`: removes all rows where the source's table was truncated. No event may overtake such a one, so that
-    /// the default of `delivery.ordering` is `total` then. Default false: such events are dead letters.
+    /// the default of `delivery.ordering` is `total` then. Otherwise such events are dead letters.
     #[serde(default)]
     pub truncate: bool,
     /// Writes the ids of events into a table of the same database, in the same transaction as their rows, so that a repeat
     /// changes nothing: effectively-once also without a key.
     pub deduplicate: Option<Deduplicate>,
-    /// Make a table that is missing, from the first event's fields. Default false.
+    /// Make a table that is missing, from the first event's fields.
     #[serde(default)]
     pub create_tables: bool,
-    /// Add columns that are missing; never changes or drops one. Default false.
+    /// Add columns that are missing; never changes or drops one.
     #[serde(default)]
     pub add_columns: bool,
-    /// SQLite: make the database file when it is missing. Default false.
+    /// SQLite: make the database file when it is missing.
     #[serde(default)]
     pub create: bool,
     /// Statements run on each new connection, for instance `create table if not exists …`.
     #[serde(default)]
     pub init_statements: Vec<String>,
-    /// SQLite: how long a statement waits for another writer. Default 5s.
-    #[serde(default = "five")]
+    /// SQLite: how long a statement waits for another writer.
+    #[serde(default = "default_busy_timeout")]
     pub busy_timeout: HumanDuration,
-    /// How long one batch may take. Default 30s.
-    #[serde(default = "thirty")]
+    /// How long one batch may take.
+    #[serde(default = "default_timeout")]
     pub timeout: HumanDuration,
 }
 
-fn five() -> HumanDuration {
-    HumanDuration(Duration::from_secs(5))
+fn default_busy_timeout() -> HumanDuration {
+    HumanDuration::seconds(5)
 }
 
-fn thirty() -> HumanDuration {
-    HumanDuration(Duration::from_secs(30))
+fn default_timeout() -> HumanDuration {
+    HumanDuration::seconds(30)
 }
 
 /// What the data is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// A row.
@@ -126,7 +130,7 @@ pub enum Mode {
 }
 
 /// What to do with fields that are no column.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UnknownFields {
     /// Leave them out.
@@ -140,19 +144,19 @@ pub enum UnknownFields {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Deduplicate {
-    /// The table; made when it is missing. Default `openconnect_delivered`.
-    #[serde(default = "delivered")]
+    /// The table; made when it is missing.
+    #[serde(default = "default_deduplicate_table")]
     pub table: String,
-    /// How long an id is kept: longer than the mesh may take to deliver an event again. Default 7d.
-    #[serde(default = "week")]
+    /// How long an id is kept: longer than the mesh may take to deliver an event again.
+    #[serde(default = "default_keep")]
     pub keep: HumanDuration,
 }
 
-fn delivered() -> String {
+fn default_deduplicate_table() -> String {
     "openconnect_delivered".into()
 }
 
-fn week() -> HumanDuration {
+fn default_keep() -> HumanDuration {
     HumanDuration(Duration::from_secs(7 * 24 * 3600))
 }
 
@@ -281,5 +285,18 @@ impl ConnectorConfig for JdbcSinkConfig {
                 problems.add(at, "is no expression; write for instance id, subject or data.order.id");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openconnect_core::config::{Section, contradictions};
+
+    use super::*;
+
+    #[test]
+    fn the_example_and_the_defaults_hold() {
+        let found = contradictions::<JdbcSinkConfig>("jdbc-sink", Section::Sink);
+        assert!(found.is_empty(), "{found:#?}");
     }
 }

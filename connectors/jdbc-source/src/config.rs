@@ -22,8 +22,10 @@ pub struct JdbcSourceConfig {
     #[schemars(example = &"postgresql://127.0.0.1/shop")]
     pub url: String,
     /// User; goes before one in the URL.
+    #[schemars(example = &"openconnect")]
     pub user: Option<String>,
     /// Password; goes before one in the URL.
+    #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}")]
     pub password: Option<Secret>,
     /// TLS to the server. Default: taken when the server offers it, and nothing is verified.
     pub tls: Option<SqlTls>,
@@ -36,6 +38,7 @@ pub struct JdbcSourceConfig {
     #[serde(default)]
     pub exclude: Vec<String>,
     /// A query to read instead of tables. It is read as a table is, so `mode` and `key` go with it.
+    #[schemars(example = &"select * from orders where total > 100", extend("x-instead-of" = "`tables`"))]
     pub query: Option<String>,
     /// How rows are found that were not read yet.
     #[schemars(example = &"incrementing")]
@@ -45,54 +48,59 @@ pub struct JdbcSourceConfig {
     pub incrementing: Option<String>,
     /// A column with the time of a row's last change, for `timestamp` and `timestamp+incrementing`. Rows where it is null are not
     /// read.
+    #[schemars(example = &"updated_at", extend("x-instead-of" = "`incrementing`, with another mode"))]
     pub timestamp: Option<String>,
-    /// Columns that identify a row. Default: the table's primary key. A query needs it for `bulk` and `timestamp`.
+    /// Columns that identify a row. Absent: the table's primary key. A query needs it for `bulk` and `timestamp`.
     #[serde(default)]
     pub key: Vec<String>,
-    /// How often new rows are looked for, once all are read; with `bulk` from one beginning to the next. Default 5s.
-    #[serde(default = "five")]
+    /// How often new rows are looked for, once all are read; with `bulk` from one beginning to the next.
+    #[serde(default = "default_interval")]
     pub interval: HumanDuration,
     /// For how long a transaction may stay open and its rows are still found: so long they are looked for among the rows that
-    /// were read already. Default 60s; 0s looks for none, and loses rows of transactions that commit out of order.
-    #[serde(default = "minute")]
+    /// were read already. 0s looks for none, and loses rows of transactions that commit out of order.
+    #[serde(default = "default_lag")]
     pub lag: HumanDuration,
-    /// Rows of one page. Default 1000.
-    #[serde(default = "thousand")]
+    /// Rows of one page.
+    #[serde(default = "default_page_rows")]
     pub page_rows: u32,
-    /// Pages that are read at the same time while there is much to be read, each over a connection of its own; 1 to 16. Default 1.
-    #[serde(default = "one")]
+    /// Pages that are read at the same time while there is much to be read, each over a connection of its own; 1 to 16.
+    #[serde(default = "default_parallel_pages")]
     pub parallel_pages: u32,
-    /// How decimals are written. Default `text`.
+    /// How decimals are written.
     #[serde(default)]
     pub decimals: Decimals,
-    /// The events' type. Default `eventmesh.openconnect.sql.row`.
-    #[serde(default = "row")]
+    /// The events' type.
+    #[serde(default = "default_event_type")]
     pub event_type: String,
     /// Statements run on each new connection.
     #[serde(default)]
     pub init_statements: Vec<String>,
-    /// How long one statement may take. Default 60s.
-    #[serde(default = "minute")]
+    /// How long one statement may take.
+    #[serde(default = "default_timeout")]
     pub timeout: HumanDuration,
 }
 
-fn five() -> HumanDuration {
-    HumanDuration(Duration::from_secs(5))
+fn default_interval() -> HumanDuration {
+    HumanDuration::seconds(5)
 }
 
-fn minute() -> HumanDuration {
-    HumanDuration(Duration::from_secs(60))
+fn default_lag() -> HumanDuration {
+    HumanDuration::seconds(60)
 }
 
-fn thousand() -> u32 {
+fn default_timeout() -> HumanDuration {
+    HumanDuration::seconds(60)
+}
+
+fn default_page_rows() -> u32 {
     1000
 }
 
-fn one() -> u32 {
+fn default_parallel_pages() -> u32 {
     1
 }
 
-fn row() -> String {
+fn default_event_type() -> String {
     "eventmesh.openconnect.sql.row".into()
 }
 
@@ -206,5 +214,18 @@ impl ConnectorConfig for JdbcSourceConfig {
         if self.lag.0 > Duration::from_secs(24 * 3600) {
             problems.add("lag", "must be a day at the most");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openconnect_core::config::{Section, contradictions};
+
+    use super::*;
+
+    #[test]
+    fn the_example_and_the_defaults_hold() {
+        let found = contradictions::<JdbcSourceConfig>("jdbc-source", Section::Source);
+        assert!(found.is_empty(), "{found:#?}");
     }
 }

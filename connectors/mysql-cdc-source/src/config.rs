@@ -9,7 +9,7 @@ use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
 use openconnect_sql::{Dialect, Login, NamePattern, SqlTls, Target};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::columns::ColumnSettings;
 use crate::import;
@@ -22,8 +22,10 @@ pub struct MySqlCdcConfig {
     #[schemars(example = &"mysql://127.0.0.1/shop")]
     pub url: String,
     /// User; goes before one in the URL.
+    #[schemars(example = &"openconnect")]
     pub user: Option<String>,
     /// Password; goes before one in the URL.
+    #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}")]
     pub password: Option<Secret>,
     /// TLS to the server. Default: none.
     pub tls: Option<SqlTls>,
@@ -33,62 +35,63 @@ pub struct MySqlCdcConfig {
     /// Tables that are not read, though `tables` names them.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// Which of the tables' columns are told, and how. Default: all, as they are.
+    /// Which of the tables' columns are told, and how. Absent: all, as they are.
     #[serde(default)]
     pub columns: ColumnSettings,
-    /// What is read of the rows that are there at the first start. Default `initial`.
+    /// What is read of the rows that are there at the first start.
     #[serde(default)]
     pub snapshot: SnapshotMode,
-    /// What to do when the server no longer has the log from where it is to be read on. Default `fail`.
+    /// What to do when the server no longer has the log from where it is to be read on.
     #[serde(default)]
     pub on_lost_position: LostPosition,
-    /// The number by which the server knows this reader; no replica and no other reader may have the same. Default: a random
+    /// The number by which the server knows this reader; no replica and no other reader may have the same. Absent: a random
     /// one at each start.
+    #[schemars(example = &5701)]
     pub server_id: Option<u32>,
-    /// Rows of one chunk of a snapshot. Default 1000.
-    #[serde(default = "thousand")]
+    /// Rows of one chunk of a snapshot.
+    #[serde(default = "default_chunk_rows")]
     pub chunk_rows: u32,
-    /// Chunks of a snapshot that are read at the same time, each over a connection of its own; 1 to 16. Default 2.
-    #[serde(default = "two")]
+    /// Chunks of a snapshot that are read at the same time, each over a connection of its own; 1 to 16.
+    #[serde(default = "default_parallel_chunks")]
     pub parallel_chunks: u32,
-    /// How events look. Default `native`.
+    /// How events look.
     #[serde(default)]
     pub format: Format,
-    /// Tells where transactions begin and end, with the number of their changes. Default false.
+    /// Tells where transactions begin and end, with the number of their changes.
     #[serde(default)]
     pub transactions: bool,
-    /// Tells statements that make, change, rename or drop one of the tables. `TRUNCATE` is told in any case. Default false.
+    /// Tells statements that make, change, rename or drop one of the tables. `TRUNCATE` is told in any case.
     #[serde(default)]
     pub schema_changes: bool,
-    /// How decimals are written. Default `text`.
+    /// How decimals are written.
     #[serde(default)]
     pub decimals: Decimals,
-    /// The events' type. Default `eventmesh.openconnect.cdc.change`.
-    #[serde(default = "change")]
+    /// The events' type.
+    #[serde(default = "default_event_type")]
     pub event_type: String,
-    /// How long the server may be silent; it is asked to say something three times as often. Default 30s.
-    #[serde(default = "thirty")]
+    /// How long the server may be silent; it is asked to say something three times as often.
+    #[serde(default = "default_timeout")]
     pub timeout: HumanDuration,
 }
 
-fn thousand() -> u32 {
+fn default_chunk_rows() -> u32 {
     1000
 }
 
-fn two() -> u32 {
+fn default_parallel_chunks() -> u32 {
     2
 }
 
-fn change() -> String {
+fn default_event_type() -> String {
     "eventmesh.openconnect.cdc.change".into()
 }
 
-fn thirty() -> HumanDuration {
-    HumanDuration(Duration::from_secs(30))
+fn default_timeout() -> HumanDuration {
+    HumanDuration::seconds(30)
 }
 
 /// How events look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// Values as SQL and JSON write them, the same in every SQL connector.
@@ -99,7 +102,7 @@ pub enum Format {
 }
 
 /// What is read of the rows that are there at the first start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SnapshotMode {
     /// All of them, then the log.
@@ -116,7 +119,7 @@ pub enum SnapshotMode {
 }
 
 /// What to do when the position is lost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LostPosition {
     /// Stop: somebody must decide.
@@ -227,5 +230,18 @@ impl ConnectorConfig for MySqlCdcConfig {
         if self.event_type.is_empty() {
             problems.add("event_type", "must not be empty");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openconnect_core::config::{Section, contradictions};
+
+    use super::*;
+
+    #[test]
+    fn the_example_and_the_defaults_hold() {
+        let found = contradictions::<MySqlCdcConfig>("mysql-cdc-source", Section::Source);
+        assert!(found.is_empty(), "{found:#?}");
     }
 }

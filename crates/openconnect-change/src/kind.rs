@@ -1,7 +1,7 @@
 //! Kinds of columns: how a value is written as JSON.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// How a column's values look in JSON. `docs/sql-types.md` has the table for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum Kind {
 }
 
 /// How decimals are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Decimals {
     /// As text: most JSON readers would make a double of a number, and lose digits.

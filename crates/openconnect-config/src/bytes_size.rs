@@ -1,9 +1,10 @@
 //! Sizes as people write them.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A number of bytes: `512`, `64KiB`, `10MiB`, `1GiB`, also `kB`, `MB`, `GB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +31,23 @@ impl ByteSize {
             _ => return None,
         };
         number.checked_mul(factor).map(Self)
+    }
+}
+
+/// As it is read, in the largest unit that it is a multiple of: `64MiB`.
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
+            .into_iter()
+            .find(|(unit, _)| self.0 > 0 && self.0 % unit == 0);
+        let (unit, name) = unit.unwrap_or((1, ""));
+        write!(f, "{}{name}", self.0 / unit)
+    }
+}
+
+impl Serialize for ByteSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -61,5 +79,24 @@ impl JsonSchema for ByteSize {
 
     fn inline_schema() -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_written_as_it_is_read() {
+        for (written, size) in [
+            ("0", 0),
+            ("1000", 1000),
+            ("1KiB", 1 << 10),
+            ("1536KiB", 1_572_864),
+            ("4GiB", 4 << 30),
+        ] {
+            assert_eq!(ByteSize(size).to_string(), written);
+            assert_eq!(ByteSize::parse(written), Some(ByteSize(size)));
+        }
     }
 }

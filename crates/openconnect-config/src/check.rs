@@ -136,6 +136,10 @@ impl<'a> Checker<'a> {
             (Value::String(text), "byte-size") if crate::bytes_size::ByteSize::parse(text).is_none() => {
                 Some("is not a size; write for instance 512KiB or 10MiB".to_owned())
             }
+            (Value::String(text), "password") if crate::secret::is_blank(text) => {
+                self.report("OC0106", path, Spot::Value, crate::secret::EMPTY);
+                return false;
+            }
             (Value::Number(number), _) => out_of_bounds(number, schema, format),
             _ => None,
         };

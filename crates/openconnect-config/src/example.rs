@@ -21,8 +21,9 @@ const ORDER: [&str; 10] = [
 ];
 const WIDTH: usize = 110;
 
-/// The file: what is required is there with a placeholder, all else is a comment. `root` is the schema of the settings of
-/// `openconnect-<program>`.
+/// The file: what is required is there with an example, all else is a comment with its default or an example. `root` is the schema of
+/// the settings of `openconnect-<program>`. Its extensions: `x-in-example` marks an optional setting that most configurations have;
+/// `x-instead-of` one that excludes what it names, and so is shown but can't be uncommented with the others.
 pub fn example(root: &Value, program: &str) -> String {
     let mut writer = Writer { root, text: String::new() };
     let _ = writeln!(
@@ -31,6 +32,16 @@ pub fn example(root: &Value, program: &str) -> String {
     );
     writer.object(root, 0, false);
     writer.text
+}
+
+/// The example with every setting in it: no line of a setting is a comment any more.
+pub(crate) fn in_full(example: &str) -> String {
+    let uncommented = |line: &str| match line.strip_prefix('#') {
+        // An explanation: one space, then words. A setting is indented by none or by two.
+        Some(rest) if !(rest.starts_with(' ') && !rest.starts_with("  ")) => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    example.lines().map(uncommented).collect()
 }
 
 struct Writer<'a> {
@@ -86,6 +97,11 @@ impl Writer<'_> {
         let choices = self.choices(&resolved);
         if !choices.is_empty() && !types(&resolved).contains(&"object") {
             self.comment(&format!("One of: {}.", choices.join(", ")), &indent);
+        }
+        if let Some(other) = schema.get("x-instead-of").and_then(Value::as_str) {
+            let value = self.sample(key, schema, &resolved);
+            let _ = writeln!(self.text, "{indent}# Instead of {other}: `{key}: {value}`");
+            return;
         }
         let section = types(&resolved).contains(&"object") && resolved.get("properties").is_some_and(|p| p.is_object());
         if section && branches(&resolved).is_none() {
@@ -143,11 +159,9 @@ impl Writer<'_> {
                 .and_then(|list| list.first().cloned())
         };
         let default = |schema: &Value| schema.get("default").filter(|value| !value.is_null()).cloned();
-        let text = schema.get("description").and_then(Value::as_str).unwrap_or_default();
         let marked = schema.get("x-in-example").and_then(|_| example(schema));
         let given = marked
             .or_else(|| default(schema))
-            .or_else(|| self.stated(text, resolved))
             .or_else(|| example(schema))
             .or_else(|| default(resolved))
             .or_else(|| example(resolved));
@@ -174,20 +188,6 @@ impl Writer<'_> {
                 None => Value::Array(Vec::new()),
             },
             _ => self.object_value(resolved, depth),
-        }
-    }
-
-    /// The default that the explanation names, when the setting takes it: "Default 10s."
-    fn stated(&self, description: &str, resolved: &Value) -> Option<Value> {
-        let text = description.split_once("Default ").map(|(_, text)| text)?;
-        let text = text.split([',', ';']).next().unwrap_or_default().trim_end_matches('.');
-        let text = text.split(". ").next().unwrap_or_default().trim_matches('`');
-        let named = types(resolved);
-        match resolved.get("format").and_then(Value::as_str) {
-            Some("human-duration") => humantime::parse_duration(text).is_ok().then(|| text.into()),
-            Some("byte-size") => crate::bytes_size::ByteSize::parse(text).map(|_| text.into()),
-            _ if named.contains(&"integer") => text.parse::<u64>().ok().map(Value::from),
-            _ => self.choices(resolved).into_iter().find(|name| name == text).map(Value::String),
         }
     }
 

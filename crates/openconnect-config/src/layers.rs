@@ -18,7 +18,7 @@ const PREFIX: &str = "OPENCONNECT__";
 /// Where a configuration comes from.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// The file: `.toml`, `.json`, and YAML under any other name.
+    /// The file: `.toml`, `.json`, and YAML under any other name. `-` is standard input: YAML.
     pub file: Option<PathBuf>,
     /// Environment variables: `OPENCONNECT__MESH__URL` sets `mesh.url`; the others serve `${env:…}`.
     pub environment: std::collections::BTreeMap<String, String>,
@@ -38,7 +38,7 @@ impl Sources {
     /// For people.
     pub fn origin(&self) -> String {
         match &self.file {
-            Some(file) => file.display().to_string(),
+            Some(file) => name(file),
             None => "configuration".to_owned(),
         }
     }
@@ -84,7 +84,7 @@ pub(crate) fn merge(sources: &Sources, root: &Value) -> Result<Merged, Rejected>
 }
 
 fn read_file(path: &FilePath, merged: &mut Merged) -> Result<(), Rejected> {
-    let name = path.display().to_string();
+    let name = name(path);
     let text = read_text(path, &name)?;
     merged.places.file = Some(name.clone());
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
@@ -125,16 +125,32 @@ fn read_file(path: &FilePath, merged: &mut Merged) -> Result<(), Rejected> {
     Ok(())
 }
 
+/// The path that stands for standard input.
+const STANDARD_INPUT: &str = "-";
+
+/// The file's name, for people.
+fn name(path: &FilePath) -> String {
+    if path.as_os_str() == STANDARD_INPUT {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}
+
 fn read_text(path: &FilePath, name: &str) -> Result<String, Rejected> {
     let unreadable = |e: std::io::Error| Rejected::one(name, "OC0101", format!("can't be read: {e}"));
-    let file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if metadata.is_dir() {
-        return Err(Rejected::one(name, "OC0101", "is a folder, not a file"));
-    }
+    let input: Box<dyn Read> = if path.as_os_str() == STANDARD_INPUT {
+        Box::new(std::io::stdin())
+    } else {
+        let file = File::open(path).map_err(unreadable)?;
+        if file.metadata().map_err(unreadable)?.is_dir() {
+            return Err(Rejected::one(name, "OC0101", "is a folder, not a file"));
+        }
+        Box::new(file)
+    };
     let mut bytes = Vec::new();
     // Also a pipe or a device has an end here.
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    input.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(Rejected::one(name, "OC0101", "is larger than 1 MiB, which no configuration is"));
     }

@@ -8,11 +8,13 @@
 //! | [`schema`](schema()), `check` | the JSON Schema of settings; a value held against it |
 //! | [`load`](load()) | all of it in order |
 //! | [`example`](example()), [`write`](write_yaml), `redact`, [`dotted`](dotted()) | an example made from the schema; a value as YAML; what may be shown; a value by dotted paths |
+//! | [`contradiction`](contradictions) | is it true what example and schema say |
 //! | [`duration`], [`bytes_size`], [`secret`], [`tls`], [`logs`], [`folder`] | values of settings, and what is made of them |
 //! | [`error`], [`failure`] | why a program ends; why an event could not be delivered |
 
 pub mod bytes_size;
 mod check;
+mod contradiction;
 mod dotted;
 pub mod duration;
 pub mod error;
@@ -32,6 +34,7 @@ pub mod tls;
 mod write;
 mod yaml;
 
+pub use contradiction::contradictions;
 pub use dotted::dotted;
 pub use error::{Error, Exit, Result};
 pub use example::example;

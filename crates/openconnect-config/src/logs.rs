@@ -12,14 +12,23 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::error::{Error, Result};
 
 /// The `log:` section.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSettings {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,openconnect_core=debug`. Default `info`.
-    #[schemars(example = &"info")]
-    pub level: Option<String>,
-    /// `text` or `json`. Default: text on a terminal, JSON otherwise.
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,openconnect_core=debug`.
+    pub level: String,
+    /// `text` or `json`. Absent: text on a terminal, JSON otherwise.
+    #[schemars(example = &"json")]
     pub format: Option<LogFormat>,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: None,
+        }
+    }
 }
 
 /// How log lines look.
@@ -48,15 +57,14 @@ pub fn parse_level(level: &str) -> std::result::Result<Targets, String> {
     level.parse::<Targets>().ok().filter(|_| fine).ok_or_else(|| HELP.to_owned())
 }
 
-/// Starts logging. The level comes from the flag, else from `RUST_LOG`, else from the settings, else it is `info`.
+/// Starts logging. The level comes from the flag, else from `RUST_LOG`, else from the settings.
 /// Does nothing when a subscriber is installed already.
 pub fn init_logs(settings: &LogSettings, flag: Option<&str>) -> Result<()> {
     let environment = std::env::var("RUST_LOG").ok().filter(|level| !level.is_empty());
-    let (from, level) = match (flag, environment.as_deref(), settings.level.as_deref()) {
-        (Some(level), ..) => ("--log-level", level),
-        (None, Some(level), _) => ("RUST_LOG", level),
-        (None, None, Some(level)) => ("log.level", level),
-        (None, None, None) => ("", "info"),
+    let (from, level) = match (flag, environment.as_deref()) {
+        (Some(level), _) => ("--log-level", level),
+        (None, Some(level)) => ("RUST_LOG", level),
+        (None, None) => ("log.level", settings.level.as_str()),
     };
     let filter = parse_level(level).map_err(|wrong| Error::config("OC0106", format!("{from}: `{level}` {wrong}")))?;
     let terminal = std::io::stderr().is_terminal();

@@ -5,23 +5,32 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de};
 
-/// A password, token or key. No `Display`, no `Serialize`; `Debug` prints stars. `config show` knows it by its schema
+/// What is wrong with an empty secret.
+pub(crate) const EMPTY: &str = "is empty or blank, which no secret may be; leave the setting out where none is needed";
+
+/// A password, token or key; never empty or blank: an empty key would authenticate everybody. No `Display`, no `Serialize`; `Debug` prints stars. `config show` knows it by its schema
 /// (`writeOnly`).
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// Wraps a value.
-    pub fn new(value: impl Into<String>) -> Self {
-        Self(SecretString::from(value.into()))
+    /// Wraps a value; `None` when it is empty or blank.
+    pub fn new(value: impl Into<String>) -> Option<Self> {
+        let value = value.into();
+        (!is_blank(&value)).then(|| Self(SecretString::from(value)))
     }
 
     /// The value, for the one place that sends or compares it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
+}
+
+/// Is it no secret at all?
+pub(crate) fn is_blank(value: &str) -> bool {
+    value.trim().is_empty()
 }
 
 impl fmt::Debug for Secret {
@@ -32,7 +41,7 @@ impl fmt::Debug for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::new)
+        Self::new(String::deserialize(deserializer)?).ok_or_else(|| de::Error::custom(EMPTY))
     }
 }
 
@@ -42,7 +51,7 @@ impl JsonSchema for Secret {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "password", "writeOnly": true })
+        json_schema!({ "type": "string", "format": "password", "minLength": 1, "pattern": "\\S", "writeOnly": true })
     }
 
     fn inline_schema() -> bool {

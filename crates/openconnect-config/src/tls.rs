@@ -19,12 +19,16 @@ use crate::error::{Error, Result};
 #[serde(deny_unknown_fields, default)]
 pub struct TlsSettings {
     /// PEM file with the authorities to trust instead of the system's.
+    #[schemars(example = &"/etc/openconnect/tls/ca.pem")]
     pub ca_file: Option<PathBuf>,
     /// PEM file with the client's certificate chain (mTLS).
+    #[schemars(example = &"/etc/openconnect/tls/client.pem")]
     pub cert_file: Option<PathBuf>,
     /// PEM file with the client's key (mTLS).
+    #[schemars(example = &"/etc/openconnect/tls/client-key.pem")]
     pub key_file: Option<PathBuf>,
     /// Name to verify instead of the URL's host.
+    #[schemars(example = &"mesh.example.org", extend("x-instead-of" = "the URL's host"))]
     pub server_name: Option<String>,
 }
 
@@ -33,10 +37,13 @@ pub struct TlsSettings {
 #[serde(deny_unknown_fields)]
 pub struct TlsServerSettings {
     /// PEM file with the server's certificate chain.
+    #[schemars(example = &"/etc/openconnect/tls/server.pem")]
     pub cert_file: PathBuf,
     /// PEM file with the server's key.
+    #[schemars(example = &"/etc/openconnect/tls/server-key.pem")]
     pub key_file: PathBuf,
     /// PEM file with the authorities whose clients are let in; present means that clients need a certificate (mTLS).
+    #[schemars(example = &"/etc/openconnect/tls/clients.pem")]
     pub client_ca_file: Option<PathBuf>,
 }
 

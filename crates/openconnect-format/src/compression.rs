@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{Read, Write as _};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Largest Zstandard window that is accepted, as a power of two: 8 MiB, which RFC 9659 asks of every decoder of the content coding.
 /// No more memory of it is touched than the decompressed bytes take, so the limits bound it.
@@ -13,7 +13,7 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 const ZSTD_LEVEL: i32 = 3;
 
 /// A compression of a whole body or object.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// As it is.

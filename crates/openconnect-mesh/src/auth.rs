@@ -136,9 +136,9 @@ mod tests {
 
     fn gate() -> Gate {
         let mut config = Config::default();
-        config.users.insert("ann".to_owned(), Secret::new("p"));
-        config.users.insert("bob".to_owned(), Secret::new("q"));
-        config.tokens.insert("robot".to_owned(), Secret::new("t0ken"));
+        config.users.insert("ann".to_owned(), Secret::new("p").unwrap());
+        config.users.insert("bob".to_owned(), Secret::new("q").unwrap());
+        config.tokens.insert("robot".to_owned(), Secret::new("t0ken").unwrap());
         config.rights.insert(
             "ann".to_owned(),
             Rights {

@@ -11,7 +11,7 @@ use openconnect_config::secret::Secret;
 use openconnect_config::tls::TlsServerSettings;
 use openconnect_config::{Problems, Sources, load};
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serializer};
+use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
 
 use crate::MeshError;
 
@@ -28,7 +28,7 @@ pub struct Config {
     /// Wait for the disk before a publish is acknowledged. Without it, events survive the process but not the machine.
     pub fsync: bool,
     /// A journal segment's size.
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "size", serialize_with = "size_as_text")]
     #[schemars(with = "ByteSize")]
     pub segment_bytes: u64,
     /// Names and passwords of those who may connect, over both transports; write a password as `${env:NAME}` or
@@ -91,11 +91,11 @@ pub enum WhenFull {
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
     /// Consumed events older than this go.
-    #[serde(deserialize_with = "duration", serialize_with = "as_text")]
+    #[serde(deserialize_with = "duration", serialize_with = "duration_as_text")]
     #[schemars(with = "HumanDuration")]
     pub max_age: Duration,
     /// A topic's size. Consumed events go first.
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "size", serialize_with = "size_as_text")]
     #[schemars(with = "ByteSize")]
     pub max_bytes: u64,
     /// What happens when unconsumed events fill it.
@@ -119,17 +119,17 @@ pub struct Delivery {
     /// Where a new group begins.
     pub new_group: Start,
     /// An event that is not acknowledged for this long is delivered again.
-    #[serde(deserialize_with = "duration", serialize_with = "as_text")]
+    #[serde(deserialize_with = "duration", serialize_with = "duration_as_text")]
     #[schemars(with = "HumanDuration")]
     pub redeliver_after: Duration,
     /// Unacknowledged events per subscriber.
     pub max_unacknowledged: usize,
     /// The same in bytes.
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "size", serialize_with = "size_as_text")]
     #[schemars(with = "ByteSize")]
     pub max_unacknowledged_bytes: u64,
     /// How often cursors of groups are saved.
-    #[serde(deserialize_with = "duration", serialize_with = "as_text")]
+    #[serde(deserialize_with = "duration", serialize_with = "duration_as_text")]
     #[schemars(with = "HumanDuration")]
     pub save_cursors_every: Duration,
 }
@@ -139,12 +139,13 @@ pub struct Delivery {
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Largest event.
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "size", serialize_with = "size_as_text")]
     #[schemars(with = "ByteSize")]
     pub max_event_bytes: u64,
     /// Open connections, of both transports each.
     pub max_connections: usize,
-    /// The same of one client address. Default: a quarter of `max_connections`; for loopback no bound of its own.
+    /// The same of one client address. Absent: a quarter of `max_connections`; for loopback no bound of its own.
+    #[schemars(example = &250)]
     pub max_connections_per_address: Option<usize>,
     /// Topics that one session or stream may be subscribed to.
     pub max_subscriptions: usize,
@@ -155,19 +156,19 @@ pub struct Limits {
     /// Requests that wait for a reply.
     pub max_requests: usize,
     /// A connection that is not encrypted and greeted by then is closed.
-    #[serde(deserialize_with = "duration", serialize_with = "as_text")]
+    #[serde(deserialize_with = "duration", serialize_with = "duration_as_text")]
     #[schemars(with = "HumanDuration")]
     pub handshake_timeout: Duration,
     /// A frame that has begun must have come whole by then.
-    #[serde(deserialize_with = "duration", serialize_with = "as_text")]
+    #[serde(deserialize_with = "duration", serialize_with = "duration_as_text")]
     #[schemars(with = "HumanDuration")]
     pub frame_timeout: Duration,
     /// A session that sends nothing for this long is closed.
-    #[serde(deserialize_with = "duration", serialize_with = "as_text")]
+    #[serde(deserialize_with = "duration", serialize_with = "duration_as_text")]
     #[schemars(with = "HumanDuration")]
     pub session_timeout: Duration,
     /// Recent events of all topics that are kept in memory for subscribers that keep up.
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "size", serialize_with = "size_as_text")]
     #[schemars(with = "ByteSize")]
     pub memory: u64,
 }
@@ -287,13 +288,6 @@ impl Config {
         if !self.rights.is_empty() && self.users.is_empty() && self.tokens.is_empty() {
             problems.add("rights", "has no effect without `users` or `tokens`: nobody says who they are");
         }
-        for (kind, secrets) in [("users", &self.users), ("tokens", &self.tokens)] {
-            for (user, secret) in secrets {
-                if secret.expose().is_empty() {
-                    problems.add(format!("{kind}.{user}"), "is empty");
-                }
-            }
-        }
         for name in &self.topics.create {
             if let Err(reason) = crate::names::check_topic(name) {
                 problems.add("topics.create", reason);
@@ -340,24 +334,29 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 }
 
 /// What `config example` prints must be what is read.
-fn as_text<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_duration(*duration))
+fn duration_as_text<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    HumanDuration(*duration).serialize(serializer)
 }
 
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     ByteSize::deserialize(deserializer).map(|size| size.0)
 }
 
+fn size_as_text<S: Serializer>(size: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    ByteSize(*size).serialize(serializer)
+}
+
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    use openconnect_config::{contradictions, schema};
+
     use super::*;
 
     #[test]
-    fn a_default_is_told_as_it_is_read() {
-        let schema = schemars::schema_for!(Delivery).to_value();
-        let told = &schema["properties"]["redeliver_after"]["default"];
-        let read: Delivery = serde_json::from_value(serde_json::json!({ "redeliver_after": told })).unwrap();
-        assert_eq!(read.redeliver_after, Delivery::default().redeliver_after);
+    fn the_example_and_the_defaults_hold() {
+        let found = contradictions(&schema::<Config>(), "mesh", |sources| {
+            load(sources, Config::validate).map(|config| format!("{config:?}"))
+        });
+        assert!(found.is_empty(), "{found:#?}");
     }
 }

@@ -270,7 +270,7 @@ async fn events_cross_between_the_transports() {
 async fn refusals_say_why() {
     let dir = tempfile::tempdir().unwrap();
     let mesh = mesh(&dir, |c| {
-        c.users.insert("user".to_owned(), openconnect_mesh::Secret::new("pass"));
+        c.users.insert("user".to_owned(), openconnect_mesh::Secret::new("pass").unwrap());
         c.limits.max_event_bytes = 2000;
     })
     .await;
@@ -292,7 +292,7 @@ async fn refusals_say_why() {
 async fn rights_hold_for_every_call() {
     let dir = tempfile::tempdir().unwrap();
     let mesh = mesh(&dir, |c| {
-        c.users.insert("user".to_owned(), openconnect_mesh::Secret::new("pass"));
+        c.users.insert("user".to_owned(), openconnect_mesh::Secret::new("pass").unwrap());
         let rights = openconnect_mesh::Rights {
             publish: vec!["t".to_owned()],
             ..Default::default()

@@ -168,9 +168,9 @@ async fn client_certificates_are_asked_for_on_both_transports() {
 }
 
 fn with_users(config: &mut Config) {
-    config.users.insert("u".to_owned(), Secret::new("p"));
-    config.users.insert("reader".to_owned(), Secret::new("r"));
-    config.tokens.insert("robot".to_owned(), Secret::new("t0ken"));
+    config.users.insert("u".to_owned(), Secret::new("p").unwrap());
+    config.users.insert("reader".to_owned(), Secret::new("r").unwrap());
+    config.tokens.insert("robot".to_owned(), Secret::new("t0ken").unwrap());
     let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
     let u = Rights {
         publish: list(&["orders", "eu.*"]),

@@ -298,7 +298,7 @@ async fn refusals_say_why() {
 async fn a_wrong_password_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mesh = mesh(&dir, |c| {
-        c.users.insert("u".to_owned(), openconnect_mesh::Secret::new("p"));
+        c.users.insert("u".to_owned(), openconnect_mesh::Secret::new("p").unwrap());
     })
     .await;
     Client::publisher(mesh.tcp_addr()).await;

@@ -43,7 +43,7 @@ impl Address {
             login.user = Some(user);
         }
         if login.password.is_none() {
-            login.password = password.map(Secret::new);
+            login.password = password.and_then(Secret::new);
         }
         if let Some(tls) = &login.tls
             && tls.cert_file.is_some() != tls.key_file.is_some()

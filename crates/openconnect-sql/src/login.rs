@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use openconnect_core::secret::Secret;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Who logs in, where the connection string does not say it.
 #[derive(Debug, Clone, Default)]
@@ -21,18 +21,21 @@ pub struct Login {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SqlTls {
-    /// How much is asked of the server. Default `verify-full`.
+    /// How much is asked of the server.
     pub mode: TlsMode,
     /// PEM file with the authorities to trust instead of the system's.
+    #[schemars(example = &"/etc/openconnect/tls/ca.pem")]
     pub ca_file: Option<PathBuf>,
     /// PEM file with the client's certificate chain (mTLS).
+    #[schemars(example = &"/etc/openconnect/tls/client.pem")]
     pub cert_file: Option<PathBuf>,
     /// PEM file with the client's key (mTLS).
+    #[schemars(example = &"/etc/openconnect/tls/client-key.pem")]
     pub key_file: Option<PathBuf>,
 }
 
 /// How much is asked of the server.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
     /// No TLS.

@@ -29,7 +29,7 @@ pub(crate) struct Args {
 /// Arguments of every command.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Configuration: YAML, or TOML by its extension. Without it `openconnect.yaml` in the current folder, where there is one.
+    /// Configuration: YAML, or TOML by its extension; `-` reads YAML from standard input. Without it `openconnect.yaml` in the current folder, where there is one.
     #[arg(long, short, global = true, value_name = "FILE", env = "OPENCONNECT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Sets one value over file and environment, e.g. `mesh.topic=orders`; lists and sections as JSON. For secrets use the

@@ -15,7 +15,7 @@ pub(crate) fn check<C: Connector>(cli: &Cli, connect: bool) -> Result<Exit> {
     let loaded = cli.load::<C>()?;
     let mut log = loaded.settings.log.clone();
     // The report is the output; of the log only what explains a failure.
-    log.level = Some("warn".to_owned());
+    log.level = "warn".to_owned();
     cli.logs(&log)?;
     let status = StatusHandle::new(&loaded.settings.name, C::NAME, cli.version);
     let app = App {

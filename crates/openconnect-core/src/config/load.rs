@@ -25,9 +25,33 @@ impl Section {
     }
 }
 
-/// The schema of the core's settings with the connector's section in it.
+/// The schema of the core's settings with the connector's section in it; without the settings that are for the other kind of
+/// connector only (`x-only`).
 pub fn schema<C: JsonSchema>(section: Section) -> Value {
-    schema_with::<Settings, C>(section.key())
+    let mut root = schema_with::<Settings, C>(section.key());
+    for settings in ["properties", "$defs"] {
+        if let Some(part) = root.get_mut(settings) {
+            leave_out_other_kind(part, section);
+        }
+    }
+    root
+}
+
+fn leave_out_other_kind(schema: &mut Value, section: Section) {
+    let Value::Object(map) = schema else { return };
+    let other_kind = |schema: &Value| schema.get("x-only").is_some_and(|only| only != section.key());
+    map.retain(|_, schema| !other_kind(schema));
+    for schema in map.values_mut() {
+        leave_out_other_kind(schema, section);
+    }
+}
+
+/// For the test of a connector: what `config example` and the schema of its settings say falsely; empty when all holds. See
+/// [`openconnect_config::contradictions`].
+pub fn contradictions<C: ConnectorConfig + std::fmt::Debug>(connector: &str, section: Section) -> Vec<String> {
+    openconnect_config::contradictions(&schema::<C>(section), connector, |sources| {
+        load::<C>(sources, section).map(|loaded| format!("{:?} {:?}", loaded.settings, loaded.connector))
+    })
 }
 
 /// A configuration file with every setting and its explanation, the required ones filled in.
@@ -62,7 +86,9 @@ pub fn load<C: ConnectorConfig>(sources: &Sources, section: Section) -> Result<L
         ));
     }
     let key = section.key();
-    let read = read(sources, &schema::<C>(section), Some(key), |reader| {
+    // Of both kinds: what is for the other one is refused with the reason.
+    let root = schema_with::<Settings, C>(key);
+    let read = read(sources, &root, Some(key), |reader| {
         let connector: Option<C> = reader.section(key);
         let settings: Option<Settings> = reader.rest();
         if let Some(settings) = &settings {

@@ -17,7 +17,7 @@ mod load;
 mod settings;
 mod validate;
 
-pub use load::{Loaded, Section, example, load, schema};
+pub use load::{Loaded, Section, contradictions, example, load, schema};
 pub use openconnect_config::{LogFormat, LogSettings, Problem, Problems, Rejected, Sources, yaml_value};
 pub(crate) use openconnect_config::{dotted, write_yaml};
 pub use settings::*;

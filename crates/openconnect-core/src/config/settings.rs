@@ -2,11 +2,10 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use openconnect_config::LogSettings;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bytes_size::ByteSize;
 use crate::duration::HumanDuration;
@@ -24,6 +23,7 @@ pub struct Settings {
     pub mesh: MeshSettings,
     /// Steps applied to every event, in order.
     #[serde(default)]
+    #[schemars(example = serde_json::json!([{ "filter": ".type != \"test\"" }]))]
     pub transforms: Vec<crate::transform::TransformConfig>,
     /// What must hold for every event.
     #[serde(default)]
@@ -54,31 +54,56 @@ pub struct MeshSettings {
     /// The topic to publish to (source) or to subscribe to (sink).
     #[schemars(example = &"orders")]
     pub topic: String,
-    /// Consumer group (sink) or producer group (source). Default: the instance's name.
+    /// Consumer group (sink) or producer group (source). Absent: the instance's name.
+    #[schemars(example = &"orders")]
     pub group: Option<String>,
     /// User name.
+    #[schemars(example = &"orders")]
     pub username: Option<String>,
     /// Password.
+    #[schemars(example = &"${env:MESH_PASSWORD:-change-me}")]
     pub password: Option<Secret>,
     /// Token, for servers that check one.
+    #[schemars(example = &"${env:MESH_TOKEN:-change-me}")]
     pub token: Option<Secret>,
     /// TLS settings for `tcps://` and `grpcs://`.
     #[serde(default)]
     pub tls: crate::tls::TlsSettings,
-    /// Connections to publish over; events of one key keep to one connection. Default 1.
-    pub connections: Option<usize>,
-    /// Publishes in flight per connection. Default: 4096 when the server keeps order on refusal, 1 otherwise.
+    /// Connections to publish over; events of one key keep to one connection.
+    #[serde(default = "default_connections")]
+    pub connections: usize,
+    /// Publishes in flight per connection. Absent: 4096 when the server keeps order on refusal, 1 otherwise.
+    #[schemars(example = &4096)]
     pub window: Option<usize>,
-    /// How long one request may take before its connection counts as broken. Default 10s.
-    pub request_timeout: Option<HumanDuration>,
-    /// Interval of heartbeats. Default 10s. A server that answers none within the interval counts as gone.
-    pub heartbeat: Option<HumanDuration>,
-    /// Longest wait between two attempts to connect. Default 10s.
-    pub reconnect_max: Option<HumanDuration>,
+    /// How long one request may take before its connection counts as broken.
+    #[serde(default = "default_request_timeout")]
+    pub request_timeout: HumanDuration,
+    /// Interval of heartbeats. A server that answers none within the interval counts as gone.
+    #[serde(default = "default_heartbeat")]
+    pub heartbeat: HumanDuration,
+    /// Longest wait between two attempts to connect.
+    #[serde(default = "default_reconnect_max")]
+    pub reconnect_max: HumanDuration,
+}
+
+fn default_connections() -> usize {
+    1
+}
+
+fn default_request_timeout() -> HumanDuration {
+    HumanDuration::seconds(10)
+}
+
+fn default_heartbeat() -> HumanDuration {
+    HumanDuration::seconds(10)
+}
+
+fn default_reconnect_max() -> HumanDuration {
+    HumanDuration::seconds(10)
 }
 
 /// The guarantees, weakest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guarantee {
     /// An event may be lost.
@@ -90,7 +115,7 @@ pub enum Guarantee {
 }
 
 /// When the mesh gets its acknowledgement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Acknowledge {
     /// `write` when the mesh redelivers, else `inbox`.
@@ -103,32 +128,52 @@ pub enum Acknowledge {
 }
 
 /// The `delivery:` section.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeliverySettings {
-    /// The connector refuses to start below this guarantee. Default `at-least-once`.
-    pub require: Option<Guarantee>,
-    /// Which events may overtake which. Default: the connector's.
+    /// The connector refuses to start below this guarantee.
+    pub require: Guarantee,
+    /// Which events may overtake which. Absent: the connector's own.
+    #[schemars(example = &"key")]
     pub ordering: Option<Ordering>,
     /// An event's key: a path (`.partitionkey`, `.subject`, another attribute, `.data.field.field`) or a jq program over the
-    /// event, such as `.subject // .id`. Default: `.partitionkey`.
-    #[schemars(example = &".partitionkey")]
-    pub key: Option<String>,
+    /// event, such as `.subject // .id`.
+    pub key: String,
     /// When the mesh gets its acknowledgement (sinks).
     pub acknowledge: Acknowledge,
-    /// Batching (sinks). Default: the connector's.
+    /// Batching (sinks). Absent: the connector's own.
+    #[schemars(extend("x-only" = "sink"))]
     pub batch: BatchSettings,
-    /// Writes at the same time (sinks). Default: the connector's.
+    /// Writes at the same time (sinks). Absent: the connector's own.
+    #[schemars(example = &4, extend("x-only" = "sink"))]
     pub in_flight: Option<usize>,
     /// Events written in a time, at the most (sinks): a number is events a second; `{ count: 20, per: 1m, by: target }` limits each
-    /// target for itself; of a list all hold. Another attempt counts again. Default: no limit.
+    /// target for itself; of a list all hold. Another attempt counts again. Absent: no limit.
+    #[schemars(example = &100, extend("x-only" = "sink"))]
     pub rate_limit: Option<RateLimitSetting>,
     /// What to do after a failure that is worth another try.
     pub retry: RetrySettings,
-    /// How long a shutdown may wait for what is in flight. Default 20s.
-    pub shutdown_timeout: Option<HumanDuration>,
+    /// How long a shutdown may wait for what is in flight.
+    pub shutdown_timeout: HumanDuration,
     /// Stops the connector when the target is broken rather than the events.
     pub circuit: CircuitSettings,
+}
+
+impl Default for DeliverySettings {
+    fn default() -> Self {
+        Self {
+            require: Guarantee::AtLeastOnce,
+            ordering: None,
+            key: ".partitionkey".to_owned(),
+            acknowledge: Acknowledge::default(),
+            batch: BatchSettings::default(),
+            in_flight: None,
+            rate_limit: None,
+            retry: RetrySettings::default(),
+            shutdown_timeout: HumanDuration::seconds(20),
+            circuit: CircuitSettings::default(),
+        }
+    }
 }
 
 /// `delivery.rate_limit`.
@@ -165,10 +210,10 @@ impl RateLimitSetting {
 pub struct RateLimit {
     /// Events.
     pub count: NonZeroU32,
-    /// The time. Default 1s.
+    /// The time.
     #[serde(default = "one_second")]
     pub per: HumanDuration,
-    /// What has a limit of its own. Default `connector`.
+    /// What has a limit of its own.
     #[serde(default)]
     pub by: RateScope,
 }
@@ -193,10 +238,13 @@ pub enum RateScope {
 #[serde(deny_unknown_fields, default)]
 pub struct BatchSettings {
     /// Events in a batch at the most.
+    #[schemars(example = &100)]
     pub max_events: Option<usize>,
     /// Bytes in a batch at the most.
+    #[schemars(example = &"1MiB")]
     pub max_bytes: Option<ByteSize>,
     /// How long a batch that is not full waits.
+    #[schemars(example = &"100ms")]
     pub max_age: Option<HumanDuration>,
 }
 
@@ -204,19 +252,20 @@ pub struct BatchSettings {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetrySettings {
-    /// Upper bound of the first wait. Default 100ms.
+    /// Upper bound of the first wait.
     pub initial: HumanDuration,
-    /// Upper bound of the back-off. A longer wait that the target asks for is kept, up to an hour. Default 30s.
+    /// Upper bound of the back-off. A longer wait that the target asks for is kept, up to an hour.
     pub max: HumanDuration,
-    /// Attempts before an event goes to the dead letters. Default: no limit, the connector waits for its target.
+    /// Attempts before an event goes to the dead letters. Absent: no limit, the connector waits for its target.
+    #[schemars(example = &10)]
     pub max_attempts: Option<u32>,
 }
 
 impl Default for RetrySettings {
     fn default() -> Self {
         Self {
-            initial: HumanDuration(Duration::from_millis(100)),
-            max: HumanDuration(Duration::from_secs(30)),
+            initial: HumanDuration::millis(100),
+            max: HumanDuration::seconds(30),
             max_attempts: None,
         }
     }
@@ -226,9 +275,9 @@ impl Default for RetrySettings {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CircuitSettings {
-    /// Stop when more than this many of the last `window` events were dead-lettered. Default 100.
+    /// Stop when more than this many of the last `window` events were dead-lettered.
     pub dead_letters: usize,
-    /// How many of the last events count. Default 200.
+    /// How many of the last events count.
     pub window: usize,
 }
 
@@ -242,35 +291,50 @@ impl Default for CircuitSettings {
 }
 
 /// The `dead_letter:` section: at most one of `topic` and `file`.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeadLetterSettings {
     /// A mesh topic.
+    #[schemars(example = &"orders-dead-letters", extend("x-instead-of" = "file"))]
     pub topic: Option<String>,
-    /// A JSON-lines file; rotated files get a number. Default: `dead-letters.jsonl` in the state folder.
+    /// A JSON-lines file; rotated files get a number. Absent: `dead-letters.jsonl` in the state folder.
+    #[schemars(example = &"./dead-letters.jsonl")]
     pub file: Option<PathBuf>,
-    /// Size at which the file is rotated. Default 64 MiB. Nothing is ever deleted.
-    pub rotate: Option<ByteSize>,
+    /// Size at which the file is rotated. Nothing is ever deleted.
+    pub rotate: ByteSize,
+}
+
+impl Default for DeadLetterSettings {
+    fn default() -> Self {
+        Self {
+            topic: None,
+            file: None,
+            rotate: ByteSize(64 << 20),
+        }
+    }
 }
 
 /// The `state:` section.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StateSettings {
-    /// The folder; an instance has its own below it, called by its name. Default `./state`.
+    /// The folder; an instance has its own below it, called by its name.
     pub dir: PathBuf,
-    /// Where a source's offsets are. Default: a file in the instance's folder. A URL (`postgres://`, `mysql://`,
+    /// Where a source's offsets are. Absent: a file in the instance's folder. A URL (`postgres://`, `mysql://`,
     /// `mariadb://`, `sqlite://`) puts them into a database: of all processes with this name one is then active, the others
     /// stand by.
-    #[schemars(example = &"postgres://openconnect:${env:STATE_PASSWORD:-change-me}@db.example.org/openconnect")]
+    #[schemars(
+        example = &"postgres://openconnect:${env:STATE_PASSWORD:-change-me}@db.example.org/openconnect",
+        extend("x-only" = "source", "x-instead-of" = "a file")
+    )]
     pub offsets: Option<Secret>,
-    /// What the names of the tables in `offsets` begin with. Letters, digits and `_`. Default `openconnect_`.
+    /// What the names of the tables in `offsets` begin with. Letters, digits and `_`.
     pub table_prefix: String,
-    /// How long the active process may be silent before a standby takes over (with `offsets`). Default 6s.
+    /// How long the active process may be silent before a standby takes over (with `offsets`).
     pub lease_ttl: HumanDuration,
-    /// How often offsets are written (sources). Default 1s.
+    /// How often offsets are written (sources).
     pub flush_interval: HumanDuration,
-    /// Largest size of the inbox on disk (sinks). Default 1 GiB. When it is full, nothing more is taken from the mesh.
+    /// Largest size of the inbox on disk (sinks). When it is full, nothing more is taken from the mesh.
     pub inbox_max: ByteSize,
 }
 
@@ -280,8 +344,8 @@ impl Default for StateSettings {
             dir: PathBuf::from("./state"),
             offsets: None,
             table_prefix: "openconnect_".to_owned(),
-            lease_ttl: HumanDuration(Duration::from_secs(6)),
-            flush_interval: HumanDuration(Duration::from_secs(1)),
+            lease_ttl: HumanDuration::seconds(6),
+            flush_interval: HumanDuration::seconds(1),
             inbox_max: ByteSize(1 << 30),
         }
     }
@@ -291,9 +355,10 @@ impl Default for StateSettings {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Memory for the process. Default: 64 MiB, or half of the cgroup's limit when that is less.
+    /// Memory for the process. Absent: 64 MiB, or half of the cgroup's limit when that is less.
+    #[schemars(example = &"64MiB")]
     pub memory: Option<ByteSize>,
-    /// Largest event. Default 1 MiB.
+    /// Largest event.
     pub max_event_bytes: ByteSize,
 }
 

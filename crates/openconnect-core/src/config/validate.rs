@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{MeshSettings, Problems, Section, Settings, StateSettings};
+use crate::mesh::url::MeshUrl;
 
-const SCHEMES: [&str; 4] = ["tcp", "tcps", "grpc", "grpcs"];
 const DATABASES: [&str; 5] = ["postgres", "postgresql", "mysql", "mariadb", "sqlite"];
 /// Longest `state.table_prefix`: with a table's name it stays below what every database takes.
 const MAX_PREFIX: usize = 40;
@@ -33,7 +33,7 @@ pub(crate) fn settings(settings: &Settings, section: Section, problems: &mut Pro
             "is the topic that this sink reads: dead letters would come back for ever",
         );
     }
-    zero("dead_letter.rotate", dead_letter.rotate.map(|size| size.0), problems);
+    zero("dead_letter.rotate", Some(dead_letter.rotate.0), problems);
     if settings.state.dir.as_os_str().is_empty() {
         problems.add("state.dir", "is empty; write `.` for the current folder");
     }
@@ -43,9 +43,7 @@ pub(crate) fn settings(settings: &Settings, section: Section, problems: &mut Pro
     if let Some(admin) = &settings.admin {
         listen("admin.listen", &admin.listen, problems);
     }
-    if let Some(level) = &settings.log.level
-        && let Err(wrong) = openconnect_config::logs::parse_level(level)
-    {
+    if let Err(wrong) = openconnect_config::logs::parse_level(&settings.log.level) {
         problems.add("log.level", wrong);
     }
 }
@@ -88,8 +86,8 @@ fn name(name: &str) -> Option<&'static str> {
 }
 
 fn mesh(mesh: &MeshSettings, problems: &mut Problems) {
-    if let Some(wrong) = url(&mesh.url) {
-        problems.add("mesh.url", wrong);
+    if let Err(reason) = MeshUrl::parse(&mesh.url) {
+        problems.add("mesh.url", reason);
     }
     if mesh.topic.trim().is_empty() {
         problems.add("mesh.topic", "is empty");
@@ -97,39 +95,20 @@ fn mesh(mesh: &MeshSettings, problems: &mut Problems) {
     if mesh.group.as_deref().is_some_and(|group| group.trim().is_empty()) {
         problems.add("mesh.group", "is empty; leave it out to use the instance's name");
     }
-    zero("mesh.connections", mesh.connections, problems);
+    zero("mesh.connections", Some(mesh.connections), problems);
     zero("mesh.window", mesh.window, problems);
     for (path, duration) in [
         ("mesh.request_timeout", mesh.request_timeout),
         ("mesh.heartbeat", mesh.heartbeat),
         ("mesh.reconnect_max", mesh.reconnect_max),
     ] {
-        if duration.is_some_and(|duration| duration.0.is_zero()) {
+        if duration.0.is_zero() {
             problems.add(path, "must be more than 0");
         }
     }
     if mesh.tls.cert_file.is_some() != mesh.tls.key_file.is_some() {
         problems.add("mesh.tls", "`cert_file` and `key_file` belong together");
     }
-}
-
-fn url(url: &str) -> Option<String> {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return Some("has no scheme; write tcp://host:10000 or grpc://host:10205".to_owned());
-    };
-    if !SCHEMES.contains(&scheme) {
-        return Some("has an unknown scheme; one of tcp, tcps, grpc, grpcs".to_owned());
-    }
-    if rest.contains('@') {
-        return Some("holds a user name; it belongs to `mesh.username` and `mesh.password`".to_owned());
-    }
-    for server in rest.trim_end_matches('/').split(',') {
-        let port = server.trim().rsplit_once(':').filter(|(host, _)| !host.is_empty());
-        if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
-            return Some(format!("`{server}` is not host:port"));
-        }
-    }
-    None
 }
 
 fn delivery(settings: &Settings, section: Section, problems: &mut Problems) {

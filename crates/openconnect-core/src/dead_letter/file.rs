@@ -9,8 +9,6 @@ use crate::config::DeadLetterSettings;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 
-const ROTATE: u64 = 64 << 20;
-
 /// Where the file is.
 pub(super) fn path(settings: &DeadLetterSettings, state: &Path) -> PathBuf {
     settings.file.clone().unwrap_or_else(|| state.join("dead-letters.jsonl"))
@@ -18,7 +16,7 @@ pub(super) fn path(settings: &DeadLetterSettings, state: &Path) -> PathBuf {
 
 /// The size at which it is rotated.
 pub(super) fn rotate(settings: &DeadLetterSettings) -> u64 {
-    settings.rotate.map_or(ROTATE, |size| size.0)
+    settings.rotate.0
 }
 
 /// The file of rotation `number`, beside the current one.

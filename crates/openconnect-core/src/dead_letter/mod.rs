@@ -163,7 +163,7 @@ mod tests {
     async fn the_file_is_rotated_and_all_of_it_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let settings = DeadLetterSettings {
-            rotate: Some(crate::bytes_size::ByteSize(300)),
+            rotate: crate::bytes_size::ByteSize(300),
             ..Default::default()
         };
         let target = DeadLetters::open(&settings, dir.path(), "http-sink", None).await.unwrap();

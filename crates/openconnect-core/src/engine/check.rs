@@ -1,7 +1,5 @@
 //! What `check` finds out without delivering anything.
 
-use std::time::Duration;
-
 use tokio_util::sync::CancellationToken;
 
 use super::sink::resolve_profile;
@@ -15,9 +13,6 @@ use crate::source::{OffsetKeeper, Source};
 use crate::staging::StagingSink;
 use crate::state::{StateDir, volatile};
 use crate::transform::{KeyExpression, Transforms};
-
-/// How long `check --connect` waits for a session when `mesh.request_timeout` is not set.
-const DEFAULT_CONNECT: Duration = Duration::from_secs(10);
 
 /// How one line of a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +63,7 @@ impl Lines {
         self.result(
             "delivery.key",
             "compiles",
-            KeyExpression::compile(settings.delivery.key.as_deref()).map(|_| ()),
+            KeyExpression::compile(Some(&settings.delivery.key)).map(|_| ()),
         );
     }
 
@@ -219,7 +214,7 @@ fn inbox(settings: &Settings, mesh: &Capabilities, lines: &mut Lines) {
 }
 
 async fn mesh(settings: &Settings, lines: &mut Lines) -> Option<Capabilities> {
-    let limit = settings.mesh.request_timeout.map_or(DEFAULT_CONNECT, |limit| limit.0);
+    let limit = settings.mesh.request_timeout.0;
     let ends = CancellationToken::new();
     // The client waits for its mesh as long as it takes; a check has an end.
     let _stop = ends.clone().drop_guard();

@@ -110,8 +110,7 @@ pub(crate) fn of_staging_sink(mesh: &Capabilities, repeats: Repeats) -> Computed
 }
 
 /// Refuses what is below `delivery.require`.
-pub(crate) fn enforce(computed: &Computed, require: Option<Guarantee>) -> Result<()> {
-    let required = require.unwrap_or(Guarantee::AtLeastOnce);
+pub(crate) fn enforce(computed: &Computed, required: Guarantee) -> Result<()> {
     let holds = computed.guarantee.as_str();
     if computed.guarantee >= required {
         return Ok(());

@@ -28,7 +28,6 @@ pub use sink::run_sink;
 pub use source::run_source;
 pub use staging::run_staging_sink;
 
-const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(20);
 /// Events transformed at once: a hand-over to the thread of jq programs costs about as much as a program.
 const TRANSFORM_BATCH: usize = 32;
 
@@ -52,5 +51,5 @@ pub(crate) fn group(settings: &Settings) -> &str {
 }
 
 fn deadline(delivery: &DeliverySettings) -> Duration {
-    delivery.shutdown_timeout.map_or(DEFAULT_SHUTDOWN, |timeout| timeout.0)
+    delivery.shutdown_timeout.0
 }

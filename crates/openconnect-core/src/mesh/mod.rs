@@ -38,7 +38,7 @@ mod route;
 mod session;
 mod subscribe_grpc;
 mod subscribe_tcp;
-mod url;
+pub(crate) mod url;
 
 use publish::{Lane, Outgoing, Waiter};
 pub(crate) use publish::{Refused, Told};
@@ -153,7 +153,7 @@ impl Publisher {
         });
         let (capabilities, capabilities_seen) = watch::channel(None);
         let (failed, mut failed_seen) = watch::channel(None);
-        let lanes = (0..settings.connections.unwrap_or(1).clamp(1, 64))
+        let lanes = (0..settings.connections.clamp(1, 64))
             .map(|_| {
                 let (queue, queued) = mpsc::channel(LANE_QUEUE);
                 let room = Arc::new(Semaphore::new(LANE_QUEUE));

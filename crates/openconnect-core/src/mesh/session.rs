@@ -50,13 +50,12 @@ pub(crate) struct Dialer {
 
 impl Dialer {
     pub(crate) fn new(settings: &MeshSettings, group: &str) -> Result<Self> {
-        let url = MeshUrl::parse(&settings.url)?;
+        let url = MeshUrl::parse(&settings.url).map_err(|reason| crate::Error::config("OC0302", format!("mesh.url {reason}")))?;
         let tls = if url.tls {
             Some((settings.tls.client()?, settings.tls.server_name.clone()))
         } else {
             None
         };
-        let seconds = |value: Option<crate::duration::HumanDuration>, default| value.map_or(Duration::from_secs(default), |v| v.0);
         Ok(Self {
             url,
             group: group.to_owned(),
@@ -65,9 +64,9 @@ impl Dialer {
             token: settings.token.clone(),
             tls,
             pid: rand::random_range(1..=i32::MAX.unsigned_abs()),
-            request_timeout: seconds(settings.request_timeout, 10),
-            heartbeat: seconds(settings.heartbeat, 10),
-            reconnect_max: seconds(settings.reconnect_max, 10),
+            request_timeout: settings.request_timeout.0,
+            heartbeat: settings.heartbeat.0,
+            reconnect_max: settings.reconnect_max.0,
         })
     }
 

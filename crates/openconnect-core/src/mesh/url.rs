@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::error::{Error, Result};
+/// EventMesh's port for TCP.
+const TCP_PORT: u16 = 10_000;
+/// EventMesh's port for gRPC.
+const GRPC_PORT: u16 = 10_205;
 
 /// How the mesh is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,20 +40,26 @@ pub(crate) struct MeshUrl {
 }
 
 impl MeshUrl {
-    /// Parses `tcp://host:10000[,host2:10000]`, `tcps://`, `grpc://`, `grpcs://`. Without a port: 10000 and 10205.
-    pub(crate) fn parse(url: &str) -> Result<Self> {
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("has no scheme"))?;
+    /// Parses `tcp://host:10000[,host2:10000]`, `tcps://`, `grpc://`, `grpcs://`. A server without a port has its protocol's: 10000 or
+    /// 10205.
+    ///
+    /// # Errors
+    /// What is wrong, for people; behind the name of the setting.
+    pub(crate) fn parse(url: &str) -> Result<Self, String> {
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return Err("has no scheme; write tcp://host:10000 or grpc://host:10205".to_owned());
+        };
         let (transport, tls, default_port) = match scheme {
-            "tcp" => (Transport::Tcp, false, 10_000),
-            "tcps" => (Transport::Tcp, true, 10_000),
-            "grpc" => (Transport::Grpc, false, 10_205),
-            "grpcs" => (Transport::Grpc, true, 10_205),
-            _ => return Err(wrong("has an unknown scheme")),
+            "tcp" => (Transport::Tcp, false, TCP_PORT),
+            "tcps" => (Transport::Tcp, true, TCP_PORT),
+            "grpc" => (Transport::Grpc, false, GRPC_PORT),
+            "grpcs" => (Transport::Grpc, true, GRPC_PORT),
+            _ => return Err("has an unknown scheme; one of tcp, tcps, grpc, grpcs".to_owned()),
         };
         if rest.contains('@') {
-            return Err(wrong("carries credentials").hint("Use mesh.username and mesh.password."));
+            return Err("holds a user name; it belongs to `mesh.username` and `mesh.password`".to_owned());
         }
-        let servers: Result<Vec<Server>> = rest
+        let servers: Result<Vec<Server>, String> = rest
             .trim_end_matches('/')
             .split(',')
             .map(|part| server(part.trim(), default_port))
@@ -63,22 +72,26 @@ impl MeshUrl {
     }
 }
 
-fn wrong(what: &str) -> Error {
-    Error::config("OC0302", format!("mesh.url {what}"))
-        .hint("Write tcp://host:10000 or grpc://host:10205; tcps and grpcs with TLS; several servers with commas.")
-}
-
-fn server(part: &str, default_port: u16) -> Result<Server> {
-    let (host, port) = match part.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, rest)) => (host, rest.strip_prefix(':')),
-        None => part.rsplit_once(':').map_or((part, None), |(host, port)| (host, Some(port))),
+fn server(part: &str, default_port: u16) -> Result<Server, String> {
+    let invalid = || format!("`{part}` is not a host, nor host:port");
+    let (host, port) = match part.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']').ok_or_else(invalid)?;
+            match rest.strip_prefix(':') {
+                None if rest.is_empty() => (host, None),
+                None => return Err(invalid()),
+                port => (host, port),
+            }
+        }
+        None => part.split_once(':').map_or((part, None), |(host, port)| (host, Some(port))),
     };
-    if host.is_empty() || host.contains('/') {
-        return Err(wrong("names no host"));
+    if host.is_empty() || host.contains(['/', '?', '#']) || host.contains(char::is_whitespace) {
+        return Err(invalid());
     }
-    let port = port.map_or(Ok(default_port), |port| {
-        port.parse().map_err(|_| wrong("has a port that is no number from 1 to 65535"))
-    })?;
+    let port = match port {
+        None => default_port,
+        Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or_else(invalid)?,
+    };
     Ok(Server {
         host: host.to_owned(),
         port,
@@ -90,15 +103,34 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn servers(url: &str) -> Vec<String> {
+        MeshUrl::parse(url).unwrap().servers.iter().map(ToString::to_string).collect()
+    }
+
     #[test]
-    fn several_servers_and_default_ports() {
-        let url = MeshUrl::parse("tcp://a:1, b,[::1]:7").unwrap();
-        assert_eq!(
-            url.servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["a:1", "b:10000", "[::1]:7"]
-        );
-        for bad in ["a:1", "http://a", "tcp://", "tcp://a:x", "tcp://u:p@a"] {
-            assert_eq!(MeshUrl::parse(bad).unwrap_err().code, "OC0302", "{bad}");
+    fn a_server_without_a_port_has_that_of_its_protocol() {
+        assert_eq!(servers("tcp://a:1, b,[::1]:7"), ["a:1", "b:10000", "[::1]:7"]);
+        assert_eq!(servers("tcps://a"), ["a:10000"]);
+        assert_eq!(servers("grpc://a/"), ["a:10205"]);
+        assert_eq!(servers("grpcs://a,[::1]"), ["a:10205", "[::1]:10205"]);
+    }
+
+    #[test]
+    fn what_names_no_server_is_refused() {
+        for bad in [
+            "a:1",
+            "http://a",
+            "tcp://",
+            "tcp://a:x",
+            "tcp://a:0",
+            "tcp://a:",
+            "tcp://a,",
+            "tcp://u:p@a",
+            "tcp://a/b",
+            "tcp://::1",
+            "tcp://[::1]7",
+        ] {
+            assert!(MeshUrl::parse(bad).is_err(), "{bad}");
         }
     }
 }

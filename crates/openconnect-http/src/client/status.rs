@@ -17,12 +17,11 @@ const DEFAULT_THROTTLE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Codes {
-    /// Delivered. Default `[2xx]`.
+    /// Delivered.
     pub success: Vec<String>,
-    /// Tried again. Default `[401, 403, 408, 425, 429, 5xx]`: with revoked credentials the sink waits rather than fill the
-    /// dead letters.
+    /// Tried again. With revoked credentials the sink waits rather than fill the dead letters.
     pub retry: Vec<String>,
-    /// Counted as delivered although refused, for instance 409 of an endpoint that has the event. Default none.
+    /// Counted as delivered although refused, for instance 409 of an endpoint that has the event.
     pub accept: Vec<String>,
 }
 

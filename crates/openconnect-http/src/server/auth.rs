@@ -1,8 +1,6 @@
 //! Who may send: the `auth` section of a connector that receives requests. Everything is compared in constant time; signatures are
 //! over the body as it was received.
 
-use std::time::Duration;
-
 use http::{HeaderMap, header};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::secret::Secret;
@@ -14,9 +12,6 @@ use super::problem::Problem;
 use super::senders;
 use super::signature::{Algorithm, Encoding, header_text, verify};
 use crate::authorization::{basic, bearer};
-
-/// Largest age of a signature where the settings state none.
-const TOLERANCE: Duration = Duration::from_secs(300);
 
 /// Who may send.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -46,23 +41,26 @@ pub enum Auth {
     Stripe {
         /// The endpoint's secret.
         secret: Secret,
-        /// Largest age of a signature. Default 5m.
-        tolerance: Option<HumanDuration>,
+        /// Largest age of a signature.
+        #[serde(default = "default_tolerance")]
+        tolerance: HumanDuration,
     },
     /// `X-Slack-Signature`, as Slack signs.
     Slack {
         /// The app's signing secret.
         secret: Secret,
-        /// Largest age of a signature. Default 5m.
-        tolerance: Option<HumanDuration>,
+        /// Largest age of a signature.
+        #[serde(default = "default_tolerance")]
+        tolerance: HumanDuration,
     },
     /// Standard Webhooks, as many services sign (also with the headers of Svix).
     #[serde(rename = "standard-webhooks")]
     StandardWebhooks {
         /// The endpoint's secret: Base64, usually after `whsec_`.
         secret: Secret,
-        /// Largest age of a signature. Default 5m.
-        tolerance: Option<HumanDuration>,
+        /// Largest age of a signature.
+        #[serde(default = "default_tolerance")]
+        tolerance: HumanDuration,
     },
     /// A secret in a header, as GitLab (`X-Gitlab-Token`), Telegram (`X-Telegram-Bot-Api-Secret-Token`) and API keys use it.
     Header {
@@ -80,13 +78,17 @@ pub enum Auth {
         /// What stands before the signature in the header, e.g. `sha256=`.
         #[serde(default)]
         prefix: String,
-        /// Default hex.
+        /// How the signature is written.
         #[serde(default)]
         encoding: Encoding,
-        /// Default sha256.
+        /// The hash.
         #[serde(default)]
         algorithm: Algorithm,
     },
+}
+
+fn default_tolerance() -> HumanDuration {
+    HumanDuration::seconds(300)
 }
 
 impl Auth {
@@ -130,9 +132,9 @@ impl Auth {
         match self {
             Self::None | Self::Basic { .. } | Self::Bearer { .. } | Self::Header { .. } => Ok(()),
             Self::Github { secret } => senders::github(secret, headers, body),
-            Self::Slack { secret, tolerance } => senders::slack(secret, tolerance_of(*tolerance), headers, body),
-            Self::Stripe { secret, tolerance } => senders::stripe(secret, tolerance_of(*tolerance), headers, body),
-            Self::StandardWebhooks { secret, tolerance } => senders::standard_webhooks(secret, tolerance_of(*tolerance), headers, body),
+            Self::Slack { secret, tolerance } => senders::slack(secret, tolerance.0, headers, body),
+            Self::Stripe { secret, tolerance } => senders::stripe(secret, tolerance.0, headers, body),
+            Self::StandardWebhooks { secret, tolerance } => senders::standard_webhooks(secret, tolerance.0, headers, body),
             Self::Hmac {
                 secret,
                 header,
@@ -168,10 +170,6 @@ fn secret_header(headers: &HeaderMap, name: &str, secret: &Secret) -> Result<(),
     }
 }
 
-fn tolerance_of(setting: Option<HumanDuration>) -> Duration {
-    setting.map_or(TOLERANCE, |tolerance| tolerance.0)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -183,7 +181,7 @@ mod tests {
     #[test]
     fn githubs_published_example_is_accepted_and_a_changed_body_is_not() {
         let auth = Auth::Github {
-            secret: Secret::new("It's a Secret to Everybody"),
+            secret: Secret::new("It's a Secret to Everybody").unwrap(),
         };
         let mut headers = HeaderMap::new();
         let signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
@@ -197,10 +195,10 @@ mod tests {
     #[test]
     fn a_slack_signature_is_accepted_but_only_while_fresh() {
         let slack = |tolerance| Auth::Slack {
-            secret: Secret::new("8f742231b10e8888abcd99yyyzzz85a5"),
+            secret: Secret::new("8f742231b10e8888abcd99yyyzzz85a5").unwrap(),
             tolerance,
         };
-        let old = Some(openconnect_core::duration::HumanDuration(Duration::from_secs(1 << 40)));
+        let ages = HumanDuration::seconds(1 << 40);
         let mut headers = HeaderMap::new();
         headers.insert("x-slack-request-timestamp", HeaderValue::from_static("1531420618"));
         headers.insert(
@@ -208,18 +206,18 @@ mod tests {
             HeaderValue::from_static("v0=563f42a495afa0a4d52eada0c4af95499b62a9cc8d0a2e0f0c65dd4c1587a69a"),
         );
         let body = b"token=xyzz0WbapA4vBCDEFxasq2G1&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIffN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
-        slack(old).check_body(&headers, body).unwrap();
-        assert!(slack(None).check_body(&headers, body).is_err());
+        slack(ages).check_body(&headers, body).unwrap();
+        assert!(slack(default_tolerance()).check_body(&headers, body).is_err());
     }
 
     /// The example of Svix's own libraries; the time is of 2022, hence the tolerance.
     #[test]
     fn a_standard_webhook_is_accepted_under_both_names_and_among_several_signatures() {
         let auth = |tolerance| Auth::StandardWebhooks {
-            secret: Secret::new("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"),
+            secret: Secret::new("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD").unwrap(),
             tolerance,
         };
-        let old = Some(HumanDuration(Duration::from_secs(1 << 40)));
+        let old = HumanDuration::seconds(1 << 40);
         let body = b"{\"email\":\"test@example.com\",\"username\":\"test_user\"}";
         for names in [
             ["webhook-id", "webhook-timestamp", "webhook-signature"],
@@ -236,7 +234,7 @@ mod tests {
                 .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
                 .collect();
             auth(old).check_body(&headers, body).unwrap();
-            assert!(auth(None).check_body(&headers, body).is_err());
+            assert!(auth(default_tolerance()).check_body(&headers, body).is_err());
             assert!(auth(old).check_body(&headers, b"{}").is_err());
             headers.insert(names[0], HeaderValue::from_static("another"));
             assert!(auth(old).check_body(&headers, body).is_err());

@@ -72,7 +72,7 @@ enum ConfigCommand {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// Settings as YAML, TOML or JSON; the other options override it.
+    /// Settings as YAML, TOML or JSON; `-` reads YAML from standard input. The other options override it.
     #[arg(long, env = "OPENCONNECT_MESH_CONFIG")]
     config: Option<PathBuf>,
     /// Folder of the log.

@@ -86,7 +86,7 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         shutdown,
         ..
     } = app;
-    let transforms = Transforms::compile(&settings.transforms, settings.delivery.key.as_deref())?;
+    let transforms = Transforms::compile(&settings.transforms, Some(&settings.delivery.key))?;
     let profile = resolve_profile::<S>(&settings, &config)?;
     let state = StateDir::open(&settings, S::NAME)?;
     let budget = Budget::new(&settings.limits);

@@ -48,7 +48,7 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
         status,
         shutdown,
     } = app;
-    let transforms = Transforms::compile(&settings.transforms, settings.delivery.key.as_deref())?;
+    let transforms = Transforms::compile(&settings.transforms, Some(&settings.delivery.key))?;
     let state = StateDir::open(&settings, S::NAME)?;
     let profile = S::profile(&config);
     let offsets = match profile.offsets {

@@ -1,0 +1,86 @@
+//! Is it true what a program says of its settings? For the tests of programs.
+
+use serde_json::Value;
+
+use crate::example::{example, in_full};
+use crate::layers::Sources;
+use crate::problem::Rejected;
+use crate::schema::{accepts_null, branches, follow};
+use crate::yaml::yaml_value;
+
+/// What the example and the schema of `openconnect-<program>` say falsely; empty when all holds:
+///
+/// * the example loads, as it is and with nothing in it commented out;
+/// * a setting that is written with its default means the same as one that is left out.
+///
+/// `load` reads a configuration and shows the settings with `{:?}`.
+pub fn contradictions(root: &Value, program: &str, load: impl Fn(&Sources) -> Result<String, Rejected>) -> Vec<String> {
+    let text = example(root, program);
+    let mut found = Vec::new();
+    let mut check = |what: &str, text: &str| match flags(text) {
+        Err(reason) => {
+            found.push(format!("{what}: {reason}"));
+            None
+        }
+        Ok(set) => match load(&with(set.clone())) {
+            Ok(shown) => Some((set, shown)),
+            Err(rejected) => {
+                found.push(format!("{what}: {rejected}"));
+                None
+            }
+        },
+    };
+    check("the example with nothing commented out", &in_full(&text));
+    let Some((set, plain)) = check("the example", &text) else {
+        return found;
+    };
+    let mut defaults = Vec::new();
+    collect(root, root, "", &mut defaults);
+    for (path, default) in defaults {
+        let text = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+        let mut set = set.clone();
+        set.push(format!("{path}={text}"));
+        match load(&with(set)) {
+            Ok(shown) if shown == plain => {}
+            Ok(shown) => found.push(format!("{path}: its default is not {text}: {plain} became {shown}")),
+            Err(rejected) => found.push(format!("{path}: its default {text} is refused: {rejected}")),
+        }
+    }
+    found
+}
+
+/// A file as flags, one for each section.
+fn flags(text: &str) -> Result<Vec<String>, String> {
+    let value = yaml_value(text)?;
+    let sections = value.as_object().into_iter().flatten();
+    Ok(sections
+        .map(|(key, value)| match value {
+            Value::String(text) => format!("{key}={text}"),
+            other => format!("{key}={other}"),
+        })
+        .collect())
+}
+
+fn with(set: Vec<String>) -> Sources {
+    Sources { set, ..Sources::default() }
+}
+
+/// The defaults of a section and of those in it, by their dotted paths. A section that may be absent has none while it is.
+fn collect(schema: &Value, root: &Value, prefix: &str, defaults: &mut Vec<(String, Value)>) {
+    let schema = follow(schema, root);
+    for (key, child) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let path = if prefix.is_empty() {
+            key.clone()
+        } else {
+            format!("{prefix}.{key}")
+        };
+        let resolved = follow(child, root);
+        if resolved.get("properties").is_some() && branches(&resolved).is_none() {
+            if !accepts_null(child, root) {
+                collect(child, root, &path, defaults);
+            }
+        } else if let Some(default) = child.get("default").filter(|default| !default.is_null()) {
+            defaults.push((path, default.clone()));
+        }
+    }
+}
