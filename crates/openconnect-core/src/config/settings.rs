@@ -219,7 +219,7 @@ pub struct RateLimit {
 }
 
 fn one_second() -> HumanDuration {
-    HumanDuration(Duration::from_secs(1))
+    HumanDuration::seconds(1)
 }
 
 /// What has a rate limit of its own.

@@ -80,7 +80,7 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
         shutdown,
         ..
     } = app;
-    let transforms = Arc::new(Transforms::compile(&settings.transforms, settings.delivery.key.as_deref())?);
+    let transforms = Arc::new(Transforms::compile(&settings.transforms, Some(&settings.delivery.key))?);
     let profile = profile::<S>(&settings, &config);
     let state = StateDir::open(&settings, S::NAME)?;
     let budget = Budget::new(&settings.limits);
