@@ -49,7 +49,7 @@ pub(super) struct Generation {
     /// Events in the next batch, at the most: less while one that spoils the others is looked for.
     pub(super) batch_limit: usize,
     /// Dead letters that are being written; the seal waits for them.
-    pub(super) puts: usize,
+    pub(super) open_dead_letters: usize,
     /// The file of records that it is in.
     pub(super) chain: Option<Arc<str>>,
     /// Its record, as ranges; empty until its seal is begun.
@@ -75,7 +75,7 @@ impl Generation {
             busy: false,
             not_before: None,
             batch_limit,
-            puts: 0,
+            open_dead_letters: 0,
             chain: None,
             sealing: Vec::new(),
             condemned: None,
@@ -124,7 +124,7 @@ impl Generation {
 
     /// Has everything that belongs to it been staged, or gone to the dead letters?
     pub(super) fn is_complete(&self) -> bool {
-        self.phase == Phase::Ended && self.pending.is_empty() && self.staging.is_empty() && self.puts == 0 && !self.busy
+        self.phase == Phase::Ended && self.pending.is_empty() && self.staging.is_empty() && self.open_dead_letters == 0 && !self.busy
     }
 
     pub(super) fn as_open(&self, records: &Arc<Records>) -> OpenGroup {

@@ -482,7 +482,7 @@ async fn simulations(cases: u64, case: impl Fn(u64) -> Case) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_are_visible_exactly_once_through_crashes() {
-    simulations(12, |seed| Case {
+    simulations(6, |seed| Case {
         seed,
         refused: Refused::Stop,
         at_shutdown: AtShutdown::Seal,
@@ -494,7 +494,7 @@ async fn files_are_visible_exactly_once_through_crashes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_are_visible_exactly_once_and_poison_is_found() {
-    simulations(8, |seed| Case {
+    simulations(4, |seed| Case {
         seed,
         refused: Refused::Halve,
         at_shutdown: AtShutdown::Keep,

@@ -87,9 +87,9 @@ pub(super) struct Worker<S> {
     work: BTreeSet<u64>,
     chains: HashMap<Arc<str>, Chain>,
     jobs: JoinSet<TaskResult>,
-    puts: JoinSet<(u64, Entry, Failure, Result<(), Failure>)>,
+    dead_letter_tasks: JoinSet<(u64, Entry, Failure, Result<(), Failure>)>,
     rereads: JoinSet<()>,
-    again: (mpsc::Sender<RereadChunk>, mpsc::Receiver<RereadChunk>),
+    reread_chunks: (mpsc::Sender<RereadChunk>, mpsc::Receiver<RereadChunk>),
     /// Generations whose entries are resolved, waiting for a checkpoint.
     resolved: Vec<u64>,
     /// The checkpoint that is being written, and the generations that it covers.
@@ -123,9 +123,9 @@ impl<S: StagingSink> Worker<S> {
             work: BTreeSet::new(),
             chains: HashMap::new(),
             jobs: JoinSet::new(),
-            puts: JoinSet::new(),
+            dead_letter_tasks: JoinSet::new(),
             rereads: JoinSet::new(),
-            again: mpsc::channel(1),
+            reread_chunks: mpsc::channel(1),
             resolved: Vec::new(),
             checkpoint: None,
             waiting: VecDeque::new(),
@@ -180,7 +180,7 @@ impl<S: StagingSink> Worker<S> {
             if self.draining && !intake_open && self.is_idle() {
                 break Ok(());
             }
-            let (checkpoint, again) = (&mut self.checkpoint, &mut self.again.1);
+            let (checkpoint, again) = (&mut self.checkpoint, &mut self.reread_chunks.1);
             let step = tokio::select! {
                 biased;
                 () = shutdown.cancelled(), if !self.draining => {
@@ -194,7 +194,7 @@ impl<S: StagingSink> Worker<S> {
                 () = tokio::time::sleep_until(give_up.unwrap_or_else(tokio::time::Instant::now)), if give_up.is_some() => break Ok(()),
                 Some(failure) = fatal.recv() => Err(failure),
                 Some(done) = self.jobs.join_next(), if !self.jobs.is_empty() => self.done(done),
-                Some(done) = self.puts.join_next(), if !self.puts.is_empty() => self.put_done(done),
+                Some(done) = self.dead_letter_tasks.join_next(), if !self.dead_letter_tasks.is_empty() => self.dead_letter_written(done),
                 written = written(checkpoint), if checkpoint.is_some() => {
                     self.checkpoint_done(written);
                     Ok(())
@@ -222,8 +222,10 @@ impl<S: StagingSink> Worker<S> {
     /// Nothing is at work, and nothing more can be done before the end?
     fn is_idle(&self) -> bool {
         let unfinished = |generation: &Generation| !generation.given_up && !self.is_kept(generation);
-        let busy = !self.jobs.is_empty() || !self.puts.is_empty() || self.checkpoint.is_some() || !self.resolved.is_empty();
-        !busy && !self.generations.values().any(unfinished) && (self.waiting.is_empty() || self.keeps())
+        // What waits behind a generation that was given up stays where it is.
+        let stuck = self.keeps() || self.generations.values().any(|generation| generation.given_up);
+        let busy = !self.jobs.is_empty() || !self.dead_letter_tasks.is_empty() || self.checkpoint.is_some() || !self.resolved.is_empty();
+        !busy && !self.generations.values().any(unfinished) && (self.waiting.is_empty() || stuck)
     }
 
     fn keeps(&self) -> bool {
@@ -232,7 +234,7 @@ impl<S: StagingSink> Worker<S> {
 
     /// Does it stay in the inbox on purpose?
     fn is_kept(&self, generation: &Generation) -> bool {
-        self.keeps() && generation.phase == Phase::Open && !generation.busy && generation.puts == 0
+        self.keeps() && generation.phase == Phase::Open && !generation.busy && generation.open_dead_letters == 0
     }
 
     fn end_for_shutdown(&mut self) {
@@ -428,7 +430,7 @@ impl<S: StagingSink> Worker<S> {
         // When the worker ended by itself, the intake must end too.
         self.parts.shutdown.cancel();
         self.jobs.shutdown().await;
-        self.puts.shutdown().await;
+        self.dead_letter_tasks.shutdown().await;
         self.rereads.shutdown().await;
         let kept = self.kept();
         let status = self.parts.status.clone();

@@ -28,7 +28,7 @@ impl<S: StagingSink> Worker<S> {
             }
         };
         generation.phase = Phase::Rereading;
-        let (to, preparer) = (self.again.0.clone(), self.parts.preparer.clone());
+        let (to, preparer) = (self.reread_chunks.0.clone(), self.parts.preparer.clone());
         self.rereads.spawn(async move {
             while let Some(chunk) = entries.next_or_end().await {
                 let handed = match chunk {

@@ -149,10 +149,10 @@ impl<S: StagingSink> Worker<S> {
             ));
         }
         if let Some(generation) = of.and_then(|id| self.generations.get_mut(&id)) {
-            generation.puts += 1;
+            generation.open_dead_letters += 1;
         }
         let (dead_letters, retry, status) = (Arc::clone(&self.parts.dead_letters), self.parts.retry, self.parts.status.clone());
-        self.puts.spawn(async move {
+        self.dead_letter_tasks.spawn(async move {
             let put = retry
                 .put_dead_letter(&dead_letters, &entry.payload, &failure, entry.failed, &status)
                 .await;
@@ -161,7 +161,10 @@ impl<S: StagingSink> Worker<S> {
         Ok(())
     }
 
-    pub(super) fn put_done(&mut self, done: Result<(u64, Entry, Failure, Result<(), Failure>), JoinError>) -> Result<(), Failure> {
+    pub(super) fn dead_letter_written(
+        &mut self,
+        done: Result<(u64, Entry, Failure, Result<(), Failure>), JoinError>,
+    ) -> Result<(), Failure> {
         let (of, entry, failure, put) = done.map_err(|e| Failure::fatal("OC0490", format!("a dead-letter write ended abnormally: {e}")))?;
         put?;
         reach(Failpoint::DeadLetter);
@@ -169,7 +172,7 @@ impl<S: StagingSink> Worker<S> {
         tracing::warn!(code = %failure.code, "dead letter: {}", failure.message);
         self.parts.inbox.resolve(entry.sequence);
         if let Some(generation) = self.generations.get_mut(&of) {
-            generation.puts -= 1;
+            generation.open_dead_letters -= 1;
             self.work.insert(of);
         }
         Ok(())
