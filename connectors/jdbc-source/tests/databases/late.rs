@@ -32,8 +32,8 @@ async fn rows_that_commit_late_are_found() {
             .await
             .unwrap();
         fixture.run("insert into orders values (2, 'fast'), (4, 'fast')").await;
-        assert_eq!(numbers(&drain(&mut source, &mut offsets).await), [2, 4], "{}", fixture.name);
-        assert_eq!(numbers(&drain(&mut plain, &mut plain_offsets).await), [2, 4], "{}", fixture.name);
+        assert_eq!(numbers(&drain(&mut source, &mut offsets, 2).await), [2, 4], "{}", fixture.name);
+        assert_eq!(numbers(&drain(&mut plain, &mut plain_offsets, 2).await), [2, 4], "{}", fixture.name);
         slow.commit().await.unwrap();
         let mut late = Vec::new();
         while late.len() < 2 {
@@ -41,10 +41,10 @@ async fn rows_that_commit_late_are_found() {
             late.extend(polled.into_iter().map(|record| crate::support::keep(record, &mut offsets)));
         }
         assert_eq!(numbers(&late), [1, 3], "{}", fixture.name);
-        assert!(drain(&mut source, &mut offsets).await.is_empty(), "{}: each once", fixture.name);
+        assert!(drain(&mut source, &mut offsets, 0).await.is_empty(), "{}: each once", fixture.name);
         // What this is about.
         fixture.run("insert into orders values (5, 'last')").await;
-        assert_eq!(numbers(&drain(&mut plain, &mut plain_offsets).await), [5], "{}", fixture.name);
+        assert_eq!(numbers(&drain(&mut plain, &mut plain_offsets, 1).await), [5], "{}", fixture.name);
     }
 }
 
@@ -56,15 +56,15 @@ async fn rows_that_commit_while_the_source_is_down_are_found() {
         let mut offsets = Offsets::new();
         let mut source = fixture.source(settings.clone(), &offsets).await;
         fixture.run("insert into orders values (1, 'x')").await;
-        assert_eq!(numbers(&drain(&mut source, &mut offsets).await), [1], "{}", fixture.name);
+        assert_eq!(numbers(&drain(&mut source, &mut offsets, 1).await), [1], "{}", fixture.name);
         let mut slow = fixture.pool.begin().await.unwrap();
         slow.connection().run("insert into orders values (2, 'slow')").await.unwrap();
         fixture.run("insert into orders values (3, 'fast')").await;
-        assert_eq!(numbers(&drain(&mut source, &mut offsets).await), [3], "{}", fixture.name);
+        assert_eq!(numbers(&drain(&mut source, &mut offsets, 1).await), [3], "{}", fixture.name);
         source.close().await.unwrap();
         slow.commit().await.unwrap();
         let mut again = fixture.source(settings, &offsets).await;
-        let found = numbers(&drain(&mut again, &mut offsets).await);
+        let found = numbers(&drain(&mut again, &mut offsets, 1).await);
         assert!(found.contains(&2), "{}: {found:?}", fixture.name);
         assert!(
             !found.contains(&1),

@@ -36,7 +36,7 @@ async fn pages_that_are_read_at_the_same_time_are_told_in_order() {
         });
         let mut offsets = Offsets::new();
         let mut source = fixture.source(settings, &offsets).await;
-        let told: Vec<i64> = drain(&mut source, &mut offsets)
+        let told: Vec<i64> = drain(&mut source, &mut offsets, 95)
             .await
             .iter()
             .map(|event| data(event)["b"].as_i64().unwrap())
@@ -53,13 +53,13 @@ async fn incrementing_reads_each_row_once_and_goes_on_after_a_restart() {
         let settings = json!({ "tables": ["orders"], "mode": "incrementing", "incrementing": "id", "page_rows": 10 });
         let mut offsets = Offsets::new();
         let mut source = fixture.source(settings.clone(), &offsets).await;
-        let events = drain(&mut source, &mut offsets).await;
+        let events = drain(&mut source, &mut offsets, 25).await;
         assert_eq!(numbers(&events), (1..=25).collect::<Vec<_>>(), "{}", fixture.name);
         assert_eq!(data(&events[0]), json!({ "id": 1, "note": "n1" }));
         assert_eq!(events[0].subject(), Some("1"));
         rows(&fixture, "orders", 26..=30).await;
         assert_eq!(
-            numbers(&drain(&mut source, &mut offsets).await),
+            numbers(&drain(&mut source, &mut offsets, 5).await),
             [26, 27, 28, 29, 30],
             "{}",
             fixture.name
@@ -67,7 +67,7 @@ async fn incrementing_reads_each_row_once_and_goes_on_after_a_restart() {
         source.close().await.unwrap();
         // Nothing comes twice once all is stored but the last page, and that with the same ids.
         let mut again = fixture.source(settings, &offsets).await;
-        let repeated = drain(&mut again, &mut offsets).await;
+        let repeated = drain(&mut again, &mut offsets, 0).await;
         assert!(
             numbers(&repeated).iter().all(|id| *id > 25),
             "{}: {:?}",
@@ -75,7 +75,7 @@ async fn incrementing_reads_each_row_once_and_goes_on_after_a_restart() {
             numbers(&repeated)
         );
         rows(&fixture, "orders", 31..=31).await;
-        assert_eq!(numbers(&drain(&mut again, &mut offsets).await), [31], "{}", fixture.name);
+        assert_eq!(numbers(&drain(&mut again, &mut offsets, 1).await), [31], "{}", fixture.name);
     }
 }
 
@@ -112,7 +112,7 @@ async fn equal_times_at_the_border_of_a_page_lose_nothing() {
             fixture
                 .run("update orders set changed = '2024-02-01 00:00:00', note = 'y' where id = 3")
                 .await;
-            let changed = drain(&mut source, &mut offsets).await;
+            let changed = drain(&mut source, &mut offsets, 1).await;
             assert_eq!(numbers(&changed), [3], "{}", fixture.name);
             assert_ne!(ids(&changed)[0], ids(&found)[2]);
             fixture
@@ -175,7 +175,7 @@ async fn a_query_is_read_as_a_table_is() {
         });
         let mut offsets = Offsets::new();
         let mut source = fixture.source(settings, &offsets).await;
-        let events = drain(&mut source, &mut offsets).await;
+        let events = drain(&mut source, &mut offsets, 5).await;
         assert_eq!(numbers(&events), [1, 3, 5, 7, 9], "{}", fixture.name);
         assert_eq!(data(&events[4]), json!({ "id": 9, "big": "N9" }), "{}", fixture.name);
     }
@@ -194,7 +194,7 @@ async fn tables_are_found_by_pattern_and_one_without_a_key_is_named() {
         let settings = json!({ "tables": ["log_*"], "exclude": ["*_x"], "mode": "bulk", "interval": "1h" });
         let mut offsets = Offsets::new();
         let mut source = fixture.source(settings, &offsets).await;
-        let events = drain(&mut source, &mut offsets).await;
+        let events = drain(&mut source, &mut offsets, 6).await;
         assert_eq!(events.len(), 6, "{}", fixture.name);
         assert_eq!(offsets.len(), 2, "{}: a partition a table", fixture.name);
         for (tables, said) in [("log_keyless", "source.key"), ("nowhere", "no table")] {

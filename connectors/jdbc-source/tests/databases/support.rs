@@ -79,13 +79,17 @@ impl Fixture {
 
 pub(crate) type Offsets = BTreeMap<Partition, Position>;
 
-/// Takes until nothing has come for a while, a fifth of a second; offsets are those of the last event of each partition.
-pub(crate) async fn drain(source: &mut SourceRunner<JdbcSource>, offsets: &mut Offsets) -> Vec<Event> {
+/// Takes until `expected` events have come, and what follows within a fifth of a second, which should be nothing; offsets are those of
+/// the last event of each partition.
+pub(crate) async fn drain(source: &mut SourceRunner<JdbcSource>, offsets: &mut Offsets, expected: usize) -> Vec<Event> {
     let mut events = Vec::new();
-    while let Ok(polled) = tokio::time::timeout(Duration::from_millis(200), source.next()).await {
-        events.extend(polled.unwrap().into_iter().map(|record| keep(record, offsets)));
+    loop {
+        let wait = Duration::from_millis(if events.len() < expected { 30_000 } else { 200 });
+        let Ok(records) = tokio::time::timeout(wait, source.next()).await else {
+            return events;
+        };
+        events.extend(records.unwrap().into_iter().map(|record| keep(record, offsets)));
     }
-    events
 }
 
 pub(crate) fn keep(record: Record<Position>, offsets: &mut Offsets) -> Event {
