@@ -55,9 +55,6 @@ pub struct HttpSourceConfig {
     /// Connections at the same time.
     #[serde(default = "default_max_connections")]
     pub max_connections: usize,
-    /// Bytes of bodies at the same time; beyond it requests get 503.
-    #[serde(default = "default_max_waiting_bytes")]
-    pub max_waiting_bytes: ByteSize,
     /// How a body that is no CloudEvent becomes one.
     #[serde(default)]
     pub event: EventMapping,
@@ -86,9 +83,6 @@ fn default_response_code() -> u16 {
 }
 fn default_max_connections() -> usize {
     1024
-}
-fn default_max_waiting_bytes() -> ByteSize {
-    ByteSize(16 << 20)
 }
 
 /// How a body that is no CloudEvent becomes one. The texts are templates over `headers` (names in lower case with `_` for

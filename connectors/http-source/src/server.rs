@@ -1,17 +1,18 @@
 //! The server: one request from its head to its answer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use openconnect_core::budget::{Budget, Reservation, event_bytes};
+use openconnect_core::cloudevents::Event;
 use openconnect_core::outcome::Receipt;
 use openconnect_core::record::{NoPosition, Partition, Record};
 use openconnect_core::source::Intake;
-use openconnect_http::server::{self, Auth, BodyLimits, Handler, Problem, RequestLog, Room};
-use tokio::sync::{Semaphore, mpsc, watch};
+use openconnect_http::server::{self, Auth, BodyLimits, Handler, Problem, RequestLog};
+use tokio::sync::{mpsc, watch};
 
 use crate::decode::Decoder;
 use crate::request::Request as EventRequest;
@@ -32,7 +33,7 @@ pub(crate) struct Server {
     pub(crate) response_code: StatusCode,
     pub(crate) decoder: Decoder,
     pub(crate) max_event_bytes: usize,
-    pub(crate) room: Arc<Semaphore>,
+    pub(crate) budget: Budget,
     pub(crate) intake: watch::Receiver<Intake>,
     pub(crate) batches: mpsc::Sender<Batch>,
     pub(crate) partition: Partition,
@@ -69,7 +70,7 @@ impl Server {
             Intake::Blocked => return Err(Problem::unavailable("the mesh can't take events at the moment")),
             Intake::Closed => return Err(Problem::unavailable("shutting down")),
         }
-        let (body, room) = server::read(incoming, content_length(&head.headers), &self.limits, &self.room).await?;
+        let (body, memory) = server::read(incoming, content_length(&head.headers), &self.limits, &self.budget).await?;
         self.auth.check_body(&head.headers, &body)?;
         let body = server::decompress(&head.headers, body, &self.limits)?;
         if matches!(self.auth, Auth::Slack { .. })
@@ -95,7 +96,9 @@ impl Server {
                 self.max_event_bytes
             )));
         }
-        self.deliver(events, room).await?;
+        // The events have taken what they need of it.
+        drop(body);
+        self.deliver(events, memory).await?;
         let mut response = Response::new(Full::default());
         *response.status_mut() = self.response_code;
         Ok(response)
@@ -127,16 +130,24 @@ impl Server {
         Ok(())
     }
 
-    /// Hands the events over and waits for the outcome of all.
-    async fn deliver(&self, events: Vec<openconnect_core::cloudevents::Event>, _room: Room) -> Result<(), Problem> {
+    /// Hands the events over and waits for the outcome of all. The memory of the body goes with them.
+    async fn deliver(&self, events: Vec<Event>, mut memory: Reservation) -> Result<(), Problem> {
+        let needed: usize = events.iter().map(event_bytes).sum();
+        if needed > memory.bytes() {
+            memory.merge(server::reserve(&self.budget, needed - memory.bytes())?);
+        }
         let (receipt, result) = Receipt::new();
         let receipts = std::iter::repeat_n(receipt, events.len());
-        let batch = events
-            .into_iter()
-            .zip(receipts)
-            .map(|(event, receipt)| Record::event(self.partition.clone(), event).with_receipt(receipt));
+        let records = events.into_iter().zip(receipts).map(|(event, receipt)| {
+            let memory = memory.split(event_bytes(&event));
+            Record::event(self.partition.clone(), event)
+                .with_receipt(receipt)
+                .with_reservation(memory)
+        });
+        let batch = records.collect();
+        drop(memory);
         self.batches
-            .try_send(batch.collect())
+            .try_send(batch)
             .map_err(|_| Problem::unavailable("too many requests are waiting for the mesh"))?;
         match tokio::time::timeout(self.response_timeout, result).await {
             Ok(Ok(Ok(()))) => Ok(()),

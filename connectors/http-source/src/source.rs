@@ -10,7 +10,7 @@ use openconnect_core::record::{NoPosition, Partition};
 use openconnect_core::source::{Emitter, NoCommit, Replay, Source, SourceContext, SourceProfile};
 use openconnect_http::server::{BodyLimits, Listener, RequestLog};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -82,7 +82,7 @@ impl Source for HttpSource {
             response_code: StatusCode::from_u16(config.response_code).unwrap_or(StatusCode::ACCEPTED),
             decoder: Decoder::new(&config.event, &cx.name)?,
             max_event_bytes: cx.max_event_bytes,
-            room: Arc::new(Semaphore::new(config.max_waiting_bytes.as_usize().min(Semaphore::MAX_PERMITS))),
+            budget: cx.budget,
             intake: cx.intake,
             batches: sender,
             partition: Partition::new("http"),

@@ -6,12 +6,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use cloudevents::Event;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Limits;
 
 /// What an event takes beside its data: attributes, queue entries, the allocator.
-pub(crate) const EVENT_OVERHEAD: usize = 512;
+const EVENT_OVERHEAD: usize = 512;
 /// `limits.memory` divided by this is what events may take; the rest is code, stacks, buffers and copies in other encodings.
 const MEMORY_PER_BUDGET: u64 = 4;
 const DEFAULT_MEMORY: u64 = 64 << 20;
@@ -91,6 +92,12 @@ impl Budget {
     pub(crate) async fn acquire(&self, bytes: usize) -> Reservation {
         self.reserve(bytes.saturating_add(EVENT_OVERHEAD)).await
     }
+}
+
+/// What an event takes of the budget: its data, and what its attributes and its way through the engine take on average. For a
+/// source that reserves the memory of its events itself.
+pub fn event_bytes(event: &Event) -> usize {
+    openconnect_protocol::payload::bytes(event).map_or(0, |data| data.len()) + EVENT_OVERHEAD
 }
 
 impl Reservation {

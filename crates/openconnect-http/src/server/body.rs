@@ -1,14 +1,13 @@
 //! Reading a body within its limits, and decompressing it within the same.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use openconnect_core::budget::{Budget, Reservation};
 use openconnect_format::{Compression, CompressionError, DecompressionLimits};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::problem::Problem;
@@ -24,32 +23,34 @@ pub struct BodyLimits {
     pub time: Duration,
 }
 
-/// The memory of a body; dropping it gives the memory back.
-pub type Room = Vec<OwnedSemaphorePermit>;
-
-/// Reads the whole body. Each part takes its room before it is kept.
+/// Reads the whole body. Each part reserves its memory before it is kept; the reservation holds as many bytes as the body has.
 ///
 /// # Errors
 ///
-/// 413 for a body over its limit, 408 for one that is not sent in time, 503 when there is no room for it, 400 when it ends early.
-pub async fn read(mut body: Incoming, length: Option<u64>, limits: &BodyLimits, room: &Arc<Semaphore>) -> Result<(Vec<u8>, Room), Problem> {
+/// 413 for a body over its limit, 408 for one that is not sent in time, 503 when the budget is spent, 400 when it ends early.
+pub async fn read(
+    mut body: Incoming,
+    length: Option<u64>,
+    limits: &BodyLimits,
+    budget: &Budget,
+) -> Result<(Vec<u8>, Reservation), Problem> {
     let too_large = || Problem::too_large(format!("the body is larger than {} bytes", limits.bytes));
     if length.is_some_and(|length| length > limits.bytes as u64) {
         return Err(too_large());
     }
     let reading = async {
         let mut bytes = Vec::new();
-        let mut taken = Room::new();
+        let mut memory = reserve(budget, 0)?;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Problem::malformed("the body ended early or is malformed"))?;
             let Ok(part) = frame.into_data() else { continue };
             if bytes.len() + part.len() > limits.bytes {
                 return Err(too_large());
             }
-            taken.push(take(room, part.len())?);
+            memory.merge(reserve(budget, part.len())?);
             bytes.extend_from_slice(&part);
         }
-        Ok((bytes, taken))
+        Ok((bytes, memory))
     };
     timeout(limits.time, reading).await.unwrap_or_else(|_| {
         Err(Problem::new(
@@ -60,11 +61,15 @@ pub async fn read(mut body: Incoming, length: Option<u64>, limits: &BodyLimits, 
     })
 }
 
-fn take(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
-    let permits = u32::try_from(bytes).map_err(|_| Problem::too_large("the body is too large"))?;
-    Arc::clone(room)
-        .try_acquire_many_owned(permits)
-        .map_err(|_| Problem::unavailable("too many requests are waiting for the mesh"))
+/// Memory for a part of a request, now or not at all: a request that waited for memory would keep what it holds from the others.
+///
+/// # Errors
+///
+/// 503 when the budget is spent.
+pub fn reserve(budget: &Budget, bytes: usize) -> Result<Reservation, Problem> {
+    budget
+        .try_reserve(bytes)
+        .ok_or_else(|| Problem::unavailable("too many requests are waiting for the mesh"))
 }
 
 /// Undoes `Content-Encoding`: gzip, deflate or zstd.

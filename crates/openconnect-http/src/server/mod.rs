@@ -23,7 +23,7 @@ mod senders;
 mod signature;
 
 pub use auth::Auth;
-pub use body::{BodyLimits, Room, decompress, read};
+pub use body::{BodyLimits, decompress, read, reserve};
 pub use handshake::{slack_challenge, webhook_consent};
 pub use listener::{Handler, Listener};
 pub use problem::Problem;
