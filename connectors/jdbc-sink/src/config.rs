@@ -29,7 +29,8 @@ pub struct JdbcSinkConfig {
     /// Password; goes before one in the URL.
     #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}")]
     pub password: Option<Secret>,
-    /// TLS to the server. Default: taken when the server offers it, and nothing is verified.
+    /// TLS to the server. Absent: the server must show a valid certificate (`mode: verify-full`), unless it is on this machine; there TLS
+    /// is taken when the server offers it, and nothing is verified.
     pub tls: Option<SqlTls>,
     /// Table name, optionally with its schema (`schema.table`), or a template over the event, e.g. `events_{{ type }}`, which
     /// needs `tables`. Quoted, so it can't be anything else. None with `sql`.

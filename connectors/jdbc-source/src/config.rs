@@ -27,7 +27,8 @@ pub struct JdbcSourceConfig {
     /// Password; goes before one in the URL.
     #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}")]
     pub password: Option<Secret>,
-    /// TLS to the server. Default: taken when the server offers it, and nothing is verified.
+    /// TLS to the server. Absent: the server must show a valid certificate (`mode: verify-full`), unless it is on this machine; there TLS
+    /// is taken when the server offers it, and nothing is verified.
     pub tls: Option<SqlTls>,
     /// Tables to read; `*` stands for any characters, so that tables that are made later are read too. In PostgreSQL those of
     /// another schema than the current one are `schema.table`.

@@ -27,7 +27,8 @@ pub struct MySqlCdcConfig {
     /// Password; goes before one in the URL.
     #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}")]
     pub password: Option<Secret>,
-    /// TLS to the server. Default: none.
+    /// TLS to the server. Absent: the server must show a valid certificate (`mode: verify-full`), unless it is on this machine; there is
+    /// no TLS then.
     pub tls: Option<SqlTls>,
     /// Tables of the database; `*` stands for any characters, so that tables that are made later are read too.
     #[schemars(example = &["*"])]

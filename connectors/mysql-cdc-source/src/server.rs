@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{BinlogStream, BinlogStreamRequest, ClientIdentity, Conn, Opts, OptsBuilder, Row, Sid, SslOpts};
+use mysql_async::{BinlogStream, BinlogStreamRequest, ClientIdentity, Conn, DriverError, Opts, OptsBuilder, Row, Sid, SslOpts};
 use openconnect_core::Failure;
-use openconnect_sql::{Server, TlsMode};
+use openconnect_sql::{Server, TLS_HINT, TlsMode};
 
 use crate::charset::Charsets;
 use crate::gtid::GtidSet;
@@ -70,6 +70,9 @@ pub(crate) fn failure(error: &mysql_async::Error) -> Failure {
                 _ => "SQL_ERROR",
             };
             Failure::retryable(code, format!("{} (error {})", error.message, error.code))
+        }
+        mysql_async::Error::Io(mysql_async::IoError::Tls(_)) | mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => {
+            Failure::retryable("SQL_CONNECTION", format!("the server can't be used over TLS: {error}; {TLS_HINT}"))
         }
         _ => Failure::retryable("SQL_CONNECTION", format!("the server can't be used: {error}")),
     }

@@ -1,5 +1,6 @@
 //! TLS for clients and servers: rustls with ring, one way to configure it everywhere.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -150,6 +151,13 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>> {
     PrivateKeyDer::from_pem_file(file).map_err(|e| unusable(file, &e))
 }
 
+/// Is `host` this machine, so that nobody can listen or pretend on the way? `localhost` and the addresses of loopback.
+pub fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
 /// Makes ring the process's TLS provider. `main` calls it before anything else.
 pub fn install_provider() {
     // A second call finds the provider in place: nothing to do.
@@ -160,6 +168,34 @@ pub fn install_provider() {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for host in [
+            "localhost",
+            "LOCALHOST.",
+            "db.localhost",
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+            "[::1]",
+            "::ffff:127.0.0.1",
+        ] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "",
+            "db",
+            "localhost.example.org",
+            "notlocalhost",
+            "10.0.0.1",
+            "0.0.0.0",
+            "::",
+            "128.0.0.1",
+        ] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
 
     #[test]
     fn a_wrong_file_is_named() {

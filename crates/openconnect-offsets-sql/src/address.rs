@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use openconnect_core::tls::is_loopback;
 use openconnect_core::{Error, Result};
 use sqlx::any::AnyConnectOptions;
 use url::Url;
@@ -36,8 +37,10 @@ impl Address {
         let is_file = scheme == "sqlite";
         let full = if is_file && !rest.contains('?') {
             format!("{url}?mode=rwc")
-        } else {
+        } else if is_file {
             url.to_owned()
+        } else {
+            verified(url).ok_or_else(unsupported)?
         };
         let options = AnyConnectOptions::from_str(&full).map_err(|_| unsupported())?;
         let place = if is_file {
@@ -49,6 +52,21 @@ impl Address {
         };
         Ok(Self { options, dialect, place })
     }
+}
+
+/// The URL, such that a server on another machine must show a valid certificate unless the URL says how much is verified.
+fn verified(url: &str) -> Option<String> {
+    let mut parsed = Url::parse(url).ok()?;
+    let stated = parsed.query_pairs().any(|(name, _)| name == "sslmode" || name == "ssl-mode");
+    if !stated && !is_loopback(parsed.host_str()?) {
+        let (name, mode) = match parsed.scheme() {
+            "mysql" | "mariadb" => ("ssl-mode", "VERIFY_IDENTITY"),
+            _ => ("sslmode", "verify-full"),
+        };
+        parsed.query_pairs_mut().append_pair(name, mode);
+        return Some(parsed.into());
+    }
+    Some(url.to_owned())
 }
 
 fn unsupported() -> Error {
@@ -71,6 +89,19 @@ mod tests {
             ("sqlite:///var/lib/state.db?mode=rwc", "sqlite:///var/lib/state.db"),
         ] {
             assert_eq!(Address::parse(url).ok().map(|address| address.place).as_deref(), Some(shown));
+        }
+    }
+
+    #[test]
+    fn a_server_on_another_machine_must_show_its_certificate() {
+        for (url, used) in [
+            ("postgres://u:p%40@db/state", "postgres://u:p%40@db/state?sslmode=verify-full"),
+            ("mariadb://db/state?a=b", "mariadb://db/state?a=b&ssl-mode=VERIFY_IDENTITY"),
+            ("postgres://db/state?sslmode=require", "postgres://db/state?sslmode=require"),
+            ("mysql://127.0.0.1/state", "mysql://127.0.0.1/state"),
+            ("mysql://localhost:3307/state", "mysql://localhost:3307/state"),
+        ] {
+            assert_eq!(verified(url).as_deref(), Some(used));
         }
     }
 

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use openconnect_core::secret::Secret;
+use openconnect_core::tls::is_loopback;
 use url::Url;
 
-use crate::login::{Login, Server};
+use crate::login::{Login, Server, SqlTls};
 
 /// A database on a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,10 @@ impl Address {
             && tls.cert_file.is_some() != tls.key_file.is_some()
         {
             return Err("needs tls.cert_file and tls.key_file together, or neither".into());
+        }
+        // Beyond this machine anybody could be on the way, and pretend to be the server.
+        if login.tls.is_none() && !is_loopback(&host) {
+            login.tls = Some(SqlTls::default());
         }
         let address = Self {
             host,

@@ -8,11 +8,29 @@ pub fn missing(what: impl std::fmt::Display) -> Failure {
     Failure::retryable("SQL_SCHEMA", format!("{what}; the connector waits until the table fits"))
 }
 
+/// What to do when no connection with TLS is made.
+pub const TLS_HINT: &str = "`tls.ca_file` names the authority that has signed the server's certificate; `tls.mode` says how much is verified \
+     (`disable`: nothing is encrypted)";
+
+/// Was it TLS that failed: the certificate is not accepted, or the server has none?
+fn is_tls(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        // The handshake of rustls.
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
 /// What the error means, by SQLSTATE (PostgreSQL), error number (MySQL, MariaDB) or primary result code (SQLite).
 pub fn failure(error: &sqlx::Error) -> Failure {
     let Some(database) = error.as_database_error() else {
         return match error {
             sqlx::Error::PoolTimedOut => Failure::retryable("SQL_CONNECTION", "no connection to the database in time"),
+            _ if is_tls(error) => Failure::retryable(
+                "SQL_CONNECTION",
+                format!("the database can't be used over TLS: {error}; {TLS_HINT}"),
+            ),
             _ => Failure::retryable("SQL_CONNECTION", format!("the database can't be used: {error}")),
         };
     };

@@ -51,7 +51,7 @@ mod transaction;
 pub use connection::Connection;
 pub use dialect::Dialect;
 pub use driver::PoolSettings;
-pub use failure::{failure, missing};
+pub use failure::{TLS_HINT, failure, missing};
 pub use from_json::Unfit;
 pub use import::import_login;
 pub use keyset::{Keyset, Select};

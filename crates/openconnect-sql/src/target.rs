@@ -124,6 +124,7 @@ fn in_file(native: &str, login: &Login) -> Result<PathBuf, String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::login::{SqlTls, TlsMode};
 
     fn parse(url: &str) -> Result<Target, String> {
         Target::parse(url, Login::default())
@@ -144,6 +145,27 @@ mod tests {
             assert_eq!(target.login.password.unwrap().expose(), "p@ss+w");
         }
         assert_eq!(parse("jdbc:mariadb://[::1]/d").unwrap().name(), "mysql://::1:3306/d");
+    }
+
+    #[test]
+    fn a_server_on_another_machine_must_show_its_certificate() {
+        let mode = |url: &str, tls: Option<SqlTls>| {
+            let login = Login { tls, ..Login::default() };
+            Target::parse(url, login).unwrap().login.tls.map(|tls| tls.mode)
+        };
+        for scheme in ["postgresql", "mysql", "jdbc:mariadb"] {
+            for host in ["db", "db.example.org", "10.0.0.1"] {
+                assert_eq!(mode(&format!("{scheme}://{host}/shop"), None), Some(TlsMode::VerifyFull), "{host}");
+            }
+            for host in ["localhost", "127.0.0.1", "[::1]"] {
+                assert_eq!(mode(&format!("{scheme}://{host}/shop"), None), None, "{host}");
+            }
+        }
+        let disabled = SqlTls {
+            mode: TlsMode::Disable,
+            ..SqlTls::default()
+        };
+        assert_eq!(mode("postgresql://db/shop", Some(disabled)), Some(TlsMode::Disable));
     }
 
     #[test]
