@@ -38,7 +38,7 @@ pub fn example(root: &Value, program: &str) -> String {
 pub(crate) fn in_full(example: &str) -> String {
     let uncommented = |line: &str| match line.strip_prefix('#') {
         // An explanation: one space, then words. A setting is indented by none or by two.
-        Some(rest) if !(rest.starts_with(' ') && !rest.starts_with("  ")) => format!("{rest}\n"),
+        Some(rest) if !rest.starts_with(' ') || rest.starts_with("  ") => format!("{rest}\n"),
         _ => format!("{line}\n"),
     };
     example.lines().map(uncommented).collect()

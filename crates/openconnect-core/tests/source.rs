@@ -20,10 +20,12 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
+type Reads = VecDeque<Result<Vec<u64>, Failure>>;
+
 /// What the next reads give, what the committer answers, and what it was told.
 #[derive(Debug, Clone, Default)]
 struct Script {
-    reads: Arc<Mutex<VecDeque<Result<Vec<u64>, Failure>>>>,
+    reads: Arc<Mutex<Reads>>,
     commits: Arc<Mutex<VecDeque<Result<(), Failure>>>>,
     committed: Arc<Mutex<Vec<u64>>>,
     upstream: bool,

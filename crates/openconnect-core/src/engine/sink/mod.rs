@@ -185,13 +185,11 @@ fn announce<S: Sink>(settings: &Settings, profile: &SinkProfile, subscriber: &Su
     Ok(acknowledge)
 }
 
+/// The inbox, and what comes out of it: an entry as it was read, and its bytes.
+type OpenInbox = (Inbox, Entries<(Read, usize)>);
+
 /// Opens the inbox, also when only an earlier run used it: what it left there is delivered, however this run acknowledges.
-fn open_inbox(
-    settings: &Settings,
-    state: &Path,
-    acknowledge: Acknowledge,
-    decoder: Decoder,
-) -> Result<Option<(Inbox, Entries<(Read, usize)>)>> {
+fn open_inbox(settings: &Settings, state: &Path, acknowledge: Acknowledge, decoder: Decoder) -> Result<Option<OpenInbox>> {
     if acknowledge == Acknowledge::Write && !state.join("inbox").exists() {
         return Ok(None);
     }

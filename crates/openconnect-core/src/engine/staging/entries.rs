@@ -113,8 +113,11 @@ pub(crate) fn count(ranges: &[(u64, u64)]) -> u64 {
     ranges.iter().map(|(first, last)| last - first + 1).sum()
 }
 
+/// Ascending ranges of entries: the first and the last of each.
+type Ranges = Vec<(u64, u64)>;
+
 /// The first `count` entries, and the rest.
-pub(crate) fn split(ranges: &[(u64, u64)], count: u64) -> (Vec<(u64, u64)>, Vec<(u64, u64)>) {
+pub(crate) fn split(ranges: &[(u64, u64)], count: u64) -> (Ranges, Ranges) {
     let (mut before, mut after, mut left) = (Vec::new(), Vec::new(), count);
     for &(first, last) in ranges {
         let taken = left.min(last - first + 1);

@@ -210,8 +210,7 @@ impl<E: Deliverable> Queues<E> {
         let Some(queue) = self.queue(target) else { return Vec::new() };
         let mut batch = Vec::with_capacity(queue.entries.len().min(limits.events));
         let mut bytes = 0;
-        loop {
-            let Some(queue) = self.queue(target) else { break };
+        while let Some(queue) = self.queue(target) {
             let next = queue
                 .entries
                 .pop_front_if(|next| batch.is_empty() || limits.allow(batch.len(), bytes, next));
