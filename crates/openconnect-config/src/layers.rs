@@ -208,7 +208,9 @@ fn put(merged: &mut Merged, path: &Path, text: &str, place: Place) {
                     Step::Index(index) => index.to_string(),
                 };
                 if !at.is_object() {
-                    *at = Value::Object(Map::new());
+                    // A section that another flag or variable has given as JSON keeps what this one does not set.
+                    let section = at.as_str().and_then(|text| serde_json::from_str(text).ok());
+                    *at = Value::Object(section.unwrap_or_default());
                 }
                 let Value::Object(map) = at else { return };
                 map.entry(key).or_insert(Value::Null)
