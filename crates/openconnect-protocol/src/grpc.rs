@@ -9,7 +9,6 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use cloudevents::event::{Data, ExtensionValue};
 use cloudevents::{AttributesReader, Event, EventBuilder, EventBuilderV10};
-use url::Url;
 
 use crate::attributes::{self, CONTENT_TYPE, ENCODING, ESCAPE, SUBJECT};
 use crate::wire::Envelope;
@@ -235,9 +234,7 @@ pub fn to_event(message: pb::CloudEvent) -> Result<Event, EventError> {
         }
     }
     let mut event = builder.build().map_err(|e| EventError::invalid("event", e))?;
-    let schema = schema
-        .map(|s| Url::parse(&s).map_err(|e| EventError::invalid("dataschema", e)))
-        .transpose()?;
+    let schema = schema.map(|text| json::parse_schema(&text)).transpose()?;
     json::finish(&mut event, content_type, schema, data.map(Data::Binary));
     Ok(event)
 }

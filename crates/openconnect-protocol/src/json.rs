@@ -148,6 +148,14 @@ pub(crate) fn parse_time(text: &str) -> Result<DateTime<Utc>, EventError> {
     writable(time.with_timezone(&Utc)).ok_or_else(|| EventError::invalid("time", "the year is not between 0 and 9999"))
 }
 
+/// The URI of a schema. What no URI has, a URL parser would leave out or encode: another URI than the client has sent.
+pub(crate) fn parse_schema(text: &str) -> Result<Url, EventError> {
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(EventError::invalid("dataschema", "a URI has printable ASCII characters only"));
+    }
+    Url::parse(text).map_err(|e| EventError::invalid("dataschema", e))
+}
+
 /// Parses JSON. Its text is checked as a whole, which takes less than to check every string in it.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::Error> {
     match std::str::from_utf8(bytes) {
@@ -315,6 +323,9 @@ impl<'a> Members<'a> {
             _ => None,
         };
         let subject = self.subject.take().map(Cow::into_owned);
+        if subject.as_deref() == Some("") {
+            return Err(EventError::invalid("subject", "it is empty: leave it out instead"));
+        }
         self.build(subject, content_type, data)
     }
 
@@ -352,10 +363,7 @@ impl<'a> Members<'a> {
             builder = builder.extension(&name, value);
         }
         let mut event = builder.build().map_err(|e| EventError::invalid("event", e))?;
-        let schema = self
-            .dataschema
-            .map(|s| Url::parse(&s).map_err(|e| EventError::invalid("dataschema", e)))
-            .transpose()?;
+        let schema = self.dataschema.map(|text| parse_schema(&text)).transpose()?;
         finish(&mut event, content_type, schema, data);
         Ok(event)
     }

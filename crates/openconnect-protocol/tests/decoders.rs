@@ -149,6 +149,21 @@ fn structured() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// They would become another event in silence.
+#[test]
+fn what_cannot_be_kept_is_refused() {
+    for (name, value) in [
+        ("subject", ""),
+        ("dataschema", "a\\r\\nx-injected: 1"),
+        ("dataschema", " urn:a "),
+        ("dataschema", "http://h/gr\u{fc}n"),
+    ] {
+        let event = format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","{name}":"{value}"}}"#);
+        let error = json::decode(event.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{name}`")), "{event}: {error}");
+    }
+}
+
 proptest! {
     #[test]
     fn the_codec_never_panics_and_never_keeps_more_than_one_frame(

@@ -1,15 +1,13 @@
 //! One test's temporary folder, seed and random numbers.
 
-use std::collections::HashSet;
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
 
 use crate::Result;
+pub use crate::ports::free_address;
 
 /// One test's surroundings. Its folder goes when it is dropped.
 #[derive(Debug)]
@@ -78,20 +76,4 @@ impl Kit {
     pub fn pick(&mut self, range: std::ops::Range<u64>) -> u64 {
         self.rng.random_range(range)
     }
-}
-
-/// An address on loopback that nobody listened on a moment ago, and that this process hands out once.
-///
-/// It lies below the range that the system takes ports of outgoing connections from, so that a restart finds it free.
-pub fn free_address() -> Result<SocketAddr> {
-    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
-    for _ in 0..500 {
-        let port = rand::rng().random_range(11_000..32_000);
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut given = GIVEN.lock().map_err(|e| e.to_string())?;
-        if TcpListener::bind(address).is_ok() && given.get_or_insert_default().insert(port) {
-            return Ok(address);
-        }
-    }
-    Err("no free port found".into())
 }

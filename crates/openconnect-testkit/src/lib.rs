@@ -2,12 +2,13 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`kit`] | one test's temporary folder, seed and random numbers |
+//! | [`kit`], `ports` | one test's temporary folder, seed and random numbers; ports that nobody else gets |
 //! | [`binary`] | where the built binaries are |
 //! | [`process`] | a child process: start, signals, bounded waits, its log, its memory |
 //! | [`mesh`], [`connector`] | `openconnect-mesh` and a connector with the configuration written for them |
 //! | [`sender`], [`receiver`] | numbered events sent over HTTP; an HTTP target with faults that keeps what it got |
 //! | [`http`] | a small bounded HTTP client |
+//! | [`hostile`] | events that nobody expects, from a seed |
 //! | [`oracle`] | did everything arrive, unaltered, in order per key? |
 //! | [`browser`] | a headless browser that looks at a page |
 //! | [`services`] | servers out of `ci/services`, shared or of a test's own |
@@ -24,11 +25,13 @@ pub mod browser;
 pub mod connector;
 pub mod debezium;
 pub mod debian;
+pub mod hostile;
 pub mod http;
 pub mod kit;
 pub mod maven;
 pub mod mesh;
 pub mod oracle;
+mod ports;
 pub mod process;
 pub mod prove;
 pub mod receiver;

@@ -54,6 +54,19 @@ pub struct Taken {
     pub headers: HeaderMap,
     /// How many events were in it.
     pub events: usize,
+    /// Its body; empty unless the receiver records.
+    pub body: Bytes,
+}
+
+/// How much of what it takes a receiver keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// A count.
+    Count,
+    /// Ids and hashes.
+    Arrived,
+    /// Whole requests.
+    Requests,
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +79,7 @@ struct Kept {
 struct Shared {
     kept: Mutex<Kept>,
     count: AtomicUsize,
-    keep: bool,
+    keep: Keep,
 }
 
 impl Shared {
@@ -93,15 +106,20 @@ impl Drop for Receiver {
 impl Receiver {
     /// Starts it; it takes everything and keeps it.
     pub async fn start() -> Result<Self> {
-        Self::start_with(true).await
+        Self::start_with(Keep::Arrived).await
     }
 
     /// Starts one that only counts events.
     pub async fn start_counting() -> Result<Self> {
-        Self::start_with(false).await
+        Self::start_with(Keep::Count).await
     }
 
-    async fn start_with(keep: bool) -> Result<Self> {
+    /// Starts one that keeps the bodies too.
+    pub async fn start_recording() -> Result<Self> {
+        Self::start_with(Keep::Requests).await
+    }
+
+    async fn start_with(keep: Keep) -> Result<Self> {
         let address = crate::kit::free_address()?;
         let listener = TcpListener::bind(address).await?;
         let shared = Arc::new(Shared {
@@ -228,7 +246,7 @@ async fn answer(
         Fault::None | Fault::Deaf | Fault::Poison(_) | Fault::PoisonNumbers(_) => {}
     }
     let body = body.to_bytes();
-    if !shared.keep {
+    if shared.keep == Keep::Count {
         match count(&head.headers, &body) {
             Some(events) => shared.count.fetch_add(events, Ordering::Relaxed),
             None => return Ok(status(StatusCode::BAD_REQUEST)),
@@ -246,14 +264,14 @@ async fn answer(
     if poison {
         return Ok(status(StatusCode::BAD_REQUEST));
     }
-    keep(&shared, head.headers, events);
+    keep(&shared, head.headers, body, events);
     if matches!(current, Fault::Deaf) {
         std::future::pending::<()>().await;
     }
     Ok(status(StatusCode::NO_CONTENT))
 }
 
-fn keep(shared: &Shared, headers: HeaderMap, events: Vec<(String, Vec<u8>)>) {
+fn keep(shared: &Shared, headers: HeaderMap, body: Bytes, events: Vec<(String, Vec<u8>)>) {
     let arrived = events.into_iter().map(|(id, data)| Arrived { id, hash: hash(&data) });
     let arrived: Vec<Arrived> = arrived.collect();
     shared.count.fetch_add(arrived.len(), Ordering::Relaxed);
@@ -261,6 +279,7 @@ fn keep(shared: &Shared, headers: HeaderMap, events: Vec<(String, Vec<u8>)>) {
     kept.requests.push(Taken {
         headers,
         events: arrived.len(),
+        body: if shared.keep == Keep::Requests { body } else { Bytes::new() },
     });
     kept.arrived.extend(arrived);
 }

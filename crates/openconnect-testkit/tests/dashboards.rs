@@ -1,14 +1,17 @@
-//! Dashboards and alerts ask for metrics that the connectors really export.
+//! Dashboards and alerts ask for metrics that the connectors export, and the counters say what happened.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use openconnect_testkit::connector::Connector;
 use openconnect_testkit::http;
 use openconnect_testkit::kit::{Kit, free_address};
 use openconnect_testkit::mesh::Mesh;
+use openconnect_testkit::process::until;
 use openconnect_testkit::receiver::Receiver;
+use openconnect_testkit::sender::{Load, Sender};
 use serde_json::json;
 
 /// What only exists with a MySQL behind it: the test of the CDC source sees them.
@@ -22,6 +25,16 @@ fn names(text: &str) -> BTreeSet<String> {
     text.match_indices("openconnect_")
         .map(|(at, _)| text[at..].split(ends).next().unwrap_or_default().to_owned())
         .collect()
+}
+
+/// How many events had this outcome, by `/metrics`.
+async fn events(connector: &Connector, outcome: &str) -> Option<u64> {
+    let page = http::get(connector.admin, "/metrics").await.unwrap().text();
+    let label = format!("outcome=\"{outcome}\"");
+    let line = page
+        .lines()
+        .find(|line| line.starts_with("openconnect_events_total{") && line.contains(&label))?;
+    line.rsplit(' ').next()?.parse().ok()
 }
 
 async fn exported(connector: &Connector) -> BTreeSet<String> {
@@ -65,5 +78,44 @@ async fn every_metric_in_a_dashboard_or_an_alert_is_exported() {
         let known: BTreeSet<String> = exported(connector).await.union(&known).cloned().collect();
         let missing: Vec<&String> = asked.difference(&known).collect();
         assert!(missing.is_empty(), "{file} asks for {missing:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counters_say_what_happened() {
+    const EVENTS: usize = 40;
+    let kit = Kit::new("counters").unwrap();
+    let mesh = Mesh::start(&kit, json!({})).await.unwrap();
+    let receiver = Receiver::start().await.unwrap();
+    let to_mesh = json!({ "url": mesh.url(), "topic": "orders" });
+    let address = free_address().unwrap();
+    let source = json!({ "mesh": to_mesh, "source": { "listen": address } });
+    let source = Connector::start(&kit, "openconnect-http-source", "in", source).await.unwrap();
+    let sink = json!({ "mesh": to_mesh, "sink": { "url": receiver.url() } });
+    let sink = Connector::start(&kit, "openconnect-http-sink", "out", sink).await.unwrap();
+    for connector in [&source, &sink] {
+        assert_eq!(
+            events(connector, "delivered").await,
+            Some(0),
+            "{} before the first event",
+            connector.name
+        );
+    }
+    let sending = Sender::start(&Load::new(address), EVENTS)
+        .finish(Duration::from_secs(60))
+        .await
+        .unwrap();
+    assert_eq!(sending.confirmed.len(), EVENTS);
+    let sent = u64::try_from(EVENTS).unwrap();
+    for connector in [&source, &sink] {
+        for (outcome, number) in [("received", sent), ("delivered", sent), ("dead_lettered", 0), ("filtered", 0)] {
+            until(
+                &format!("{}: {number} events {outcome}", connector.name),
+                Duration::from_secs(20),
+                || async { (events(connector, outcome).await == Some(number)).then_some(()) },
+            )
+            .await
+            .unwrap();
+        }
     }
 }

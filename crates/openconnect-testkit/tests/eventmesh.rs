@@ -17,7 +17,7 @@ const EVENTS: usize = 320;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_to_http_over_a_real_eventmesh() {
     let Ok(servers) = std::env::var("OPENCONNECT_TEST_EVENTMESH") else {
-        println!("skipped: OPENCONNECT_TEST_EVENTMESH is not set");
+        println!("skipped: EventMesh 1.x: OPENCONNECT_TEST_EVENTMESH is not set");
         return;
     };
     for url in servers.split(',') {

@@ -50,7 +50,7 @@ async fn the_limits_of_eventmesh_1x_are_found() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_eventmesh_does_what_it_can() {
     let Ok(servers) = std::env::var("OPENCONNECT_TEST_EVENTMESH") else {
-        println!("skipped: OPENCONNECT_TEST_EVENTMESH is not set");
+        println!("skipped: EventMesh 1.x: OPENCONNECT_TEST_EVENTMESH is not set");
         return;
     };
     for url in servers.split(',') {

@@ -1,7 +1,7 @@
 //! Recorded conversations: JSON lines with the bytes that a client and a server sent each other, in order.
 //!
-//! A few of our own making are beside this file. Those recorded with a running EventMesh 1.x are read from the folder that
-//! `OPENCONNECT_CAPTURES` names, else from `../shared/captures` beside the workspace; without either that is said.
+//! A few of our own making are in `tests/conversations`, those recorded with a running EventMesh 1.x in its folder `eventmesh`;
+//! `OPENCONNECT_CAPTURES` names another folder in the place of the latter.
 #![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
@@ -42,17 +42,10 @@ pub enum What {
 
 /// All of them; those of our own making first.
 pub fn all() -> Vec<Conversation> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../openconnect-protocol/tests/conversations");
-    let mut files = files(&here);
-    let folder = std::env::var_os("OPENCONNECT_CAPTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/captures"),
-        PathBuf::from,
-    );
-    if folder.is_dir() {
-        files.extend(self::files(&folder));
-    } else {
-        println!("skipped: no conversations recorded with EventMesh at {}", folder.display());
-    }
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../openconnect-protocol/tests/conversations");
+    let recorded = std::env::var_os("OPENCONNECT_CAPTURES").map_or_else(|| own.join("eventmesh"), PathBuf::from);
+    let mut files = files(&own);
+    files.extend(self::files(&recorded));
     files.iter().map(|file| read(file)).collect()
 }
 
@@ -60,6 +53,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == "jsonl")).collect();
     files.sort();
+    // A comparison with nothing would hold.
+    assert!(!files.is_empty(), "no conversations in {}", folder.display());
     files
 }
 

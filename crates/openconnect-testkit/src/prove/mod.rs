@@ -21,7 +21,6 @@
 //! ```
 //!
 //! ```no_run
-//! use openconnect_testkit::prove::Failpoint;
 //! use openconnect_testkit::prove::fault::Part;
 //! use openconnect_testkit::prove::subject::Subject;
 //! use openconnect_testkit::subjects::{PIPELINE, SINK_FAILPOINTS, http};
