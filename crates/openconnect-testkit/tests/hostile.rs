@@ -29,6 +29,9 @@ const ANSWER: Duration = Duration::from_secs(20);
 const STALLED: Duration = Duration::from_secs(15);
 const MODES: [&str; 3] = ["structured", "batch", "binary"];
 
+/// How SQLite stores what it has no type for: booleans, negative zero.
+const SQLITE: [(&str, &str); 4] = [("true", "1"), ("false", "0"), ("-0", "0"), ("-0.0", "0.0")];
+
 /// An event as a target has it.
 #[derive(Debug)]
 struct Seen {
@@ -418,10 +421,10 @@ fn row_differences(event: &Hostile, row: &Vec<String>) -> Vec<String> {
         Content::Json(text) => serde_json::from_str::<String>(text).map_or_else(|_| event.data.clone(), Content::Text),
         data => data.clone(),
     };
-    // SQLite has no negative zero.
-    let zero = matches!(&event.data, Content::Json(text) if text == "-0.0") && body == b"0.0";
+    let stored = |json: &str| SQLITE.iter().any(|(sent, stored)| *sent == json && stored.as_bytes() == body);
+    let stored = matches!(&event.data, Content::Json(text) if stored(tokens(text).as_str()));
     let body = Content::Bytes(body);
-    if !zero && !same_data(&as_in_a_column, &body) {
+    if !stored && !same_data(&as_in_a_column, &body) {
         found.push(format!("the data is {} instead of {}", body.short(), event.data.short()));
     }
     found
