@@ -65,7 +65,8 @@ fn with(set: Vec<String>) -> Sources {
     Sources { set, ..Sources::default() }
 }
 
-/// The defaults of a section and of those in it, by their dotted paths. A section that may be absent has none while it is.
+/// The defaults of a section and of those in it, by their dotted paths. A section that may be absent has none while it is; a
+/// setting that the example has (`x-in-example`) is not compared: there its default alone would not do.
 fn collect(schema: &Value, root: &Value, prefix: &str, defaults: &mut Vec<(String, Value)>) {
     let schema = follow(schema, root);
     for (key, child) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
@@ -79,7 +80,9 @@ fn collect(schema: &Value, root: &Value, prefix: &str, defaults: &mut Vec<(Strin
             if !accepts_null(child, root) {
                 collect(child, root, &path, defaults);
             }
-        } else if let Some(default) = child.get("default").filter(|default| !default.is_null()) {
+        } else if child.get("x-in-example").is_none()
+            && let Some(default) = child.get("default").filter(|default| !default.is_null())
+        {
             defaults.push((path, default.clone()));
         }
     }
