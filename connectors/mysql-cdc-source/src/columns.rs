@@ -19,8 +19,9 @@ pub struct ColumnSettings {
     /// Not these, though `include` names them.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// What is told in place of values; the first that names a column counts. `NULL` stays.
+    /// What stands in place of values; the first mask that names a column counts. `NULL` stays.
     #[serde(default)]
+    #[schemars(example = serde_json::json!([{ "columns": ["*.password"], "fixed": "***" }]))]
     pub masks: Vec<Mask>,
 }
 
@@ -28,7 +29,8 @@ pub struct ColumnSettings {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mask {
-    /// The columns.
+    /// The columns, as `table.column`; `*.column` means that column of any table.
+    #[schemars(example = &["*.password"])]
     pub columns: Vec<String>,
     /// The HMAC with SHA-256 of the value, in hexadecimal: equal values stay equal.
     pub hash: Option<HashMask>,
