@@ -403,7 +403,7 @@ fn compare<T>(
     }
 }
 
-fn row_differences(event: &Hostile, row: &Vec<String>) -> Vec<String> {
+fn row_differences(event: &Hostile, row: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     for (column, name) in ["id", "source", "type", "subject"].into_iter().enumerate() {
         let sent = event.attributes.get(name).map_or("", String::as_str);
