@@ -362,7 +362,14 @@ async fn hostile_events_arrive_or_are_refused_with_a_reason() {
         );
     }
     let dead = dead_letters(&pipeline.table.1);
-    compare("JDBC sink", &taken, &pipeline.rows().await, &dead, row_differences, &mut findings);
+    compare(
+        "JDBC sink",
+        &taken,
+        &pipeline.rows().await,
+        &dead,
+        |event, row| row_differences(event, row),
+        &mut findings,
+    );
     let given_up: usize = pipeline.sinks.iter().map(|(_, _, sink)| dead_letters(sink).len()).sum::<usize>() + dead.len();
     println!(
         "{count} events: {} taken, refused {refused:?}, {given_up} dead letters",
