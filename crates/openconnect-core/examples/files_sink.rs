@@ -70,6 +70,8 @@ impl FilesSink {
         file.set_len(end).await?;
         tokio::io::AsyncSeekExt::seek(&mut file, std::io::SeekFrom::Start(end)).await?;
         file.write_all(lines).await?;
+        // A write that failed shows in `flush`; `sync_data` would not say it.
+        file.flush().await?;
         file.sync_data().await
     }
 }
