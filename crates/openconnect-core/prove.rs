@@ -2,18 +2,43 @@
 
 use std::process::ExitCode;
 
+use openconnect_fault::Failpoint;
 use openconnect_testkit::prove;
 use openconnect_testkit::prove::fault::Part;
 use openconnect_testkit::prove::subject::Subject;
-use openconnect_testkit::subjects::{PIPELINE, SOURCE_FAILPOINTS, lines};
+use openconnect_testkit::subjects::{PIPELINE, SOURCE_FAILPOINTS, files, lines};
 
-const SUBJECTS: &[Subject] = &[Subject {
-    name: "lines-source",
-    input: lines::input,
-    aims: &[Part::Source, Part::Mesh],
-    failpoints: SOURCE_FAILPOINTS,
-    ..PIPELINE
-}];
+const SUBJECTS: &[Subject] = &[
+    Subject {
+        name: "lines-source",
+        input: lines::input,
+        aims: &[Part::Source, Part::Mesh],
+        failpoints: SOURCE_FAILPOINTS,
+        ..PIPELINE
+    },
+    Subject {
+        name: "files-sink",
+        output: files::output,
+        aims: &[Part::Sink, Part::Mesh],
+        failpoints: &[
+            Failpoint::BeforeStage,
+            Failpoint::Staged,
+            Failpoint::BeforeSealRecord,
+            Failpoint::SealRecorded,
+            Failpoint::Sealed,
+            Failpoint::SealResolved,
+            Failpoint::BeforeDiscard,
+            Failpoint::Discarded,
+            Failpoint::InboxAppended,
+            Failpoint::InboxSynced,
+            Failpoint::BeforeCheckpoint,
+            Failpoint::Checkpoint,
+        ],
+        troubles: &[],
+        network_target: false,
+        ..PIPELINE
+    },
+];
 
 fn main() -> ExitCode {
     prove::main(env!("CARGO_MANIFEST_DIR"), SUBJECTS)

@@ -50,21 +50,25 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if !build() {
         return Err("can't build the programs".into());
     }
-    let (subject, programs) = chosen(arguments)?;
-    if prove(&programs, &subject, arguments)? {
+    if prove(arguments, &mut |mut program| program.status().is_ok_and(|status| status.success()))? {
         return Ok(());
     }
     Err("the proof failed".into())
 }
 
-/// The command that runs so many random plans on every subject, or on those of a connector.
-pub(crate) fn of(connector: Option<&str>, runs: usize) -> Command {
-    let mut prove = Command::new(std::env::current_exe().unwrap_or_else(|_| "xtask".into()));
-    prove.args(["prove", "--runs", &runs.to_string()]);
-    if let Some(connector) = connector {
-        prove.args(["--connector", connector]);
-    }
-    prove
+/// Runs so many random plans on every subject, or on those of a connector. `run` runs a command and tells whether it succeeded.
+/// Needs [`build`]. True when everything held.
+pub(crate) fn random_plans(connector: Option<&str>, runs: usize, run: &mut dyn FnMut(Command) -> bool) -> Result<bool> {
+    let arguments = Arguments {
+        subject: "all".into(),
+        connector: connector.map(str::to_owned),
+        seed: None,
+        runs,
+        jobs: None,
+        plan: None,
+        report: None,
+    };
+    prove(&arguments, run)
 }
 
 /// The test target of a package.
@@ -141,7 +145,8 @@ fn chosen(arguments: &Arguments) -> Result<(String, Vec<Program>)> {
 }
 
 /// Runs the programs and prints the sums. True when everything held.
-fn prove(programs: &[Program], subject: &str, arguments: &Arguments) -> Result<bool> {
+fn prove(arguments: &Arguments, run: &mut dyn FnMut(Command) -> bool) -> Result<bool> {
+    let (subject, programs) = chosen(arguments)?;
     let reports = binaries::target().join("prove").join("reports");
     std::fs::create_dir_all(&reports)?;
     let (mut held, mut sums) = (true, BTreeMap::new());
@@ -149,7 +154,7 @@ fn prove(programs: &[Program], subject: &str, arguments: &Arguments) -> Result<b
         let report = reports.join(format!("{n}.json"));
         let _ = std::fs::remove_file(&report);
         let mut command = Command::new(&program.executable);
-        command.args(["run", subject, "--runs", &arguments.runs.to_string()]);
+        command.args(["run", &subject, "--runs", &arguments.runs.to_string()]);
         command.arg("--report").arg(&report);
         if let Some(seed) = arguments.seed {
             command.args(["--seed", &seed.to_string()]);
@@ -160,7 +165,7 @@ fn prove(programs: &[Program], subject: &str, arguments: &Arguments) -> Result<b
         if let Some(plan) = &arguments.plan {
             command.arg("--plan").arg(plan);
         }
-        held &= command.status()?.success();
+        held &= run(command);
         // A program that failed early has written none.
         if let Ok(text) = std::fs::read(&report) {
             add(&mut sums, serde_json::from_slice(&text)?);

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cloudevents::Event;
 use openconnect_protocol::json;
@@ -13,6 +14,9 @@ use openconnect_protocol::json;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::state::write_atomically;
+
+/// How often the folder of replays is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Events handed over at once.
 const CHUNK: usize = 64;
@@ -53,8 +57,22 @@ impl ReplayQueue {
         })
     }
 
+    /// Waits until there is something to replay. Cancel-safe.
+    pub(crate) async fn next(&self) -> Vec<(ReplayToken, Event)> {
+        loop {
+            match self.poll() {
+                Ok(events) if events.is_empty() => tokio::time::sleep(POLL_INTERVAL).await,
+                Ok(events) => return events,
+                Err(failure) => {
+                    tracing::error!(code = %failure.code, "dead letters can't be replayed: {}", failure.message);
+                    tokio::time::sleep(POLL_INTERVAL * 10).await;
+                }
+            }
+        }
+    }
+
     /// The next events; empty when there is nothing to replay.
-    pub(crate) fn poll(&self) -> std::result::Result<Vec<(ReplayToken, Event)>, Failure> {
+    fn poll(&self) -> std::result::Result<Vec<(ReplayToken, Event)>, Failure> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         for file in self.pending()? {
             if !files.contains_key(&file) {

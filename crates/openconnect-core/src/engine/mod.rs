@@ -5,20 +5,28 @@
 //! | `source/` | a source's run: its worker polls, publishes and stores offsets; its resolver follows the outcome of each event; its lease |
 //! | `sink/` | a sink's run: events come in from the mesh, the inbox and the replay; its worker writes what the pure state of delivery asks for |
 //! | `staging/` | a staging sink's run: events wait in the inbox until their group is visible |
+//! | `intake_ends.rs` | how the tasks of a sink's intake end |
 //! | `retry.rs`, `circuit.rs` | how long to wait; when to stop |
 //! | `guarantee.rs`, `check.rs` | what holds, computed before anything runs; `check` |
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::StatusHandle;
+use crate::budget::Budget;
 use crate::config::{DeliverySettings, Settings};
+use crate::dead_letter::DeadLetters;
+use crate::error::Result;
+use crate::mesh::{Publisher, Subscriber};
 use crate::offsets::SharedOffsets;
+use crate::state::StateDir;
 
 pub mod check;
 mod circuit;
 pub mod guarantee;
+mod intake_ends;
 mod retry;
 mod sink;
 mod source;
@@ -52,4 +60,32 @@ pub(crate) fn group(settings: &Settings) -> &str {
 
 fn deadline(delivery: &DeliverySettings) -> Duration {
     delivery.shutdown_timeout.0
+}
+
+/// A sink's subscriber; `None` when the connector was stopped before there was a session.
+async fn subscribe(
+    settings: &Settings,
+    budget: &Budget,
+    mesh_ends: &CancellationToken,
+    shutdown: &CancellationToken,
+) -> Result<Option<Subscriber>> {
+    tokio::select! {
+        connected = Subscriber::connect(&settings.mesh, group(settings), budget.total() / 4, mesh_ends.clone()) => connected.map(Some),
+        () = shutdown.cancelled() => Ok(None),
+    }
+}
+
+/// A sink's dead letters, and the publisher that they need when they go to a topic.
+async fn open_dead_letters(
+    settings: &Settings,
+    state: &StateDir,
+    connector: &'static str,
+    mesh_ends: &CancellationToken,
+) -> Result<(Arc<DeadLetters>, Option<Publisher>)> {
+    let publisher = match &settings.dead_letter.topic {
+        Some(_) => Some(Publisher::connect(&settings.mesh, group(settings), mesh_ends.clone()).await?),
+        None => None,
+    };
+    let dead_letters = DeadLetters::open(&settings.dead_letter, state.path(), connector, publisher.clone()).await?;
+    Ok((Arc::new(dead_letters), publisher))
 }

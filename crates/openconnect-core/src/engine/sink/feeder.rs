@@ -1,47 +1,30 @@
 //! Feeds the worker: from the mesh, from the inbox, from the replay of dead letters.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use openconnect_protocol::payload;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::intake::{Arrived, Entry, Origin, Preparer, RECEIVE_BATCH, Read};
 use crate::dead_letter::ReplayQueue;
+use crate::engine::intake_ends::IntakeEnds;
 use crate::failure::Failure;
 use crate::inbox::{Appender, Entries};
 use crate::mesh::Subscriber;
-
-/// How often the replay file is looked at.
-const REPLAY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Feeds the worker; one clone a way in. Ends at shutdown.
 #[derive(Clone)]
 pub(super) struct Feeder {
     pub(super) preparer: Arc<Preparer>,
     pub(super) to: mpsc::Sender<Vec<Entry>>,
-    pub(super) fatal: mpsc::Sender<Failure>,
-    pub(super) shutdown: CancellationToken,
-}
-
-/// A feeder that panics must not leave a connector that looks alive: the worker is told.
-impl Drop for Feeder {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let _ = self.fatal.try_send(Failure::fatal(
-                "OC0490",
-                "a task that takes events in ended abnormally; this is a bug",
-            ));
-        }
-    }
+    pub(super) ends: IntakeEnds,
 }
 
 impl Feeder {
     /// From the mesh, to the inbox or straight to the worker. Gives the subscriber back, which must outlive the worker for
     /// its acknowledgements.
     pub(super) async fn receive(self, mut subscriber: Subscriber, appender: Option<Appender>) -> Option<Subscriber> {
-        let shutdown = self.shutdown.clone();
+        let shutdown = self.ends.shutdown.clone();
         let mut deliveries = Vec::new();
         loop {
             let received = tokio::select! {
@@ -50,7 +33,7 @@ impl Feeder {
                 received = subscriber.recv(&mut deliveries, RECEIVE_BATCH) => received,
             };
             if let Err(failure) = received {
-                let _ = self.fatal.send(failure).await;
+                self.ends.fail(failure).await;
                 break;
             }
             let taken = std::mem::take(&mut deliveries);
@@ -59,7 +42,7 @@ impl Feeder {
                     Some(appender) => match appender.append(taken).await {
                         Ok(()) => true,
                         Err(failure) => {
-                            let _ = self.fatal.send(failure).await;
+                            self.ends.fail(failure).await;
                             false
                         }
                     },
@@ -92,45 +75,27 @@ impl Feeder {
                         }
                     }
                     Err(error) => {
-                        let _ = self.fatal.send(Failure::fatal(error.code, error.message)).await;
+                        self.ends.fail(Failure::fatal(error.code, error.message)).await;
                         return;
                     }
                 }
             }
         };
-        tokio::select! {
-            () = work => {}
-            () = self.shutdown.cancelled() => {}
-        }
+        self.ends.until_shutdown(work).await;
     }
 
     pub(super) async fn replay(self, queue: ReplayQueue) {
         let work = async {
             loop {
-                match queue.poll() {
-                    Ok(events) if events.is_empty() => tokio::time::sleep(REPLAY_INTERVAL).await,
-                    Ok(events) => {
-                        let arrived = events
-                            .into_iter()
-                            .map(|(token, event)| {
-                                let bytes = payload::bytes(&event).map_or(0, |data| data.len());
-                                (Arrived::Read(Ok(Arc::new(event)), bytes), Origin::Replay(token))
-                            })
-                            .collect();
-                        if !self.preparer.hand_over(arrived, &self.to).await {
-                            return;
-                        }
-                    }
-                    Err(failure) => {
-                        tracing::error!(code = %failure.code, "dead letters can't be replayed: {}", failure.message);
-                        tokio::time::sleep(REPLAY_INTERVAL * 10).await;
-                    }
+                let arrived = queue.next().await.into_iter().map(|(token, event)| {
+                    let bytes = payload::bytes(&event).map_or(0, |data| data.len());
+                    (Arrived::Read(Ok(Arc::new(event)), bytes), Origin::Replay(token))
+                });
+                if !self.preparer.hand_over(arrived.collect(), &self.to).await {
+                    return;
                 }
             }
         };
-        tokio::select! {
-            () = work => {}
-            () = self.shutdown.cancelled() => {}
-        }
+        self.ends.until_shutdown(work).await;
     }
 }

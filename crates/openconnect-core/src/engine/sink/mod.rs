@@ -19,14 +19,15 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::admin::{State, StatusHandle};
 use crate::budget::Budget;
 use crate::config::{Acknowledge, RateLimitSetting, Settings};
-use crate::dead_letter::{DeadLetters, ReplayQueue};
+use crate::dead_letter::ReplayQueue;
 use crate::engine::circuit::Circuit;
+use crate::engine::intake_ends::IntakeEnds;
 use crate::engine::retry::RetryPolicy;
-use crate::engine::{App, deadline, group, guarantee};
+use crate::engine::{App, deadline, guarantee, open_dead_letters, subscribe};
 use crate::error::{Error, Exit, Result};
 use crate::failure::Failure;
 use crate::inbox::{Entries, Inbox, Stored};
-use crate::mesh::{Publisher, Subscriber};
+use crate::mesh::Subscriber;
 use crate::sink::{Sink, SinkContext, SinkProfile};
 use crate::state::StateDir;
 use crate::store::{MAX_LISTED, Store};
@@ -93,17 +94,11 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     status.watch_budget(budget.clone());
     let mesh_ends = CancellationToken::new();
     let _mesh_guard = mesh_ends.clone().drop_guard();
-    let connected = tokio::select! {
-        connected = Subscriber::connect(&settings.mesh, group(&settings), budget.total() / 4, mesh_ends.clone()) => connected,
-        () = shutdown.cancelled() => return Ok(Exit::Clean),
+    let Some(subscriber) = subscribe(&settings, &budget, &mesh_ends, &shutdown).await? else {
+        return Ok(Exit::Clean);
     };
-    let subscriber = connected?;
     let acknowledge = announce::<S>(&settings, &profile, &subscriber, &status)?;
-    let publisher = match &settings.dead_letter.topic {
-        Some(_) => Some(Publisher::connect(&settings.mesh, group(&settings), mesh_ends.clone()).await?),
-        None => None,
-    };
-    let dead_letters = Arc::new(DeadLetters::open(&settings.dead_letter, state.path(), S::NAME, publisher.clone()).await?);
+    let (dead_letters, publisher) = open_dead_letters(&settings, &state, S::NAME, &mesh_ends).await?;
     let store = Store::in_folder(state.path());
     let rates = restore_rates(&settings, &store).await?;
     let sink = Arc::new(S::open(config, SinkContext::new(&settings.name, &profile, store.clone())).await?);
@@ -122,8 +117,10 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
             hasher: RandomState::new(),
         }),
         to: to_worker,
-        fatal,
-        shutdown: shutdown.clone(),
+        ends: IntakeEnds {
+            fatal,
+            shutdown: shutdown.clone(),
+        },
     };
     let receiving = {
         let inbox = inbox.as_ref().filter(|_| acknowledge == Acknowledge::Inbox);

@@ -1,23 +1,19 @@
 //! How events come to the worker: mesh and replays to the inbox, the inbox to the worker, transformed and budgeted.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use openconnect_protocol::wire;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budget, Reservation};
 use crate::dead_letter::ReplayQueue;
 use crate::engine::TRANSFORM_BATCH;
+use crate::engine::intake_ends::IntakeEnds;
 use crate::engine::sink::intake::{Decoder, Payload, RECEIVE_BATCH, Read};
 use crate::failure::Failure;
 use crate::inbox::{Appender, Entries, InboxEntry};
 use crate::mesh::Subscriber;
 use crate::transform::{Transformed, Transforms};
-
-/// How often the replay files are looked for.
-const REPLAY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// An entry as the inbox's thread reads it.
 pub(super) struct Decoded {
@@ -112,18 +108,7 @@ impl Preparer {
 /// Feeds the inbox and the worker; one clone a way in. Ends at shutdown.
 #[derive(Clone)]
 pub(super) struct Feeder {
-    pub(super) fatal: mpsc::Sender<Failure>,
-    pub(super) shutdown: CancellationToken,
-}
-
-/// A feeder that panics must not leave a connector that looks alive: the worker is told.
-impl Drop for Feeder {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let ended = Failure::fatal("OC0490", "a task that takes events in ended abnormally; this is a bug");
-            let _ = self.fatal.try_send(ended);
-        }
-    }
+    pub(super) ends: IntakeEnds,
 }
 
 impl Feeder {
@@ -138,11 +123,11 @@ impl Feeder {
         };
         let ended: Result<(), Failure> = tokio::select! {
             biased;
-            () = self.shutdown.cancelled() => Ok(()),
+            () = self.ends.shutdown.cancelled() => Ok(()),
             ended = work => ended,
         };
         if let Err(failure) = ended {
-            let _ = self.fatal.send(failure).await;
+            self.ends.fail(failure).await;
         }
         subscriber.stop().await;
         subscriber
@@ -159,48 +144,33 @@ impl Feeder {
                         }
                     }
                     Err(error) => {
-                        let _ = self.fatal.send(Failure::fatal(error.code, error.message)).await;
+                        self.ends.fail(Failure::fatal(error.code, error.message)).await;
                         return;
                     }
                 }
             }
         };
-        tokio::select! {
-            () = work => {}
-            () = self.shutdown.cancelled() => {}
-        }
+        self.ends.until_shutdown(work).await;
     }
 
     /// Dead letters that are replayed go through the inbox like every other event; a replay is done when it is in there.
     pub(super) async fn replay(self, queue: ReplayQueue, appender: Appender) {
         let work = async {
             loop {
-                match queue.poll() {
-                    Ok(events) if events.is_empty() => tokio::time::sleep(REPLAY_INTERVAL).await,
-                    Ok(events) => {
-                        for (token, event) in events {
-                            let (raw, scope, queue) = (wire::encode(&event, "replay"), token.replay(), queue.clone());
-                            let done = move || {
-                                if let Err(failure) = queue.done(token) {
-                                    tracing::error!(code = %failure.code, "{}", failure.message);
-                                }
-                            };
-                            if let Err(failure) = appender.append_replayed(raw.into(), scope, done).await {
-                                let _ = self.fatal.send(failure).await;
-                                return;
-                            }
+                for (token, event) in queue.next().await {
+                    let (raw, scope, queue) = (wire::encode(&event, "replay"), token.replay(), queue.clone());
+                    let done = move || {
+                        if let Err(failure) = queue.done(token) {
+                            tracing::error!(code = %failure.code, "{}", failure.message);
                         }
-                    }
-                    Err(failure) => {
-                        tracing::error!(code = %failure.code, "dead letters can't be replayed: {}", failure.message);
-                        tokio::time::sleep(REPLAY_INTERVAL * 10).await;
+                    };
+                    if let Err(failure) = appender.append_replayed(raw.into(), scope, done).await {
+                        self.ends.fail(failure).await;
+                        return;
                     }
                 }
             }
         };
-        tokio::select! {
-            () = work => {}
-            () = self.shutdown.cancelled() => {}
-        }
+        self.ends.until_shutdown(work).await;
     }
 }

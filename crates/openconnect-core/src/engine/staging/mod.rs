@@ -7,7 +7,7 @@
 //! | `generation.rs` | one generation in the worker |
 //! | `records.rs` | seal records and handles, on disk |
 //! | `feed.rs` | from the mesh to the inbox, from the inbox to the worker |
-//! | `worker.rs` | the one task that owns it all |
+//! | `worker/` | the one task that owns it all |
 //! | `sealing.rs` | the tasks that end a generation |
 //!
 //! What is durable, and in which order: an event, in the inbox, before the mesh is told; the record of a seal, before `seal`; the
@@ -22,16 +22,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::circuit::Circuit;
+use super::intake_ends::IntakeEnds;
 use super::retry::RetryPolicy;
 use super::sink::intake::Decoder;
-use super::{App, deadline, group, guarantee};
+use super::{App, deadline, guarantee, open_dead_letters, subscribe};
 use crate::admin::State;
 use crate::budget::Budget;
 use crate::config::Settings;
-use crate::dead_letter::{DeadLetters, ReplayQueue};
+use crate::dead_letter::ReplayQueue;
 use crate::error::{Exit, Result};
 use crate::inbox::{Inbox, InboxOptions};
-use crate::mesh::{Publisher, Subscriber};
 use crate::sink::Ordering;
 use crate::staging::{StagingContext, StagingProfile, StagingSink};
 use crate::state::StateDir;
@@ -87,21 +87,15 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
     status.watch_budget(budget.clone());
     let mesh_ends = CancellationToken::new();
     let _mesh_guard = mesh_ends.clone().drop_guard();
-    let connected = tokio::select! {
-        connected = Subscriber::connect(&settings.mesh, group(&settings), budget.total() / 4, mesh_ends.clone()) => connected,
-        () = shutdown.cancelled() => return Ok(Exit::Clean),
+    let Some(subscriber) = subscribe(&settings, &budget, &mesh_ends, &shutdown).await? else {
+        return Ok(Exit::Clean);
     };
-    let subscriber = connected?;
     let capabilities = subscriber.capabilities();
     let computed = guarantee::of_staging_sink(&capabilities, profile.repeats);
     guarantee::enforce(&computed, settings.delivery.require)?;
     status.set_server(capabilities.clone());
     status.set_guarantee(computed.guarantee);
-    let publisher = match &settings.dead_letter.topic {
-        Some(_) => Some(Publisher::connect(&settings.mesh, group(&settings), mesh_ends.clone()).await?),
-        None => None,
-    };
-    let dead_letters = Arc::new(DeadLetters::open(&settings.dead_letter, state.path(), S::NAME, publisher.clone()).await?);
+    let (dead_letters, publisher) = open_dead_letters(&settings, &state, S::NAME, &mesh_ends).await?;
     let context = StagingContext {
         name: settings.name.clone(),
         batch_events: profile.batch_events,
@@ -144,8 +138,10 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
     let (to_worker, entries) = mpsc::channel(8);
     let (fatal, mut failures) = mpsc::channel(2);
     let feeder = Feeder {
-        fatal,
-        shutdown: shutdown.clone(),
+        ends: IntakeEnds {
+            fatal,
+            shutdown: shutdown.clone(),
+        },
     };
     let preparer = Preparer { transforms, budget };
     let receiving = AbortOnDropHandle::new(tokio::spawn(feeder.clone().receive(subscriber, inbox.appender())));

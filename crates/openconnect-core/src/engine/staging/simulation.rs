@@ -29,6 +29,7 @@ use crate::config::{ConnectorConfig, DeadLetterSettings, DeliverySettings, Probl
 use crate::dead_letter::DeadLetters;
 use crate::dead_letter::archive::letters;
 use crate::engine::circuit::Circuit;
+use crate::engine::intake_ends::IntakeEnds;
 use crate::engine::retry::RetryPolicy;
 use crate::engine::sink::intake::Decoder;
 use crate::error::{Exit, Result};
@@ -270,8 +271,10 @@ async fn process(state: &Path, case: &Case, model: &Model, taken: &Taken, next: 
     let (to_worker, entries) = mpsc::channel(8);
     let (fatal, mut failures) = mpsc::channel(2);
     let feeder = Feeder {
-        fatal,
-        shutdown: shutdown.clone(),
+        ends: IntakeEnds {
+            fatal,
+            shutdown: shutdown.clone(),
+        },
     };
     let preparer = Preparer {
         transforms: Arc::new(Transforms::compile(&[], None).unwrap()),

@@ -1,0 +1,41 @@
+//! What the tasks of a sink's intake share: how they end.
+
+use std::future::Future;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Failure;
+
+/// The ends of an intake's task; each task has a clone. Shutdown ends the task, and a failure ends the worker.
+///
+/// A task that panics must not leave a connector that looks alive: dropped in a panic, this ends the worker too.
+#[derive(Clone)]
+pub(super) struct IntakeEnds {
+    pub(super) fatal: mpsc::Sender<Failure>,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl IntakeEnds {
+    /// Runs `work` until it ends by itself or the connector shuts down.
+    pub(super) async fn until_shutdown(&self, work: impl Future<Output = ()>) {
+        tokio::select! {
+            () = work => {}
+            () = self.shutdown.cancelled() => {}
+        }
+    }
+
+    /// The connector can't go on.
+    pub(super) async fn fail(&self, failure: Failure) {
+        let _ = self.fatal.send(failure).await;
+    }
+}
+
+impl Drop for IntakeEnds {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let ended = Failure::fatal("OC0490", "a task that takes events in ended abnormally; this is a bug");
+            let _ = self.fatal.try_send(ended);
+        }
+    }
+}
