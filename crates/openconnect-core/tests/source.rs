@@ -141,6 +141,7 @@ async fn run(script: &Script, retry: Duration) -> Running {
         config: NoConfig { script: script.clone() },
         shared_offsets: None,
         status: status.clone(),
+        drain: false,
         shutdown: shutdown.clone(),
     };
     Running {

@@ -150,6 +150,7 @@ async fn run(events: impl IntoIterator<Item = Event>, at: &str, extra: Value) ->
         config: arrived.clone(),
         shared_offsets: None,
         status: StatusHandle::new("sink", Arriving::NAME, "0"),
+        drain: false,
         shutdown: shutdown.clone(),
     };
     let source = App {
@@ -157,6 +158,7 @@ async fn run(events: impl IntoIterator<Item = Event>, at: &str, extra: Value) ->
         config: given,
         shared_offsets: None,
         status: StatusHandle::new("source", Given::NAME, "0"),
+        drain: false,
         shutdown: shutdown.clone(),
     };
     let tasks = vec![tokio::spawn(run_sink::<Arriving>(sink)), tokio::spawn(run_source::<Given>(source))];

@@ -76,6 +76,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: OffsetsCommand,
     },
+    /// Delivers what a sink's inbox holds.
+    Inbox {
+        /// What to do.
+        #[command(subcommand)]
+        command: InboxCommand,
+    },
     /// Shows and replays events that could not be delivered.
     DeadLetters {
         /// What to do.
@@ -136,6 +142,14 @@ pub(crate) enum OffsetsCommand {
         #[arg(long, conflicts_with = "partition")]
         all: bool,
     },
+}
+
+/// `inbox …`
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum InboxCommand {
+    /// Delivers everything in the inbox and ends, without a subscription: for a replica that goes for good. Open files and digests are
+    /// completed. The connector must not run meanwhile.
+    Drain,
 }
 
 /// `dead-letters …`

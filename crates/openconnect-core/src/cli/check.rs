@@ -23,6 +23,7 @@ pub(crate) fn check<C: Connector>(cli: &Cli, connect: bool) -> Result<Exit> {
         config: loaded.connector,
         shared_offsets: cli.shared_offsets,
         status,
+        drain: false,
         shutdown: CancellationToken::new(),
     };
     let runtime = runtime()?;

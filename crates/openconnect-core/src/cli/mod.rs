@@ -3,7 +3,7 @@
 //! | file | command |
 //! |---|---|
 //! | `args` | all arguments |
-//! | `run` | `run` |
+//! | `run` | `run`, `inbox drain` |
 //! | `check` | `check [--connect]` |
 //! | `config` | `config example`, `config schema`, `config show` |
 //! | `offsets` | `offsets show`, `offsets set`, `offsets reset` |
@@ -45,7 +45,7 @@ mod plan;
 mod run;
 mod systemd;
 
-use args::{Args, Command, Options};
+use args::{Args, Command, InboxCommand, Options};
 use connector::{AsSink, AsSource, AsStagingSink, Connector};
 use output::Output;
 
@@ -229,6 +229,9 @@ fn execute<C: Connector>(cli: &Cli, command: &Command) -> Result<Exit> {
         Command::Check { connect } => check::check::<C>(cli, *connect),
         Command::Config { command } => config::config::<C>(cli, command),
         Command::Offsets { command } => offsets::offsets::<C>(cli, command),
+        Command::Inbox {
+            command: InboxCommand::Drain,
+        } => run::drain::<C>(cli),
         Command::DeadLetters { command } => dead_letters::dead_letters::<C>(cli, command),
         Command::ImportEventmesh { file } => import_eventmesh::import::<C>(cli, file),
         Command::Man => man::man::<C>(cli),

@@ -44,6 +44,7 @@ async fn guarantee<C: Connector>(cli: &Cli, loaded: Loaded<C::Config>) -> Result
         settings: loaded.settings,
         config: loaded.connector,
         shared_offsets: cli.shared_offsets,
+        drain: false,
         shutdown: CancellationToken::new(),
     };
     Ok(C::check(app, false).await?.guarantee)

@@ -1,4 +1,4 @@
-//! `run`: the connector with its admin server, until a signal or its end.
+//! `run` and `inbox drain`: the connector with its admin server, until a signal or its end.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -6,15 +6,28 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Cli, Connector, runtime, systemd};
 use crate::admin::{AdminServer, State, StatusHandle};
-use crate::config::{Loaded, Settings};
+use crate::config::{Loaded, Section, Settings};
 use crate::engine::App;
 use crate::error::{Error, Exit, Result};
 use crate::telemetry;
 
 pub(crate) fn run<C: Connector>(cli: &Cli) -> Result<Exit> {
+    start::<C>(cli, false)
+}
+
+/// `inbox drain`.
+pub(crate) fn drain<C: Connector>(cli: &Cli) -> Result<Exit> {
+    if C::SECTION == Section::Source {
+        return Err(Error::config("OC0510", "a source has no inbox")
+            .hint("a source that stopped has published everything before its offset: `offsets show`"));
+    }
+    start::<C>(cli, true)
+}
+
+fn start<C: Connector>(cli: &Cli, drain: bool) -> Result<Exit> {
     let loaded = cli.load::<C>()?;
     cli.logs(&loaded.settings.log)?;
-    let result = run_loaded::<C>(cli, loaded);
+    let result = run_loaded::<C>(cli, loaded, drain);
     match &result {
         Ok(exit) => tracing::info!(exit = exit.code(), "stopped"),
         Err(error) => {
@@ -27,7 +40,7 @@ pub(crate) fn run<C: Connector>(cli: &Cli) -> Result<Exit> {
     result
 }
 
-fn run_loaded<C: Connector>(cli: &Cli, loaded: Loaded<C::Config>) -> Result<Exit> {
+fn run_loaded<C: Connector>(cli: &Cli, loaded: Loaded<C::Config>, drain: bool) -> Result<Exit> {
     let version = cli.version;
     tracing::info!(connector = C::NAME, version, name = %loaded.settings.name, configuration = %loaded.origin, "starting");
     let runtime = runtime()?;
@@ -37,6 +50,7 @@ fn run_loaded<C: Connector>(cli: &Cli, loaded: Loaded<C::Config>) -> Result<Exit
         config: loaded.connector,
         shared_offsets: cli.shared_offsets,
         status,
+        drain,
         shutdown: CancellationToken::new(),
     };
     // As a task: this thread is none of the runtime's, and to wake it costs more than to wake a task.

@@ -57,6 +57,11 @@ impl ReplayQueue {
         })
     }
 
+    /// Is anything left to replay? What can't be read counts.
+    pub(crate) fn has_files(&self) -> bool {
+        self.pending().map_or(true, |files| !files.is_empty())
+    }
+
     /// Waits until there is something to replay. Cancel-safe.
     pub(crate) async fn next(&self) -> Vec<(ReplayToken, Event)> {
         loop {

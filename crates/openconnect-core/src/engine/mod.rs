@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::StatusHandle;
 use crate::budget::Budget;
 use crate::config::{DeliverySettings, Settings};
-use crate::dead_letter::DeadLetters;
-use crate::error::Result;
+use crate::dead_letter::{DeadLetters, ReplayQueue};
+use crate::error::{Exit, Result};
 use crate::mesh::{Publisher, Subscriber};
 use crate::offsets::SharedOffsets;
 use crate::state::StateDir;
@@ -49,6 +49,8 @@ pub struct App<C> {
     pub shared_offsets: Option<&'static dyn SharedOffsets>,
     /// What the admin server shows.
     pub status: StatusHandle,
+    /// A sink delivers what its inbox holds, takes nothing from the mesh, and ends.
+    pub drain: bool,
     /// Cancelled when the connector shall stop.
     pub shutdown: CancellationToken,
 }
@@ -73,6 +75,15 @@ async fn subscribe(
         connected = Subscriber::connect(&settings.mesh, group(settings), budget.total() / 4, mesh_ends.clone()) => connected.map(Some),
         () = shutdown.cancelled() => Ok(None),
     }
+}
+
+/// What a drain leaves: dead letters that were handed back go through the intake of a run.
+fn drained(exit: Exit, replay: &ReplayQueue) -> Exit {
+    if exit == Exit::Clean && replay.has_files() {
+        tracing::warn!("dead letters that were handed back are left; `run` delivers them");
+        return Exit::Undelivered;
+    }
+    exit
 }
 
 /// A sink's dead letters, and the publisher that they need when they go to a topic.

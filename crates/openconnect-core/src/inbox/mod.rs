@@ -73,6 +73,8 @@ pub(crate) struct InboxOptions {
     pub(crate) staging: bool,
     /// Ranges of sequences, ascending, that are read by [`Inbox::reread`] and not handed over with the others.
     pub(crate) apart: Vec<(u64, u64)>,
+    /// Nothing is appended: the entries end with those that an earlier run left.
+    pub(crate) drain: bool,
 }
 
 /// An entry as it is read.
@@ -130,6 +132,8 @@ type Chunk<T> = Result<Vec<(u64, T)>>;
 
 /// Where the entries come out, in order.
 pub(crate) struct Entries<T> {
+    /// Do they have an end?
+    end: bool,
     chunks: mpsc::Receiver<Chunk<T>>,
     _reading: Option<Arc<()>>,
 }
@@ -146,19 +150,6 @@ impl Inbox {
     /// Opens or makes `inbox/` in the instance's folder; a torn tail (never acknowledged) is cut off. The thread that reads
     /// the entries makes of each what `decode` gives.
     pub(crate) fn open<T: Send + 'static>(
-        state: &Path,
-        max_bytes: u64,
-        decode: impl Fn(&Stored<'_>) -> T + Send + 'static,
-    ) -> Result<(Self, Entries<T>)> {
-        let options = InboxOptions {
-            max_bytes,
-            ..InboxOptions::default()
-        };
-        Self::open_with(state, &options, move |found| decode(&found.stored))
-    }
-
-    /// As [`Self::open`], with options.
-    pub(crate) fn open_with<T: Send + 'static>(
         state: &Path,
         options: &InboxOptions,
         decode: impl Fn(&InboxEntry<'_>) -> T + Send + 'static,
@@ -198,6 +189,7 @@ impl Inbox {
             done: done.clone(),
             skip: Resolved::new(0, &options.apart, u64::MAX - 1),
             opened_at: journal.next_index(),
+            ends: options.drain,
             shared: Arc::clone(&shared),
             decode,
         };
@@ -233,6 +225,7 @@ impl Inbox {
         Ok((
             inbox,
             Entries {
+                end: options.drain,
                 chunks: entries,
                 _reading: None,
             },
@@ -288,6 +281,7 @@ impl Inbox {
         })?;
         Ok(Entries {
             chunks: entries,
+            end: true,
             _reading: Some(Arc::clone(&self.rereading)),
         })
     }
@@ -370,15 +364,13 @@ impl Inbox {
 }
 
 impl<T> Entries<T> {
-    /// The next entries; an error when the reader has ended. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Chunk<T> {
-        let stopped = || Err(Error::undelivered("OC0231", "the inbox's reader has stopped"));
-        self.chunks.recv().await.unwrap_or_else(stopped)
-    }
-
-    /// The next entries of [`Inbox::reread`]; `None` after the last. Cancel-safe.
-    pub(crate) async fn next_or_end(&mut self) -> Option<Chunk<T>> {
-        self.chunks.recv().await
+    /// The next entries; `None` after the last, which only [`Inbox::reread`] and [`InboxOptions::drain`] have. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<Chunk<T>> {
+        let stopped = || (!self.end).then(|| Err(Error::undelivered("OC0231", "the inbox's reader has stopped")));
+        match self.chunks.recv().await {
+            None => stopped(),
+            chunk => chunk,
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Follower<D> {
     pub(super) skip: Resolved,
     /// The index of the first entry of this run: a copy from there on was handed over before it was copied.
     pub(super) opened_at: u64,
+    /// Does it end with the journal?
+    pub(super) ends: bool,
     pub(super) shared: Arc<Shared>,
     pub(super) decode: D,
 }
@@ -36,6 +38,7 @@ impl<T, D: Fn(&InboxEntry<'_>) -> T> Follower<D> {
         self.moved.reverse();
         loop {
             match self.next() {
+                Ok(None) if self.ends => return,
                 Ok(None) => {
                     if woken.recv().is_err() {
                         return;

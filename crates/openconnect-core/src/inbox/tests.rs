@@ -15,9 +15,9 @@ fn open(state: &Path) -> (Inbox, Entries<(String, u64)>) {
     let options = InboxOptions {
         max_bytes: SMALLEST_SEGMENT * SEGMENTS,
         staging: true,
-        apart: Vec::new(),
+        ..InboxOptions::default()
     };
-    Inbox::open_with(state, &options, |entry| {
+    Inbox::open(state, &options, |entry| {
         let event = wire::decode(entry.stored.raw).unwrap();
         (event.id().to_owned(), entry.arrived_ms)
     })
@@ -41,7 +41,7 @@ async fn append(inbox: &Inbox, id: &str) {
 async fn read(entries: &mut Entries<(String, u64)>, count: usize) -> Vec<Read> {
     let mut all = Vec::new();
     while all.len() < count {
-        let chunk = tokio::time::timeout(LIMIT, entries.next()).await.unwrap().unwrap();
+        let chunk = tokio::time::timeout(LIMIT, entries.next()).await.unwrap().unwrap().unwrap();
         all.extend(chunk.into_iter().map(|(sequence, (id, arrived))| (sequence, id, arrived)));
     }
     all
@@ -71,7 +71,7 @@ async fn held_entries_pin_nothing_and_keep_their_sequence_and_repeats_are_droppe
     assert_eq!(inbox.backlog(), 2);
     let mut again = inbox.reread(&[(3, 3), (5, 5)], |entry| entry.arrived_ms).unwrap();
     let mut reread = Vec::new();
-    while let Some(chunk) = again.next_or_end().await {
+    while let Some(chunk) = again.next().await {
         reread.extend(chunk.unwrap());
     }
     assert_eq!(reread, [(3, held[0].2), (5, held[1].2)]);
@@ -103,8 +103,9 @@ async fn entries_that_are_read_apart_are_not_handed_over_with_the_others() {
         max_bytes: 1 << 20,
         staging: true,
         apart: vec![(2, 2), (4, 5)],
+        ..InboxOptions::default()
     };
-    let (_inbox, mut entries) = Inbox::open_with(dir.path(), &options, |entry| entry.arrived_ms).unwrap();
-    let chunk = tokio::time::timeout(LIMIT, entries.next()).await.unwrap().unwrap();
+    let (_inbox, mut entries) = Inbox::open(dir.path(), &options, |entry| entry.arrived_ms).unwrap();
+    let chunk = tokio::time::timeout(LIMIT, entries.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(chunk.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [1, 3]);
 }

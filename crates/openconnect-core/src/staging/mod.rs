@@ -114,8 +114,9 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
-use cloudevents::Event;
+use cloudevents::{AttributesReader, Event};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConnectorConfig;
@@ -125,7 +126,7 @@ use crate::sink::{Batch, WriteReport};
 
 mod rules;
 
-pub use rules::{AtShutdown, GroupRules, LeadingEdge, Refused, Repeats, Schedule, StagingProfile};
+pub use rules::{AtShutdown, EventTime, GroupRules, LeadingEdge, Refused, Repeats, Schedule, StagingProfile};
 
 /// The name of a group: a prefix and an hour, a channel and a severity, a table and a partition. Not a secret: it is logged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -320,6 +321,11 @@ pub trait StagingSink: Send + Sync + Sized + 'static {
     /// # Errors
     /// The event has none: it goes to the dead letters, unless the failure is fatal.
     fn group(&self, event: &Event) -> Result<Group, Failure>;
+
+    /// The event's own time, for [`GroupRules::event_time`]. Without one its arrival in the inbox counts. Default: its `time`.
+    fn time(&self, event: &Event) -> Option<SystemTime> {
+        event.time().map(|time| SystemTime::from(*time))
+    }
 
     /// Takes events in, behind the [`staged`](OpenGroup::staged) ones of this generation; shows nothing. One attempt, no retry
     /// inside. What is taken in may be lost with the process: the core stages it again. Not called again for the same generation

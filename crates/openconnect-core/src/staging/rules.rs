@@ -18,6 +18,8 @@ pub struct GroupRules {
     pub idle: Option<Duration>,
     /// Times of the day at which every group ends. Default: none.
     pub schedule: Option<Schedule>,
+    /// The end of an interval of the events' own time. Default: none.
+    pub event_time: Option<EventTime>,
     /// Open groups; one more ends the oldest. Default 1,000.
     pub max_open: usize,
     /// For digests: the first event of a quiet group is shown at once. Default: it is not.
@@ -39,6 +41,7 @@ impl GroupRules {
             max_age: Some(Duration::from_secs(300)),
             idle: None,
             schedule: None,
+            event_time: None,
             max_open: 1_000,
             leading_edge: None,
         }
@@ -74,6 +77,12 @@ impl GroupRules {
         self
     }
 
+    /// Sets [`Self::event_time`].
+    pub const fn event_time(mut self, event_time: EventTime) -> Self {
+        self.event_time = Some(event_time);
+        self
+    }
+
     /// Sets [`Self::max_open`].
     pub const fn max_open(mut self, groups: usize) -> Self {
         self.max_open = groups;
@@ -94,6 +103,21 @@ pub struct Schedule {
     pub every: Duration,
     /// How long after the multiples of the interval.
     pub offset: Duration,
+}
+
+/// A group ends when the interval of its events' own time is over, by [`StagingSink::time`](super::StagingSink::time): when the newest
+/// time of any event has passed the interval's end by `lateness`. While no event comes, the newest time goes on with the clock, so
+/// that the last interval ends too. A time behind the event's arrival counts as the arrival: one wrong clock ends no interval.
+///
+/// The name of a group must tell the interval, such as the hour; else a group goes on with its newest event's interval. An event that
+/// comes later still begins another generation, which collects for `lateness` from its own begin, so that a stream of late events
+/// does not become a file for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventTime {
+    /// The intervals: one ends at each of these times.
+    pub intervals: Schedule,
+    /// How long events of an interval may come behind newer ones.
+    pub lateness: Duration,
 }
 
 /// The first event of a group that was quiet is shown at once; those that follow are collected for a window, which grows while the

@@ -63,8 +63,8 @@ impl Feeder {
 
     pub(super) async fn read(self, mut stored: Entries<(Read, usize)>) {
         let work = async {
-            loop {
-                match stored.next().await {
+            while let Some(chunk) = stored.next().await {
+                match chunk {
                     Ok(chunk) => {
                         let arrived = chunk
                             .into_iter()

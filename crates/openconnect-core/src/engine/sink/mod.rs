@@ -23,10 +23,10 @@ use crate::dead_letter::ReplayQueue;
 use crate::engine::circuit::Circuit;
 use crate::engine::intake_ends::IntakeEnds;
 use crate::engine::retry::RetryPolicy;
-use crate::engine::{App, deadline, guarantee, open_dead_letters, subscribe};
+use crate::engine::{App, deadline, drained, guarantee, open_dead_letters, subscribe};
 use crate::error::{Error, Exit, Result};
 use crate::failure::Failure;
-use crate::inbox::{Entries, Inbox, Stored};
+use crate::inbox::{Entries, Inbox, InboxEntry, InboxOptions};
 use crate::mesh::Subscriber;
 use crate::sink::{Sink, SinkContext, SinkProfile};
 use crate::state::StateDir;
@@ -85,6 +85,7 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         config,
         status,
         shutdown,
+        drain,
         ..
     } = app;
     let transforms = Transforms::compile(&settings.transforms, Some(&settings.delivery.key))?;
@@ -94,10 +95,15 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     status.watch_budget(budget.clone());
     let mesh_ends = CancellationToken::new();
     let _mesh_guard = mesh_ends.clone().drop_guard();
-    let Some(subscriber) = subscribe(&settings, &budget, &mesh_ends, &shutdown).await? else {
-        return Ok(Exit::Clean);
+    let subscriber = match drain {
+        true => None,
+        false => subscribe(&settings, &budget, &mesh_ends, &shutdown).await?,
     };
-    let acknowledge = announce::<S>(&settings, &profile, &subscriber, &status)?;
+    let acknowledge = match &subscriber {
+        Some(subscriber) => announce::<S>(&settings, &profile, subscriber, &status)?,
+        None if drain => Acknowledge::Inbox,
+        None => return Ok(Exit::Clean),
+    };
     let (dead_letters, publisher) = open_dead_letters(&settings, &state, S::NAME, &mesh_ends).await?;
     let store = Store::in_folder(state.path());
     let rates = restore_rates(&settings, &store).await?;
@@ -105,7 +111,7 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     let decoder = Decoder {
         max_event_bytes: settings.limits.max_event_bytes.as_usize(),
     };
-    let (inbox, stored) = open_inbox(&settings, state.path(), acknowledge, decoder)?.unzip();
+    let (inbox, stored) = open_inbox(&settings, state.path(), acknowledge, drain, decoder)?.unzip();
     let replay = ReplayQueue::open(state.path())?;
     let (to_worker, entries) = mpsc::channel(INTAKE_QUEUE);
     let (fatal, mut failures) = mpsc::channel(2);
@@ -122,19 +128,21 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
             shutdown: shutdown.clone(),
         },
     };
-    let receiving = {
-        let inbox = inbox.as_ref().filter(|_| acknowledge == Acknowledge::Inbox);
-        AbortOnDropHandle::new(tokio::spawn(feeder.clone().receive(subscriber, inbox.map(Inbox::appender))))
-    };
     let reading = stored.map(|stored| AbortOnDropHandle::new(tokio::spawn(feeder.clone().read(stored))));
-    let replaying = AbortOnDropHandle::new(tokio::spawn(feeder.replay(replay.clone())));
+    let receiving = subscriber.map(|subscriber| {
+        let appender = inbox.as_ref().filter(|_| acknowledge == Acknowledge::Inbox).map(Inbox::appender);
+        AbortOnDropHandle::new(tokio::spawn(feeder.clone().receive(subscriber, appender)))
+    });
+    let replaying = (!drain).then(|| AbortOnDropHandle::new(tokio::spawn(feeder.clone().replay(replay.clone()))));
+    // The intake ends with its tasks.
+    drop(feeder);
     status.set_state(State::Running);
     let worker = SinkWorker {
         sink: Arc::clone(&sink),
         delivery: DeliveryState::new(rules(&settings, &profile, rates, &budget)),
         outcomes: Outcomes {
             inbox,
-            replay,
+            replay: replay.clone(),
             status: status.clone(),
         },
         dead_letters,
@@ -149,7 +157,9 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     let exit = worker.run(entries, &mut failures).await;
     drop((reading, replaying));
     // The subscriber flushes the acknowledgements and says goodbye; bounded by its request timeout.
-    if let Ok(Some(subscriber)) = receiving.await {
+    if let Some(receiving) = receiving
+        && let Ok(Some(subscriber)) = receiving.await
+    {
         subscriber.close().await;
     }
     if let Some(publisher) = publisher {
@@ -159,7 +169,10 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         sink.close().await?;
     }
     status.set_state(State::Stopped);
-    exit
+    match drain {
+        true => exit.map(|exit| drained(exit, &replay)),
+        false => exit,
+    }
 }
 
 /// Computes the guarantee, refuses one that is too weak, and says which one holds. Gives how events are acknowledged.
@@ -186,12 +199,17 @@ fn announce<S: Sink>(settings: &Settings, profile: &SinkProfile, subscriber: &Su
 type OpenInbox = (Inbox, Entries<(Read, usize)>);
 
 /// Opens the inbox, also when only an earlier run used it: what it left there is delivered, however this run acknowledges.
-fn open_inbox(settings: &Settings, state: &Path, acknowledge: Acknowledge, decoder: Decoder) -> Result<Option<OpenInbox>> {
+fn open_inbox(settings: &Settings, state: &Path, acknowledge: Acknowledge, drain: bool, decoder: Decoder) -> Result<Option<OpenInbox>> {
     if acknowledge == Acknowledge::Write && !state.join("inbox").exists() {
         return Ok(None);
     }
-    let decode = move |stored: &Stored<'_>| (decoder.read(stored), stored.raw.len());
-    Inbox::open(state, settings.state.inbox_max.0, decode).map(Some)
+    let options = InboxOptions {
+        max_bytes: settings.state.inbox_max.0,
+        drain,
+        ..InboxOptions::default()
+    };
+    let decode = move |entry: &InboxEntry<'_>| (decoder.read(&entry.stored), entry.stored.raw.len());
+    Inbox::open(state, &options, decode).map(Some)
 }
 
 /// The rate limits, with what an earlier run has spent.

@@ -89,7 +89,7 @@ impl<S: Sink> SinkWorker<S> {
             if let Err(failure) = self.start_writes().await {
                 break Err(failure);
             }
-            if self.delivery.is_draining() && !intake_open && self.delivery.is_idle() {
+            if !intake_open && self.delivery.is_idle() {
                 break Ok(());
             }
             let wake = self.delivery.next_wake();

@@ -47,6 +47,7 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
         shared_offsets,
         status,
         shutdown,
+        ..
     } = app;
     let transforms = Transforms::compile(&settings.transforms, Some(&settings.delivery.key))?;
     let state = StateDir::open(&settings, S::NAME)?;

@@ -136,8 +136,8 @@ impl Feeder {
     /// From the inbox to the worker.
     pub(super) async fn read(self, mut stored: Entries<Decoded>, preparer: Preparer, to: mpsc::Sender<Vec<Entry>>) {
         let work = async {
-            loop {
-                match stored.next().await {
+            while let Some(chunk) = stored.next().await {
+                match chunk {
                     Ok(chunk) => {
                         if !preparer.hand_over(chunk, &to, |entries| entries).await {
                             return;

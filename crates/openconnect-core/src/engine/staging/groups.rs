@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use crate::staging::{Group, GroupRules, LeadingEdge, Schedule};
+use crate::staging::{EventTime, Group, GroupRules, LeadingEdge, Schedule};
 
 /// Both clocks: the wall clock jumps, the other one begins with the process.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +24,8 @@ pub(crate) struct Arrival {
     pub(crate) bytes: u64,
     /// By the wall clock.
     pub(crate) arrived_ms: u64,
+    /// The event's own time.
+    pub(crate) event_ms: u64,
 }
 
 /// Where an event went.
@@ -45,6 +47,28 @@ struct Open {
     touched: u64,
     /// Of a busy group with a leading edge.
     window: Option<Duration>,
+    /// Where the newest interval of its events' time ends.
+    interval_end: u64,
+    /// Had that interval ended when the group began?
+    late: bool,
+}
+
+/// The newest time of any event, and when the last one came.
+#[derive(Debug, Default)]
+struct Newest {
+    event_ms: u64,
+    steady_ms: u64,
+}
+
+impl Newest {
+    fn note(&mut self, event_ms: u64, now: Now) {
+        (self.event_ms, self.steady_ms) = (self.event_ms.max(event_ms), now.steady_ms);
+    }
+
+    /// Goes on with the clock while no event comes; an event takes it back, so that those that waited behind a fault are not late.
+    fn at(&self, now: Now) -> u64 {
+        self.event_ms.saturating_add(now.steady_ms.saturating_sub(self.steady_ms))
+    }
 }
 
 /// When the last generation of a group with a leading edge ended, and how long its next one collects.
@@ -61,6 +85,7 @@ pub(crate) struct Groups {
     open: HashMap<Group, Open>,
     by_age: BTreeMap<u64, Group>,
     recent: HashMap<Group, Recent>,
+    newest: Newest,
 }
 
 impl Groups {
@@ -70,6 +95,7 @@ impl Groups {
             open: HashMap::new(),
             by_age: BTreeMap::new(),
             recent: HashMap::new(),
+            newest: Newest::default(),
         }
     }
 
@@ -81,6 +107,8 @@ impl Groups {
     /// Puts an event into its group. Sequences come in ascending order.
     pub(crate) fn arrive(&mut self, group: &Group, arrival: Arrival, now: Now) -> Placed {
         let mut ended = Vec::new();
+        let event_ms = arrival.event_ms.min(arrival.arrived_ms);
+        self.newest.note(event_ms, now);
         let exceeds = |open: &Open, most: u64| open.bytes + arrival.bytes > most;
         if let Some(open) = self.open.get(group)
             && self.rules.max_bytes.is_some_and(|most| exceeds(open, most))
@@ -93,6 +121,7 @@ impl Groups {
             }
             self.begin(group, arrival, now);
         }
+        let interval_end = self.rules.event_time.map_or(0, |rule| end_of_interval(rule.intervals, event_ms));
         let Some(open) = self.open.get_mut(group) else {
             return Placed {
                 generation: arrival.sequence,
@@ -103,6 +132,7 @@ impl Groups {
         open.events += 1;
         open.bytes += arrival.bytes;
         (open.last_ms, open.touched) = (arrival.arrived_ms, now.steady_ms);
+        open.interval_end = open.interval_end.max(interval_end);
         let leads = self.rules.leading_edge.is_some() && open.window.is_none();
         let full =
             self.rules.max_events.is_some_and(|most| open.events >= most) || self.rules.max_bytes.is_some_and(|most| open.bytes >= most);
@@ -114,6 +144,8 @@ impl Groups {
 
     fn begin(&mut self, group: &Group, arrival: Arrival, now: Now) {
         let window = self.rules.leading_edge.and_then(|edge| self.window(group, edge, now));
+        let interval_end = |rule: EventTime| end_of_interval(rule.intervals, arrival.event_ms.min(arrival.arrived_ms));
+        let is_over = |rule: EventTime| self.newest.at(now) >= interval_end(rule).saturating_add(millis(rule.lateness));
         let open = Open {
             generation: arrival.sequence,
             events: 0,
@@ -123,6 +155,8 @@ impl Groups {
             opened: now.steady_ms,
             touched: now.steady_ms,
             window,
+            interval_end: 0,
+            late: self.rules.event_time.is_some_and(is_over),
         };
         self.by_age.insert(open.generation, group.clone());
         self.open.insert(group.clone(), open);
@@ -134,14 +168,10 @@ impl Groups {
         (millis(edge.quiet) > now.steady_ms.saturating_sub(recent.ended)).then_some(recent.window)
     }
 
-    /// Ends every group whose time has come.
+    /// Ends every group whose time has come, the oldest first.
     pub(crate) fn end_due(&mut self, now: Now) -> Vec<u64> {
-        let due: Vec<Group> = self
-            .open
-            .iter()
-            .filter(|(_, open)| self.is_due(open, now))
-            .map(|(group, _)| group.clone())
-            .collect();
+        let is_due = |group: &&Group| self.open.get(*group).is_some_and(|open| self.is_due(open, now));
+        let due: Vec<Group> = self.by_age.values().filter(is_due).cloned().collect();
         due.iter().filter_map(|group| self.end(group, now)).collect()
     }
 
@@ -151,13 +181,20 @@ impl Groups {
         };
         let old = |age: Duration| over(age, open.first_ms, open.opened);
         let scheduled = |schedule: Schedule| {
-            let turn = |wall_ms: u64| wall_ms.saturating_sub(millis(schedule.offset)) / millis(schedule.every).max(1);
-            turn(now.wall_ms) > turn(open.first_ms) || now.steady_ms.saturating_sub(open.opened) >= millis(schedule.every)
+            now.wall_ms >= end_of_interval(schedule, open.first_ms) || now.steady_ms.saturating_sub(open.opened) >= millis(schedule.every)
+        };
+        let is_over = |rule: EventTime| {
+            if open.late {
+                old(rule.lateness)
+            } else {
+                self.newest.at(now) >= open.interval_end.saturating_add(millis(rule.lateness))
+            }
         };
         self.rules.max_age.is_some_and(old)
             || open.window.is_some_and(old)
             || self.rules.idle.is_some_and(|idle| over(idle, open.last_ms, open.touched))
             || self.rules.schedule.is_some_and(scheduled)
+            || self.rules.event_time.is_some_and(is_over)
     }
 
     /// Ends the oldest group.
@@ -202,6 +239,15 @@ impl Groups {
     }
 }
 
+/// When the interval ends in which this moment is.
+fn end_of_interval(schedule: Schedule, ms: u64) -> u64 {
+    let (every, offset) = (millis(schedule.every).max(1), millis(schedule.offset));
+    match ms.checked_sub(offset) {
+        Some(shifted) => (shifted / every).saturating_add(1).saturating_mul(every).saturating_add(offset),
+        None => offset,
+    }
+}
+
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -229,6 +275,7 @@ mod tests {
             sequence,
             bytes,
             arrived_ms: START + ms,
+            event_ms: START + ms,
         }
     }
 
@@ -280,6 +327,54 @@ mod tests {
         groups.arrive(&group("a"), arrival(1, 1, 0), at(0));
         assert!(groups.end_due(at((3600 + 300 - 800 - 1) * 1000)).is_empty());
         assert_eq!(groups.end_due(at((3600 + 300 - 800) * 1000)), [1]);
+    }
+
+    /// Ends a minute's file of the events' own time 10 s behind it. START is 20 s after a full minute.
+    fn by_minutes() -> Groups {
+        let minutes = Schedule {
+            every: Duration::from_secs(60),
+            offset: Duration::ZERO,
+        };
+        let rule = EventTime {
+            intervals: minutes,
+            lateness: Duration::from_secs(10),
+        };
+        Groups::new(GroupRules::new().max_age(None).event_time(rule))
+    }
+
+    fn of_time(sequence: u64, event_ms: u64, ms: u64) -> Arrival {
+        Arrival {
+            event_ms: START + event_ms,
+            ..arrival(sequence, 1, ms)
+        }
+    }
+
+    #[test]
+    fn an_interval_of_the_events_time_ends_by_newer_events_or_by_the_clock() {
+        // A backlog: the wall clock says nothing about it.
+        let (mut groups, late) = (by_minutes(), 86_400_000);
+        groups.arrive(&group("0"), of_time(1, 39_000, late), at(late));
+        groups.arrive(&group("1"), of_time(2, 49_999, late + 1), at(late + 1));
+        assert!(groups.end_due(at(late + 1)).is_empty());
+        groups.arrive(&group("1"), of_time(3, 50_000, late + 1), at(late + 1));
+        assert_eq!(groups.end_due(at(late + 1)), [1]);
+        // No event comes any more: the minute that ends at 100 s is over 60 s after the event of 50 s.
+        assert!(groups.end_due(at(late + 60_000)).is_empty());
+        assert_eq!(groups.end_due(at(late + 60_001)), [2]);
+    }
+
+    #[test]
+    fn a_wrong_clock_ends_no_interval_and_late_events_share_a_generation() {
+        let mut groups = by_minutes();
+        groups.arrive(&group("0"), of_time(1, 0, 0), at(0));
+        groups.arrive(&group("2099"), of_time(2, 2_300_000_000_000, 1), at(1));
+        assert!(groups.end_due(at(49_999)).is_empty());
+        assert_eq!(groups.end_due(at(50_000)), [1, 2]);
+        groups.arrive(&group("1"), of_time(3, 60_000, 60_000), at(60_000));
+        groups.arrive(&group("0"), of_time(4, 1_000, 60_000), at(60_000));
+        assert_eq!(groups.arrive(&group("0"), of_time(5, 2_000, 69_999), at(69_999)).generation, 4);
+        assert!(groups.end_due(at(69_999)).is_empty());
+        assert_eq!(groups.end_due(at(70_000)), [4]);
     }
 
     #[test]

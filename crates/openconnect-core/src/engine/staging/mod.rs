@@ -25,15 +25,16 @@ use super::circuit::Circuit;
 use super::intake_ends::IntakeEnds;
 use super::retry::RetryPolicy;
 use super::sink::intake::Decoder;
-use super::{App, deadline, guarantee, open_dead_letters, subscribe};
-use crate::admin::State;
+use super::{App, deadline, drained, guarantee, open_dead_letters, subscribe};
+use crate::admin::{State, StatusHandle};
 use crate::budget::Budget;
 use crate::config::Settings;
 use crate::dead_letter::ReplayQueue;
 use crate::error::{Exit, Result};
 use crate::inbox::{Inbox, InboxOptions};
+use crate::mesh::Subscriber;
 use crate::sink::Ordering;
-use crate::staging::{StagingContext, StagingProfile, StagingSink};
+use crate::staging::{AtShutdown, StagingContext, StagingProfile, StagingSink};
 use crate::state::StateDir;
 use crate::transform::Transforms;
 use feed::{Feeder, Preparer};
@@ -78,23 +79,28 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
         config,
         status,
         shutdown,
+        drain,
         ..
     } = app;
     let transforms = Arc::new(Transforms::compile(&settings.transforms, Some(&settings.delivery.key))?);
-    let profile = profile::<S>(&settings, &config);
+    let mut profile = profile::<S>(&settings, &config);
+    if drain {
+        profile.at_shutdown = AtShutdown::Seal;
+    }
     let state = StateDir::open(&settings, S::NAME)?;
     let budget = Budget::new(&settings.limits);
     status.watch_budget(budget.clone());
     let mesh_ends = CancellationToken::new();
     let _mesh_guard = mesh_ends.clone().drop_guard();
-    let Some(subscriber) = subscribe(&settings, &budget, &mesh_ends, &shutdown).await? else {
-        return Ok(Exit::Clean);
+    let subscriber = match drain {
+        true => None,
+        false => subscribe(&settings, &budget, &mesh_ends, &shutdown).await?,
     };
-    let capabilities = subscriber.capabilities();
-    let computed = guarantee::of_staging_sink(&capabilities, profile.repeats);
-    guarantee::enforce(&computed, settings.delivery.require)?;
-    status.set_server(capabilities.clone());
-    status.set_guarantee(computed.guarantee);
+    match &subscriber {
+        Some(subscriber) => announce::<S>(&settings, &profile, subscriber, &status)?,
+        None if drain => {}
+        None => return Ok(Exit::Clean),
+    }
     let (dead_letters, publisher) = open_dead_letters(&settings, &state, S::NAME, &mesh_ends).await?;
     let context = StagingContext {
         name: settings.name.clone(),
@@ -117,15 +123,6 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
             .forget_handle(&token)
             .map_err(|failure| crate::Error::unavailable("OC0453", failure.message))?;
     }
-    tracing::info!(
-        connector = S::NAME,
-        name = settings.name,
-        guarantee = computed.guarantee.as_str(),
-        server = capabilities.server,
-        topic = settings.mesh.topic,
-        "running: {}",
-        computed.because
-    );
     let decode = feed::decode(Decoder {
         max_event_bytes: settings.limits.max_event_bytes.as_usize(),
     });
@@ -133,8 +130,9 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
         max_bytes: settings.state.inbox_max.0,
         staging: true,
         apart: sequences(&recovered.chains),
+        drain,
     };
-    let (inbox, stored) = Inbox::open_with(state.path(), &options, decode.clone())?;
+    let (inbox, stored) = Inbox::open(state.path(), &options, decode.clone())?;
     let (to_worker, entries) = mpsc::channel(8);
     let (fatal, mut failures) = mpsc::channel(2);
     let feeder = Feeder {
@@ -144,10 +142,10 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
         },
     };
     let preparer = Preparer { transforms, budget };
-    let receiving = AbortOnDropHandle::new(tokio::spawn(feeder.clone().receive(subscriber, inbox.appender())));
+    let receiving = subscriber.map(|subscriber| AbortOnDropHandle::new(tokio::spawn(feeder.clone().receive(subscriber, inbox.appender()))));
     let reading = AbortOnDropHandle::new(tokio::spawn(feeder.clone().read(stored, preparer.clone(), to_worker)));
     let replay = ReplayQueue::open(state.path())?;
-    let replaying = AbortOnDropHandle::new(tokio::spawn(feeder.replay(replay, inbox.appender())));
+    let replaying = (!drain).then(|| AbortOnDropHandle::new(tokio::spawn(feeder.replay(replay.clone(), inbox.appender()))));
     status.set_state(State::Running);
     let worker = Worker::new(WorkerParts {
         sink: Arc::clone(&sink),
@@ -171,7 +169,9 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
     let exit = worker.run(entries, &mut failures).await;
     drop((reading, replaying));
     // The subscriber flushes the acknowledgements and says goodbye; bounded by its request timeout.
-    if let Ok(subscriber) = receiving.await {
+    if let Some(receiving) = receiving
+        && let Ok(subscriber) = receiving.await
+    {
         subscriber.close().await;
     }
     if let Some(publisher) = publisher {
@@ -181,7 +181,29 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
         sink.close().await?;
     }
     status.set_state(State::Stopped);
-    exit
+    match drain {
+        true => exit.map(|exit| drained(exit, &replay)),
+        false => exit,
+    }
+}
+
+/// Computes the guarantee, refuses one that is too weak, and says which one holds.
+fn announce<S: StagingSink>(settings: &Settings, profile: &StagingProfile, subscriber: &Subscriber, status: &StatusHandle) -> Result<()> {
+    let capabilities = subscriber.capabilities();
+    let computed = guarantee::of_staging_sink(&capabilities, profile.repeats);
+    guarantee::enforce(&computed, settings.delivery.require)?;
+    tracing::info!(
+        connector = S::NAME,
+        name = settings.name,
+        guarantee = computed.guarantee.as_str(),
+        server = capabilities.server,
+        topic = settings.mesh.topic,
+        "running: {}",
+        computed.because
+    );
+    status.set_server(capabilities);
+    status.set_guarantee(computed.guarantee);
+    Ok(())
 }
 
 /// The entries that records name, as ascending ranges.

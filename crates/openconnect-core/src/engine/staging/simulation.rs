@@ -265,8 +265,9 @@ async fn process(state: &Path, case: &Case, model: &Model, taken: &Taken, next: 
         max_bytes: case.inbox_max,
         staging: true,
         apart: sequences(&recovered.chains),
+        drain: false,
     };
-    let (inbox, stored) = reopened(|| Inbox::open_with(state, &options, decode.clone())).await;
+    let (inbox, stored) = reopened(|| Inbox::open(state, &options, decode.clone())).await;
     let shutdown = CancellationToken::new();
     let (to_worker, entries) = mpsc::channel(8);
     let (fatal, mut failures) = mpsc::channel(2);

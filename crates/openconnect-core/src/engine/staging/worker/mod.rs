@@ -13,7 +13,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
@@ -100,6 +100,7 @@ pub(super) struct Worker<S> {
     started: Instant,
     failing: Arc<AtomicBool>,
     draining: bool,
+    intake_ended: bool,
 }
 
 impl<S: StagingSink> Worker<S> {
@@ -133,6 +134,7 @@ impl<S: StagingSink> Worker<S> {
             started: Instant::now(),
             failing,
             draining: false,
+            intake_ended: false,
         };
         recovered.into_iter().for_each(|chain| worker.recover(chain));
         worker
@@ -172,12 +174,11 @@ impl<S: StagingSink> Worker<S> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let shutdown = self.parts.shutdown.clone();
-        let mut intake_open = true;
         let mut give_up: Option<tokio::time::Instant> = None;
         let ended = loop {
             self.start();
             self.begin_checkpoint().await;
-            if self.draining && !intake_open && self.is_idle() {
+            if self.intake_ended && self.is_idle() {
                 break Ok(());
             }
             let (checkpoint, again) = (&mut self.checkpoint, &mut self.reread_chunks.1);
@@ -188,7 +189,7 @@ impl<S: StagingSink> Worker<S> {
                     self.paused_until = None;
                     self.parts.status.set_state(State::Draining);
                     give_up = Some(tokio::time::Instant::now() + self.parts.deadline);
-                    self.end_for_shutdown();
+                    self.end_the_last();
                     Ok(())
                 }
                 () = tokio::time::sleep_until(give_up.unwrap_or_else(tokio::time::Instant::now)), if give_up.is_some() => break Ok(()),
@@ -200,10 +201,11 @@ impl<S: StagingSink> Worker<S> {
                     Ok(())
                 }
                 Some(again) = again.recv() => self.read_again(again),
-                received = entries.recv(), if intake_open => match received {
+                received = entries.recv(), if !self.intake_ended => match received {
                     Some(received) => self.accept(received),
                     None => {
-                        intake_open = false;
+                        self.intake_ended = true;
+                        self.end_the_last();
                         Ok(())
                     }
                 },
@@ -237,8 +239,9 @@ impl<S: StagingSink> Worker<S> {
         self.keeps() && generation.phase == Phase::Open && !generation.busy && generation.open_dead_letters == 0
     }
 
-    fn end_for_shutdown(&mut self) {
-        if self.draining && !self.keeps() {
+    /// Once no more events come, every open group ends.
+    fn end_the_last(&mut self) {
+        if (self.draining || self.intake_ended) && !self.keeps() {
             let ended = self.groups.end_all(self.now());
             self.end(ended);
         }
@@ -275,7 +278,7 @@ impl<S: StagingSink> Worker<S> {
                 }
             }
         }
-        self.end_for_shutdown();
+        self.end_the_last();
         Ok(())
     }
 
@@ -298,10 +301,12 @@ impl<S: StagingSink> Worker<S> {
     }
 
     fn place(&mut self, group: Group, entry: Entry) {
+        let own_time = event_of(&entry).and_then(|event| self.parts.sink.time(event));
         let arrival = Arrival {
             sequence: entry.sequence,
             bytes: entry.bytes as u64,
             arrived_ms: entry.arrived_ms,
+            event_ms: own_time.map_or(entry.arrived_ms, epoch_ms),
         };
         let placed = self.groups.arrive(&group, arrival, self.now());
         let id = placed.generation;
@@ -388,7 +393,7 @@ impl<S: StagingSink> Worker<S> {
                 self.place(group, entry);
             }
         }
-        self.end_for_shutdown();
+        self.end_the_last();
     }
 
     async fn tick(&mut self) {
@@ -472,6 +477,11 @@ fn group_of<S: StagingSink>(sink: &S, event: &cloudevents::Event) -> Result<Grou
         return Err(Failure::permanent("OC0450", text));
     }
     Ok(group)
+}
+
+fn epoch_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn event_of(entry: &Entry) -> Option<&Arc<cloudevents::Event>> {

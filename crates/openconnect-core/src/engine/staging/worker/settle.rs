@@ -30,7 +30,7 @@ impl<S: StagingSink> Worker<S> {
         generation.phase = Phase::Rereading;
         let (to, preparer) = (self.reread_chunks.0.clone(), self.parts.preparer.clone());
         self.rereads.spawn(async move {
-            while let Some(chunk) = entries.next_or_end().await {
+            while let Some(chunk) = entries.next().await {
                 let handed = match chunk {
                     Ok(chunk) => preparer.hand_over(chunk, &to, |entries| (id, Some(Ok(entries)))).await,
                     Err(error) => to.send((id, Some(Err(error)))).await.is_ok(),
