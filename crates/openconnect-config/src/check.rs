@@ -4,11 +4,11 @@
 
 use std::collections::BTreeSet;
 
+use openconnect_schema::Node;
 use serde_json::{Map, Value};
 
 use crate::place::{Path, Places, Spot};
 use crate::problem::Problem;
-use crate::schema::{accepts_null, branches, follow, required, types};
 use crate::yaml;
 
 /// The walk over one configuration.
@@ -63,37 +63,31 @@ impl<'a> Checker<'a> {
 
     /// Checks the whole configuration.
     pub(crate) fn check_all(&mut self, value: &mut Value) {
-        self.check(value, self.root, &Path::default());
+        self.check(value, &Node::root(self.root), &Path::default());
     }
 
     /// Checks `value`; `false` when it can't be used.
-    fn check(&mut self, value: &mut Value, schema: &Value, path: &Path) -> bool {
-        if schema.get("writeOnly") == Some(&Value::Bool(true)) {
+    fn check(&mut self, value: &mut Value, node: &Node<'a>, path: &Path) -> bool {
+        if node.is_secret() {
             self.secrets.insert(path.clone());
         }
-        let root = self.root;
-        let schema = follow(schema, root);
-        if schema.get("writeOnly") == Some(&Value::Bool(true)) {
-            self.secrets.insert(path.clone());
-        }
-        for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
-            if !self.check(value, part, path) {
+        for part in node.parts() {
+            if !self.check(value, &part, path) {
                 return false;
             }
         }
-        if let Some(list) = branches(&schema) {
-            if value.is_null() && accepts_null(&schema, root) {
-                return true;
-            }
-            if !self.check_branches(value, &list, path) {
-                return false;
-            }
+        if value.is_null() && node.accepts_null() {
+            return true;
         }
-        self.check_one(value, &schema, path)
+        let variants = node.variants();
+        if !variants.is_empty() && !self.check_variants(value, &variants, path) {
+            return false;
+        }
+        self.check_one(value, node, path)
     }
 
-    fn check_one(&mut self, value: &mut Value, schema: &Value, path: &Path) -> bool {
-        let named = types(schema);
+    fn check_one(&mut self, value: &mut Value, node: &Node<'a>, path: &Path) -> bool {
+        let named = node.types();
         if !named.is_empty() && !fits(value, &named) {
             let read = self.places.untyped.contains(path).then(|| read_as(value, &named)).flatten();
             match read {
@@ -101,24 +95,18 @@ impl<'a> Checker<'a> {
                 None => return self.wrong_type(value, &named, path),
             }
         }
-        if let Some(constant) = schema.get("const")
-            && constant != value
-        {
-            return self.not_one_of(value, &[constant], path);
-        }
-        if let Some(list) = schema.get("enum").and_then(Value::as_array)
-            && !list.contains(value)
-        {
-            return self.not_one_of(value, &list.iter().collect::<Vec<_>>(), path);
+        let constants = node.constants();
+        if !constants.is_empty() && !constants.contains(&&*value) {
+            return self.not_one_of(value, &constants, path);
         }
         match value {
-            Value::String(_) | Value::Number(_) => self.check_scalar(value, schema, path),
-            Value::Object(map) => self.check_object(map, schema, path),
+            Value::String(_) | Value::Number(_) => self.check_scalar(value, node, path),
+            Value::Object(map) => self.check_object(map, node, path),
             Value::Array(items) => {
                 let mut all = true;
-                for (n, item) in items.iter_mut().enumerate() {
-                    if let Some(of) = schema.get("items") {
-                        all &= self.check(item, of, &path.index(n));
+                if let Some(of) = node.items() {
+                    for (n, item) in items.iter_mut().enumerate() {
+                        all &= self.check(item, &of, &path.index(n));
                     }
                 }
                 all
@@ -127,8 +115,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn check_scalar(&mut self, value: &Value, schema: &Value, path: &Path) -> bool {
-        let format = schema.get("format").and_then(Value::as_str).unwrap_or_default();
+    fn check_scalar(&mut self, value: &Value, node: &Node<'_>, path: &Path) -> bool {
+        let format = node.text("format").unwrap_or_default();
         let wrong = match (value, format) {
             (Value::String(text), "human-duration") if humantime::parse_duration(text).is_err() => {
                 Some("is not a duration; write for instance 500ms, 10s or 2m".to_owned())
@@ -140,7 +128,7 @@ impl<'a> Checker<'a> {
                 self.report("OC0106", path, Spot::Value, crate::secret::EMPTY);
                 return false;
             }
-            (Value::Number(number), _) => out_of_bounds(number, schema, format),
+            (Value::Number(number), _) => out_of_bounds(number, node, format),
             _ => None,
         };
         let Some(wrong) = wrong else { return true };
@@ -149,26 +137,16 @@ impl<'a> Checker<'a> {
         false
     }
 
-    fn check_object(&mut self, map: &mut Map<String, Value>, schema: &Value, path: &Path) -> bool {
-        let empty = Map::new();
-        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-        let additional = schema.get("additionalProperties");
-        let closed = match additional {
-            Some(Value::Bool(more)) => !more,
-            Some(_) => false,
-            // Branches beside the properties have keys of their own.
-            None => !properties.is_empty() && branches(schema).is_none(),
-        };
-        let needed = required(schema);
+    fn check_object(&mut self, map: &mut Map<String, Value>, node: &Node<'a>, path: &Path) -> bool {
+        let (properties, values, closed) = (node.properties(), node.values(), node.is_closed());
         let keys: Vec<String> = map.keys().cloned().collect();
         let mut meant = Vec::new();
         for key in keys {
             let below = path.key(&key);
-            let known = properties.get(&key).or_else(|| additional.filter(|more| more.is_object()));
-            let Some(known) = known else {
+            let Some(known) = properties.get(key.as_str()).or(values.as_ref()) else {
                 if closed {
                     map.remove(&key);
-                    let names = properties.keys().map(String::as_str);
+                    let names = properties.keys().copied();
                     meant.extend(nearest(&key, names.clone()));
                     self.report("OC0103", &below, Spot::Key, unknown(&key, names));
                 }
@@ -177,7 +155,7 @@ impl<'a> Checker<'a> {
             let Some(value) = map.get_mut(&key) else {
                 continue;
             };
-            if value.is_null() && !accepts_null(known, self.root) {
+            if value.is_null() && !known.accepts_null() {
                 map.remove(&key);
                 // A section whose lines are all comments is as good as absent.
                 continue;
@@ -186,7 +164,7 @@ impl<'a> Checker<'a> {
                 map.remove(&key);
             }
         }
-        for key in needed {
+        for key in node.required() {
             if meant.contains(&key) {
                 // Misspelt, and reported as that.
                 self.bad.insert(path.key(key));
@@ -197,30 +175,21 @@ impl<'a> Checker<'a> {
     }
 
     /// Reports a missing key, and puts something in its place for the stages that follow.
-    fn require(&mut self, map: &mut Map<String, Value>, key: &str, schema: Option<&Value>, path: &Path) {
+    fn require(&mut self, map: &mut Map<String, Value>, key: &str, node: Option<&Node<'a>>, path: &Path) {
         if map.contains_key(key) {
             return;
         }
         let below = path.key(key);
-        let Some(schema) = schema else { return };
-        let resolved = follow(schema, self.root);
-        let named = types(&resolved);
+        let Some(node) = node else { return };
         if !self.bad.contains(&below) {
-            if named.contains(&"object") && resolved.get("properties").is_some() {
+            if node.is_section() {
                 // Name the missing keys inside rather than the section.
                 let mut section = Value::Object(Map::new());
-                let before = self.problems.len();
-                self.check(&mut section, schema, &below);
+                self.check(&mut section, node, &below);
                 map.insert(key.to_owned(), section);
-                if self.problems.len() > before {
-                    return;
-                }
                 return;
             }
-            let text = schema
-                .get("description")
-                .or_else(|| resolved.get("description"))
-                .and_then(Value::as_str);
+            let text = node.text("description");
             let what = text
                 .and_then(|text| text.split_terminator(&['\n', '.'][..]).next())
                 .unwrap_or_default();
@@ -231,6 +200,7 @@ impl<'a> Checker<'a> {
             };
             self.report("OC0104", &below, Spot::Key, message);
         }
+        let named = node.types();
         if named.contains(&"string") {
             map.insert(key.to_owned(), Value::String("x".to_owned()));
         } else if named.contains(&"integer") {
@@ -241,67 +211,40 @@ impl<'a> Checker<'a> {
     }
 
     /// A value that may take one of several shapes.
-    fn check_branches(&mut self, value: &mut Value, list: &[&Value], path: &Path) -> bool {
-        let root = self.root;
-        let resolved: Vec<_> = list.iter().map(|branch| follow(branch, root)).collect();
-        if let [only] = list {
-            return self.check(value, only, path);
-        }
+    fn check_variants(&mut self, value: &mut Value, variants: &[Node<'a>], path: &Path) -> bool {
         if let (Value::String(text), true) = (&*value, self.places.untyped.contains(path)) {
             let structure = text.trim_start().starts_with(['{', '[']);
             if structure && let Some(read) = read_as(value, &["object", "array"]) {
                 *value = read;
             }
         }
-        let names: Vec<&Value> = resolved.iter().flat_map(|branch| constants(branch)).collect();
+        let names: Vec<&Value> = variants.iter().flat_map(Node::constants).collect();
         if value.is_string() && !names.is_empty() {
             return names.contains(&&*value) || self.not_one_of(value, &names, path);
         }
         if let Value::Object(map) = value {
-            if let Some(tag) = tag_of(&resolved) {
-                return self.check_tagged(value, list, &resolved, &tag, path);
+            if let Some(tag) = tag_of(variants) {
+                return self.check_tagged(value, variants, tag, path);
             }
-            let variants: Vec<&str> = resolved.iter().filter_map(|branch| variant(branch)).collect();
-            if !variants.is_empty() {
-                if let Some(at) = resolved
-                    .iter()
-                    .position(|branch| variant(branch).is_some_and(|name| map.contains_key(name)))
-                {
-                    return self.check(value, list[at], path);
+            let keys: Vec<&str> = variants.iter().filter_map(only_key).collect();
+            if !keys.is_empty() {
+                let given = |variant: &&Node<'_>| only_key(variant).is_some_and(|key| map.contains_key(key));
+                if let Some(variant) = variants.iter().find(given) {
+                    return self.check(value, variant, path);
                 }
-                return match map.keys().next().cloned() {
-                    Some(key) => {
-                        self.report("OC0103", &path.key(&key), Spot::Key, unknown(&key, variants.into_iter()));
-                        false
-                    }
-                    None => {
-                        self.report(
-                            "OC0104",
-                            path,
-                            Spot::Value,
-                            format!("needs one of {}", quoted(variants.into_iter())),
-                        );
-                        false
-                    }
-                };
+                match map.keys().next().cloned() {
+                    Some(key) => self.report("OC0103", &path.key(&key), Spot::Key, unknown(&key, keys.into_iter())),
+                    None => self.report("OC0104", path, Spot::Value, format!("needs one of {}", quoted(keys.into_iter()))),
+                }
+                return false;
             }
         }
-        self.check_any(value, list, path)
+        self.check_any(value, variants, path)
     }
 
-    /// Branches told apart by the value of one key.
-    fn check_tagged(
-        &mut self,
-        value: &mut Value,
-        list: &[&Value],
-        resolved: &[std::borrow::Cow<'_, Value>],
-        tag: &str,
-        path: &Path,
-    ) -> bool {
-        let names: Vec<&Value> = resolved
-            .iter()
-            .filter_map(|branch| branch.get("properties")?.get(tag)?.get("const"))
-            .collect();
+    /// Variants told apart by the value of one key.
+    fn check_tagged(&mut self, value: &mut Value, variants: &[Node<'a>], tag: &str, path: &Path) -> bool {
+        let names: Vec<&Value> = variants.iter().filter_map(|variant| variant.property(tag)?.get("const")).collect();
         let below = path.key(tag);
         let Some(given) = value.get(tag) else {
             let names = quoted(names.iter().filter_map(|name| name.as_str()));
@@ -309,7 +252,7 @@ impl<'a> Checker<'a> {
             return false;
         };
         match names.iter().position(|name| *name == given) {
-            Some(at) => self.check(value, list[at], path),
+            Some(at) => self.check(value, &variants[at], path),
             None => {
                 let given = given.clone();
                 self.not_one_of(&given, &names, &below)
@@ -317,13 +260,13 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Branches that nothing tells apart: the one with the fewest mistakes counts.
-    fn check_any(&mut self, value: &mut Value, list: &[&Value], path: &Path) -> bool {
+    /// Variants that nothing tells apart: the one with the fewest mistakes counts.
+    fn check_any(&mut self, value: &mut Value, variants: &[Node<'a>], path: &Path) -> bool {
         let mut best: Option<(bool, Value, Checker<'a>)> = None;
-        for branch in list {
+        for variant in variants {
             let mut trial = Checker::new(self.root, self.places);
             let mut copy = value.clone();
-            let usable = trial.check(&mut copy, branch, path);
+            let usable = trial.check(&mut copy, variant, path);
             if best
                 .as_ref()
                 .is_none_or(|(_, _, known)| trial.problems.len() < known.problems.len())
@@ -408,9 +351,9 @@ fn read_as(value: &Value, named: &[&str]) -> Option<Value> {
     (!read.is_string() && fits(&read, named)).then_some(read)
 }
 
-fn out_of_bounds(number: &serde_json::Number, schema: &Value, format: &str) -> Option<String> {
+fn out_of_bounds(number: &serde_json::Number, node: &Node<'_>, format: &str) -> Option<String> {
     let value = number.as_f64()?;
-    let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
+    let bound = |name: &str| node.get(name).and_then(Value::as_f64);
     if let Some(least) = bound("minimum").filter(|least| value < *least) {
         return Some(format!("is too small; at least {least}"));
     }
@@ -428,30 +371,20 @@ fn out_of_bounds(number: &serde_json::Number, schema: &Value, format: &str) -> O
     Some(format!("is too large; at most {most}"))
 }
 
-/// The texts that a branch of plain names stands for.
-fn constants(branch: &Value) -> Vec<&Value> {
-    match (branch.get("const"), branch.get("enum").and_then(Value::as_array)) {
-        (Some(one), _) => vec![one],
-        (None, Some(list)) => list.iter().collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// The key whose constant tells all branches apart.
-fn tag_of(resolved: &[std::borrow::Cow<'_, Value>]) -> Option<String> {
-    let first = resolved.first()?.get("properties")?.as_object()?;
-    let is_tag = |key: &String| {
-        resolved
+/// The key whose constant tells all variants apart.
+fn tag_of<'s>(variants: &[Node<'s>]) -> Option<&'s str> {
+    let is_tag = |key: &&str| {
+        variants
             .iter()
-            .all(|branch| branch.get("properties").and_then(|p| p.get(key)?.get("const")).is_some())
+            .all(|variant| variant.property(key).is_some_and(|tag| tag.get("const").is_some()))
     };
-    first.keys().find(|key| is_tag(key)).cloned()
+    variants.first()?.properties().into_keys().find(is_tag)
 }
 
-/// The one key of a branch such as `{jq: …}`.
-fn variant(branch: &Value) -> Option<&str> {
-    match (required(branch).as_slice(), branch.get("properties").and_then(Value::as_object)) {
-        ([only], Some(properties)) if properties.len() == 1 => Some(*only),
+/// The one key of a variant such as `{jq: …}`.
+fn only_key<'s>(variant: &Node<'s>) -> Option<&'s str> {
+    match variant.required()[..] {
+        [only] if variant.properties().len() == 1 => Some(only),
         _ => None,
     }
 }

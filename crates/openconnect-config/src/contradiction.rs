@@ -1,11 +1,11 @@
 //! Is it true what a program says of its settings? For the tests of programs.
 
+use openconnect_schema::settings;
 use serde_json::Value;
 
 use crate::example::{example, in_full};
 use crate::layers::Sources;
 use crate::problem::Rejected;
-use crate::schema::{accepts_null, branches, follow};
 use crate::yaml::yaml_value;
 
 /// What the example and the schema of `openconnect-<program>` say falsely; empty when all holds:
@@ -34,9 +34,11 @@ pub fn contradictions(root: &Value, program: &str, load: impl Fn(&Sources) -> Re
     let Some((set, plain)) = check("the example", &text) else {
         return found;
     };
-    let mut defaults = Vec::new();
-    collect(root, root, "", &mut defaults);
-    for (path, default) in defaults {
+    // A setting that the example has is not compared: there its default alone would not do.
+    let compared = settings(root)
+        .into_iter()
+        .filter(|setting| setting.always && !setting.node.is_section() && setting.node.get("x-in-example").is_none());
+    for (path, default) in compared.filter_map(|setting| Some((setting.path, setting.node.default()?))) {
         let text = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
         let mut set = set.clone();
         set.push(format!("{path}={text}"));
@@ -52,7 +54,8 @@ pub fn contradictions(root: &Value, program: &str, load: impl Fn(&Sources) -> Re
 /// A file as flags, one for each section.
 fn flags(text: &str) -> Result<Vec<String>, String> {
     let value = yaml_value(text)?;
-    let sections = value.as_object().into_iter().flatten();
+    // A section of which all is commented out is absent.
+    let sections = value.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     Ok(sections
         .map(|(key, value)| match value {
             Value::String(text) => format!("{key}={text}"),
@@ -63,27 +66,4 @@ fn flags(text: &str) -> Result<Vec<String>, String> {
 
 fn with(set: Vec<String>) -> Sources {
     Sources { set, ..Sources::default() }
-}
-
-/// The defaults of a section and of those in it, by their dotted paths. A section that may be absent has none while it is; a
-/// setting that the example has (`x-in-example`) is not compared: there its default alone would not do.
-fn collect(schema: &Value, root: &Value, prefix: &str, defaults: &mut Vec<(String, Value)>) {
-    let schema = follow(schema, root);
-    for (key, child) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        let path = if prefix.is_empty() {
-            key.clone()
-        } else {
-            format!("{prefix}.{key}")
-        };
-        let resolved = follow(child, root);
-        if resolved.get("properties").is_some() && branches(&resolved).is_none() {
-            if !accepts_null(child, root) {
-                collect(child, root, &path, defaults);
-            }
-        } else if child.get("x-in-example").is_none()
-            && let Some(default) = child.get("default").filter(|default| !default.is_null())
-        {
-            defaults.push((path, default.clone()));
-        }
-    }
 }

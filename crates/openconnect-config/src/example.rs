@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
+use openconnect_schema::Node;
 use serde_json::{Map, Value};
-
-use crate::schema::{branches, follow, required, types};
 
 /// The order of the sections in the file; others follow.
 const ORDER: [&str; 10] = [
@@ -20,17 +19,19 @@ const ORDER: [&str; 10] = [
     "admin",
 ];
 const WIDTH: usize = 110;
+/// Sections, lists and variants in one value.
+const MAX_DEPTH: usize = 4;
 
 /// The file: what is required is there with an example, all else is a comment with its default or an example. `root` is the schema of
 /// the settings of `openconnect-<program>`. Its extensions: `x-in-example` marks an optional setting that most configurations have;
 /// `x-instead-of` one that excludes what it names, and so is shown but can't be uncommented with the others.
 pub fn example(root: &Value, program: &str) -> String {
-    let mut writer = Writer { root, text: String::new() };
+    let mut writer = Writer { text: String::new() };
     let _ = writeln!(
         writer.text,
         "# Configuration of openconnect-{program}. What is commented out is optional."
     );
-    writer.object(root, 0, false);
+    writer.object(&Node::root(root), 0, false);
     writer.text
 }
 
@@ -44,74 +45,52 @@ pub(crate) fn in_full(example: &str) -> String {
     example.lines().map(uncommented).collect()
 }
 
-struct Writer<'a> {
-    root: &'a Value,
+struct Writer {
     text: String,
 }
 
-impl Writer<'_> {
+impl Writer {
     /// The keys of a section; `off` when all of it is commented out.
-    fn object(&mut self, schema: &Value, depth: usize, off: bool) {
-        let empty = Map::new();
-        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+    fn object(&mut self, section: &Node<'_>, depth: usize, off: bool) {
+        let required = section.required();
         // What is needed mostly, though not always, stands there too: the schema marks it with `x-in-example`.
-        let marked = properties.iter().filter(|(_, schema)| schema.get("x-in-example").is_some());
-        let needed: Vec<&str> = required(schema).into_iter().chain(marked.map(|(key, _)| key.as_str())).collect();
-        let mut keys: Vec<&String> = properties.keys().collect();
-        keys.sort_by_key(|key| {
+        let needed = |key: &str, node: &Node<'_>| required.contains(&key) || node.get("x-in-example").is_some();
+        let mut settings: Vec<(&str, Node<'_>)> = section.properties().into_iter().collect();
+        settings.sort_by_key(|(key, node)| {
             let place = if depth == 0 {
                 ORDER.iter().position(|name| name == key).unwrap_or(ORDER.len())
             } else {
                 0
             };
-            (place, !needed.contains(&key.as_str()), (*key).clone())
+            (place, !needed(key, node), *key)
         });
-        for key in keys {
-            if let Some(child) = properties.get(key) {
-                if depth == 0 {
-                    self.text.push('\n');
-                }
-                self.entry(key, child, depth, off || !needed.contains(&key.as_str()));
+        for (key, node) in settings {
+            if depth == 0 {
+                self.text.push('\n');
             }
+            self.entry(key, &node, depth, off || !needed(key, &node));
         }
     }
 
-    fn entry(&mut self, key: &str, schema: &Value, depth: usize, off: bool) {
-        let root = self.root;
-        let mut resolved = follow(schema, root);
-        let outer = schema
-            .get("description")
-            .or_else(|| resolved.get("description"))
-            .and_then(Value::as_str)
-            .map(str::to_owned);
-        if let Some(list) = branches(&resolved)
-            && let [only] = list.as_slice()
-        {
-            resolved = std::borrow::Cow::Owned(follow(only, root).into_owned());
-        }
+    fn entry(&mut self, key: &str, node: &Node<'_>, depth: usize, off: bool) {
         let indent = " ".repeat(depth * 2);
         let lead = if off { "#" } else { "" };
-        if let Some(text) = outer {
-            self.comment(&text, &indent);
+        if let Some(text) = node.text("description") {
+            self.comment(text, &indent);
         }
-        let choices = self.choices(&resolved);
-        if !choices.is_empty() && !types(&resolved).contains(&"object") {
-            self.comment(&format!("One of: {}.", choices.join(", ")), &indent);
+        let names = names(node);
+        if !names.is_empty() && !node.types().contains(&"object") {
+            self.comment(&format!("One of: {}.", names.join(", ")), &indent);
         }
-        if let Some(other) = schema.get("x-instead-of").and_then(Value::as_str) {
-            let value = self.sample(key, schema, &resolved);
-            let _ = writeln!(self.text, "{indent}# Instead of {other}: `{key}: {value}`");
-            return;
-        }
-        let section = types(&resolved).contains(&"object") && resolved.get("properties").is_some_and(|p| p.is_object());
-        if section && branches(&resolved).is_none() {
-            let _ = writeln!(self.text, "{lead}{indent}{key}:");
-            let resolved = resolved.into_owned();
-            self.object(&resolved, depth + 1, off);
+        let _ = if let Some(other) = node.text("x-instead-of") {
+            writeln!(self.text, "{indent}# Instead of {other}: `{key}: {}`", value(key, node, 0))
+        } else if node.is_section() {
+            let written = writeln!(self.text, "{lead}{indent}{key}:");
+            self.object(node, depth + 1, off);
+            written
         } else {
-            let value = self.sample(key, schema, &resolved);
-            let _ = writeln!(self.text, "{lead}{indent}{key}: {value}");
-        }
+            writeln!(self.text, "{lead}{indent}{key}: {}", value(key, node, 0))
+        };
     }
 
     fn comment(&mut self, text: &str, indent: &str) {
@@ -130,80 +109,48 @@ impl Writer<'_> {
             let _ = writeln!(self.text, "{indent}# {line}");
         }
     }
+}
 
-    /// The names that a setting takes.
-    fn choices(&self, schema: &Value) -> Vec<String> {
-        let names = |schema: &Value| -> Vec<String> {
-            let list = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
-            list.chain(schema.get("const"))
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect()
-        };
-        match branches(schema) {
-            Some(list) => list.into_iter().flat_map(|branch| names(&follow(branch, self.root))).collect(),
-            None => names(schema),
-        }
-    }
+/// The names that a setting takes.
+fn names<'s>(node: &Node<'s>) -> Vec<&'s str> {
+    let shapes = node.shapes();
+    shapes.iter().flat_map(Node::constants).filter_map(Value::as_str).collect()
+}
 
-    /// A value that the setting takes, as YAML on one line.
-    fn sample(&self, key: &str, schema: &Value, resolved: &Value) -> String {
-        self.value(key, schema, resolved, 0).to_string()
+/// A value that the setting takes.
+fn value(key: &str, node: &Node<'_>, depth: usize) -> Value {
+    let marked = node.get("x-in-example").and_then(|_| node.example());
+    if let Some(given) = marked.or_else(|| node.default()).or_else(|| node.example()) {
+        return given.clone();
     }
+    if let Some(name) = names(node).first() {
+        return Value::from(*name);
+    }
+    let deeper = depth < MAX_DEPTH;
+    if let Some(variant) = node.variants().first().filter(|_| deeper) {
+        return value(key, variant, depth + 1);
+    }
+    match node.types().first().copied() {
+        Some("string") if node.is_secret() => Value::String(format!("${{env:{}:-change-me}}", key.to_ascii_uppercase())),
+        Some("string") => Value::String("example".to_owned()),
+        Some("integer" | "number") => Value::from(node.get("minimum").and_then(Value::as_u64).unwrap_or(0).max(1)),
+        Some("boolean") => Value::Bool(false),
+        Some("array") => node.items().filter(|_| deeper).map_or_else(
+            || Value::Array(Vec::new()),
+            |items| Value::Array(vec![value(key, &items, depth + 1)]),
+        ),
+        _ => object(node, depth),
+    }
+}
 
-    fn value(&self, key: &str, schema: &Value, resolved: &Value, depth: usize) -> Value {
-        let example = |schema: &Value| {
-            schema
-                .get("examples")
-                .and_then(Value::as_array)
-                .and_then(|list| list.first().cloned())
-        };
-        let default = |schema: &Value| schema.get("default").filter(|value| !value.is_null()).cloned();
-        let marked = schema.get("x-in-example").and_then(|_| example(schema));
-        let given = marked
-            .or_else(|| default(schema))
-            .or_else(|| example(schema))
-            .or_else(|| default(resolved))
-            .or_else(|| example(resolved));
-        if let Some(value) = given {
-            return value;
-        }
-        if let Some(name) = self.choices(resolved).first() {
-            return Value::String(name.clone());
-        }
-        if depth < 4
-            && let Some(branch) = branches(resolved).and_then(|list| list.first().copied())
-        {
-            let inner = follow(branch, self.root);
-            return self.value(key, branch, &inner, depth + 1);
-        }
-        let secret = [schema, resolved].iter().any(|s| s.get("writeOnly") == Some(&Value::Bool(true)));
-        match types(resolved).first().copied() {
-            Some("string") if secret => Value::String(format!("${{env:{}:-change-me}}", key.to_ascii_uppercase())),
-            Some("string") => Value::String("example".to_owned()),
-            Some("integer" | "number") => Value::from(resolved.get("minimum").and_then(Value::as_u64).unwrap_or(0).max(1)),
-            Some("boolean") => Value::Bool(false),
-            Some("array") => match resolved.get("items").filter(|_| depth < 4) {
-                Some(items) => Value::Array(vec![self.value(key, items, &follow(items, self.root), depth + 1)]),
-                None => Value::Array(Vec::new()),
-            },
-            _ => self.object_value(resolved, depth),
-        }
-    }
-
-    fn object_value(&self, resolved: &Value, depth: usize) -> Value {
-        let mut map = Map::new();
-        for key in required(resolved) {
-            if let Some(child) = resolved.get("properties").and_then(|properties| properties.get(key))
-                && depth < 4
-            {
-                let value = match child.get("const") {
-                    Some(constant) => constant.clone(),
-                    None => self.value(key, child, &follow(child, self.root), depth + 1),
-                };
-                map.insert(key.to_owned(), value);
-            }
-        }
-        Value::Object(map)
-    }
+/// The required keys of a section, each with a value.
+fn object(node: &Node<'_>, depth: usize) -> Value {
+    let properties = node.properties();
+    let required = node.required().into_iter().filter(|_| depth < MAX_DEPTH);
+    let with_value = required.filter_map(|key| {
+        let child = properties.get(key)?;
+        let constant = child.get("const").cloned();
+        Some((key.to_owned(), constant.unwrap_or_else(|| value(key, child, depth + 1))))
+    });
+    Value::Object(with_value.collect::<Map<_, _>>())
 }

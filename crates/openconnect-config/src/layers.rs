@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path as FilePath, PathBuf};
 
+use openconnect_schema::Node;
 use serde_json::{Map, Value};
 
 use crate::place::{Path, Place, Places, Step};
 use crate::problem::{Problem, Rejected};
-use crate::{schema, yaml};
+use crate::yaml;
 
 /// Largest configuration file.
 const MAX_FILE: u64 = 1 << 20;
@@ -179,10 +180,10 @@ fn toml_message(text: &str) -> String {
 
 /// The path of a variable's name, in the letters of the schema.
 fn known_path<'p>(parts: impl Iterator<Item = &'p str>, root: &Value) -> Path {
-    let mut at = Some(root.clone());
+    let mut at = Some(Node::root(root));
     let mut steps = Vec::new();
     for part in parts {
-        let found = at.as_ref().and_then(|schema| schema::child(schema, part, root));
+        let found = at.as_ref().and_then(|node| node.child(part));
         let name = found.as_ref().map_or_else(|| part.to_ascii_lowercase(), |(name, _)| name.clone());
         steps.push(name.parse().map_or(Step::Key(name), Step::Index));
         at = found.map(|(_, child)| child);

@@ -1,12 +1,13 @@
 //! What a release changes for those who have the one before: settings that are gone, are demanded now or take something else, and
 //! state in another format.
 
+use openconnect_schema::{Setting, settings};
 use semver::Version;
 use serde_json::Value;
 use xtask::Result;
 
 use xtask::connectors::Connector;
-use xtask::docs::{Setting, settings};
+use xtask::docs::{default, takes};
 
 /// What has changed.
 #[derive(Debug, Default)]
@@ -34,7 +35,7 @@ impl Differences {
         Ok(differences)
     }
 
-    fn of(before: &[Setting], after: &[Setting]) -> Self {
+    fn of(before: &[Setting<'_>], after: &[Setting<'_>]) -> Self {
         let mut found = Self::default();
         for old in before {
             let path = &old.path;
@@ -44,12 +45,11 @@ impl Differences {
                     if new.required && !old.required {
                         found.incompatible.push(format!("`{path}` is required now"));
                     }
-                    if lost(&old.takes, &new.takes) {
-                        found
-                            .incompatible
-                            .push(format!("`{path}` takes {}, it took {}", new.takes, old.takes));
+                    let (took, takes) = (takes(&old.node), takes(&new.node));
+                    if lost(&took, &takes) {
+                        found.incompatible.push(format!("`{path}` takes {takes}, it took {took}"));
                     }
-                    if new.default != old.default {
+                    if default(&new.node) != default(&old.node) {
                         found.other.push(format!("`{path}` has another default"));
                     }
                 }

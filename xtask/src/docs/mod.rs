@@ -24,7 +24,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::binaries::{self, workspace};
 use crate::connectors::{self, Connector};
-pub use reference::{Setting, settings};
+pub use reference::{default, takes};
 
 /// Arguments of `cargo xtask docs`.
 #[derive(Debug, clap::Args)]

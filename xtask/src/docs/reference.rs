@@ -2,27 +2,11 @@
 
 use std::fmt::Write as _;
 
+use openconnect_schema::{Node, Setting, settings};
 use semver::Version;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::connectors::Connector;
-
-/// One setting.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Setting {
-    /// `sink.auth.token`; `[]` stands for each element of a list, `<name>` for any key.
-    pub path: String,
-    /// The type of its value, for people.
-    pub takes: String,
-    /// What holds without it.
-    pub default: Option<Value>,
-    /// A value that a user could keep.
-    pub example: Option<Value>,
-    /// What it does.
-    pub meaning: String,
-    /// Whether it must be set.
-    pub required: bool,
-}
 
 pub(super) fn page(connector: &Connector, schema: &Value, released: &[(Version, Value)]) -> String {
     let mut text = format!(
@@ -33,7 +17,7 @@ pub(super) fn page(connector: &Connector, schema: &Value, released: &[(Version, 
         connector.package, connector.description, connector.name, connector.name
     );
     let settings = settings(schema);
-    let known: Vec<(&Version, Vec<Setting>)> = released.iter().map(|(version, schema)| (version, self::settings(schema))).collect();
+    let known: Vec<(&Version, Vec<Setting<'_>>)> = released.iter().map(|(version, schema)| (version, self::settings(schema))).collect();
     let since = |path: &str| {
         let first = known
             .iter()
@@ -44,7 +28,7 @@ pub(super) fn page(connector: &Connector, schema: &Value, released: &[(Version, 
     for setting in &settings {
         let top = setting.path.split(['.', '[']).next().unwrap_or_default();
         let alone = top == setting.path;
-        if alone && setting.takes == "section" {
+        if alone && setting.node.is_section() {
             continue;
         }
         if section.is_empty() || (top != section && !alone) {
@@ -55,18 +39,18 @@ pub(super) fn page(connector: &Connector, schema: &Value, released: &[(Version, 
             );
             section = top;
         }
-        let default = match &setting.default {
+        let default = match default(&setting.node) {
             Some(default) => format!("`{default}`"),
             None if setting.required => "required".to_owned(),
             None => String::new(),
         };
-        let example = setting.example.as_ref().map(|example| format!(" For example `{example}`."));
-        let meaning = format!("{}{}", setting.meaning, example.unwrap_or_default());
+        let example = setting.node.example().map(|example| format!(" For example `{example}`."));
+        let meaning = format!("{}{}", setting.meaning(), example.unwrap_or_default());
         let _ = writeln!(
             text,
             "| `{}` | {} | {} | {} | {} |",
             setting.path,
-            setting.takes,
+            takes(&setting.node),
             cell(&default),
             cell(&meaning),
             since(&setting.path)
@@ -101,161 +85,49 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// All settings of a schema, sections before what is in them.
-pub fn settings(schema: &Value) -> Vec<Setting> {
-    let mut walk = Walk {
-        root: schema,
-        found: Vec::new(),
-    };
-    walk.object(schema, "", 0);
-    walk.found
+/// What a setting takes, in a few words.
+pub fn takes(node: &Node<'_>) -> String {
+    let shapes = node.shapes();
+    let choices: Vec<String> = shapes.iter().flat_map(choices).collect();
+    if !choices.is_empty() {
+        return format!("one of {}", choices.join(", "));
+    }
+    let mut kinds: Vec<&str> = shapes.iter().filter_map(kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    if kinds.is_empty() {
+        "anything".to_owned()
+    } else {
+        kinds.join(" or ")
+    }
 }
 
-struct Walk<'s> {
-    root: &'s Value,
-    found: Vec<Setting>,
+/// What holds without a setting, where a line has room for it.
+pub fn default<'s>(node: &Node<'s>) -> Option<&'s Value> {
+    node.default().filter(|value| simple(value))
 }
 
-impl Walk<'_> {
-    fn object(&mut self, schema: &Value, prefix: &str, depth: usize) {
-        let schema = self.follow(schema);
-        let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let required: Vec<&str> = required.collect();
-        for (name, child) in schema["properties"].as_object().into_iter().flatten() {
-            let path = if prefix.is_empty() {
-                name.clone()
-            } else {
-                format!("{prefix}.{name}")
-            };
-            self.setting(child, path, required.contains(&name.as_str()), depth);
-        }
-    }
+fn kind(shape: &Node<'_>) -> Option<&'static str> {
+    let types = shape.types();
+    Some(match shape.text("format") {
+        Some("human-duration") => "duration (`500ms`, `10s`, `5m`)",
+        Some("byte-size") => "size (`64KiB`, `16MiB`)",
+        _ if shape.is_secret() => "secret text",
+        _ if types.contains(&"boolean") => "`true` or `false`",
+        _ if types.contains(&"integer") => "whole number",
+        _ if types.contains(&"number") => "number",
+        _ if types.contains(&"array") => "list",
+        _ if shape.is_section() => "section",
+        _ if types.contains(&"object") => "names with values",
+        _ if types.contains(&"string") => "text",
+        _ => return None,
+    })
+}
 
-    fn setting(&mut self, schema: &Value, path: String, required: bool, depth: usize) {
-        // The tag of a variant is told with its choices.
-        if schema.get("const").is_some() || self.found.iter().any(|known| known.path == path) {
-            return;
-        }
-        let resolved = self.follow(schema);
-        let text = |key: &str| {
-            schema
-                .get(key)
-                .or_else(|| resolved.get(key))
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        self.found.push(Setting {
-            takes: self.takes(&resolved),
-            default: schema.get("default").filter(|value| simple(value)).cloned(),
-            example: schema["examples"].get(0).or_else(|| resolved["examples"].get(0)).cloned(),
-            meaning: text("description").split_whitespace().collect::<Vec<_>>().join(" "),
-            required,
-            path: path.clone(),
-        });
-        if depth > 6 {
-            return;
-        }
-        for part in self.variants(&resolved) {
-            self.object(&part, &path, depth + 1);
-            let inner = part.get("items").map(|items| (items, format!("{path}[]")));
-            let values = part.get("additionalProperties").filter(|values| values.is_object());
-            for (schema, path) in inner.into_iter().chain(values.map(|values| (values, format!("{path}.<name>")))) {
-                for part in self.variants(&self.follow(schema)) {
-                    self.object(&part, &path, depth + 1);
-                }
-            }
-        }
-    }
-
-    /// The branches of a schema. Of several, none needs its settings in every configuration, and what one is for is told at its
-    /// only setting.
-    fn variants(&self, schema: &Value) -> Vec<Value> {
-        let mut parts = self.parts(schema);
-        if parts.len() > 1 {
-            for part in parts.iter_mut().filter_map(Value::as_object_mut) {
-                part.remove("required");
-                let meaning = part.get("description").cloned();
-                if let Some(Value::Object(settings)) = part.get_mut("properties")
-                    && settings.len() == 1
-                    && let (Some(meaning), Some(Value::Object(only))) = (meaning, settings.values_mut().next())
-                {
-                    only.entry("description").or_insert(meaning);
-                }
-            }
-        }
-        parts
-    }
-
-    /// What it takes, in a few words.
-    fn takes(&self, schema: &Value) -> String {
-        let choices: Vec<String> = self.parts(schema).iter().flat_map(|part| self.choices(part)).collect();
-        if !choices.is_empty() {
-            return format!("one of {}", choices.join(", "));
-        }
-        let mut kinds: Vec<&str> = self.parts(schema).iter().filter_map(|part| self.kind(part)).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
-        if kinds.is_empty() {
-            "anything".to_owned()
-        } else {
-            kinds.join(" or ")
-        }
-    }
-
-    fn kind(&self, part: &Value) -> Option<&'static str> {
-        let types: Vec<&str> = match &part["type"] {
-            Value::String(one) => vec![one],
-            Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
-        };
-        Some(match part["format"].as_str() {
-            Some("human-duration") => "duration (`500ms`, `10s`, `5m`)",
-            Some("byte-size") => "size (`64KiB`, `16MiB`)",
-            _ if part["writeOnly"] == true => "secret text",
-            _ if types.contains(&"boolean") => "`true` or `false`",
-            _ if types.contains(&"integer") => "whole number",
-            _ if types.contains(&"number") => "number",
-            _ if types.contains(&"array") => "list",
-            _ if types.contains(&"object") && part["properties"].is_object() => "section",
-            _ if types.contains(&"object") => "names with values",
-            _ if types.contains(&"string") => "text",
-            _ => return None,
-        })
-    }
-
-    fn choices(&self, part: &Value) -> Vec<String> {
-        let names = part["enum"].as_array().into_iter().flatten().chain(part.get("const"));
-        let tags = part["properties"]["type"].get("const");
-        names
-            .chain(tags)
-            .filter_map(Value::as_str)
-            .map(|name| format!("`{name}`"))
-            .collect()
-    }
-
-    /// The branches of a schema, or itself.
-    fn parts(&self, schema: &Value) -> Vec<Value> {
-        match schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array) {
-            Some(list) => list
-                .iter()
-                .map(|part| self.follow(part))
-                .filter(|part| part["type"] != "null")
-                .flat_map(|part| self.parts(&part))
-                .collect(),
-            None => vec![schema.clone()],
-        }
-    }
-
-    /// References are followed; what stands beside them counts more.
-    fn follow(&self, schema: &Value) -> Value {
-        let Some(target) = schema["$ref"].as_str().and_then(|to| self.root.pointer(to.strip_prefix('#')?)) else {
-            return schema.clone();
-        };
-        let mut merged: Map<String, Value> = self.follow(target).as_object().cloned().unwrap_or_default();
-        let beside = schema.as_object().into_iter().flatten().filter(|(key, _)| *key != "$ref");
-        merged.extend(beside.map(|(key, value)| (key.clone(), value.clone())));
-        Value::Object(merged)
-    }
+fn choices(shape: &Node<'_>) -> Vec<String> {
+    let tag = shape.property("type").and_then(|tag| tag.get("const"));
+    let names = shape.constants().into_iter().chain(tag);
+    names.filter_map(Value::as_str).map(|name| format!("`{name}`")).collect()
 }
 
 /// Fits into a line.
@@ -269,32 +141,38 @@ fn simple(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use serde_json::json;
 
     use super::*;
 
     #[test]
-    fn references_variants_and_lists_are_looked_into() {
-        let schema = json!({
-            "properties": { "sink": { "$ref": "#/$defs/Sink", "description": "The sink." } },
-            "required": ["sink"],
-            "$defs": {
-                "Sink": { "type": "object", "properties": {
-                    "wait": { "type": "string", "format": "human-duration", "description": "How long.", "default": "10s" },
-                    "auth": { "oneOf": [
-                        { "type": "object", "properties": { "type": { "const": "none" } } },
-                        { "type": "object", "properties": { "type": { "const": "bearer" }, "token": { "type": "string", "writeOnly": true } }, "required": ["token"] },
-                    ] },
-                    "rules": { "type": "array", "items": { "type": "object", "properties": { "name": { "type": "string" } } } },
-                } },
-            },
-        });
+    fn what_a_setting_takes_is_said_in_words() {
+        let schema = json!({ "properties": {
+            "wait": { "type": "string", "format": "human-duration" },
+            "auth": { "oneOf": [
+                { "type": "object", "properties": { "type": { "const": "none" } } },
+                { "type": "object", "properties": { "type": { "const": "bearer" }, "token": { "type": "string", "writeOnly": true } } },
+            ] },
+            "rate": { "anyOf": [{ "type": "integer" }, { "type": "array" }, { "type": "null" }] },
+            "maybe": { "type": ["boolean", "null"] },
+            "section": { "type": "object", "properties": { "a": {} } },
+            "map": { "type": "object", "additionalProperties": true },
+            "any": {},
+        } });
         let all = settings(&schema);
-        let find = |path: &str| all.iter().find(|setting| setting.path == path).cloned();
-        assert!(find("sink").is_some_and(|sink| sink.required && sink.takes == "section" && sink.meaning == "The sink."));
-        assert!(find("sink.wait").is_some_and(|wait| wait.takes.starts_with("duration") && wait.default == Some(json!("10s"))));
-        assert!(find("sink.auth").is_some_and(|auth| auth.takes == "one of `none`, `bearer`"));
-        assert!(find("sink.auth.token").is_some_and(|token| token.takes == "secret text" && !token.required));
-        assert!(find("sink.rules[].name").is_some());
+        let said = |path: &str| takes(&all.iter().find(|setting| setting.path == path).unwrap().node);
+        for (path, words) in [
+            ("wait", "duration (`500ms`, `10s`, `5m`)"),
+            ("auth", "one of `none`, `bearer`"),
+            ("auth.token", "secret text"),
+            ("rate", "list or whole number"),
+            ("maybe", "`true` or `false`"),
+            ("section", "section"),
+            ("map", "names with values"),
+            ("any", "anything"),
+        ] {
+            assert_eq!(said(path), words, "{path}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! A connector's whole configuration: the settings that every connector has, and its own section.
 
 use openconnect_config::{Rejected, Sources, read, schema_with};
+use openconnect_schema::keep_kind;
 use schemars::JsonSchema;
 use serde_json::Value;
 
@@ -25,25 +26,11 @@ impl Section {
     }
 }
 
-/// The schema of the core's settings with the connector's section in it; without the settings that are for the other kind of
-/// connector only (`x-only`).
+/// The schema of the core's settings with the connector's section in it, as it is for connectors of this kind.
 pub fn schema<C: JsonSchema>(section: Section) -> Value {
     let mut root = schema_with::<Settings, C>(section.key());
-    for settings in ["properties", "$defs"] {
-        if let Some(part) = root.get_mut(settings) {
-            leave_out_other_kind(part, section);
-        }
-    }
+    keep_kind(&mut root, section.key());
     root
-}
-
-fn leave_out_other_kind(schema: &mut Value, section: Section) {
-    let Value::Object(map) = schema else { return };
-    let other_kind = |schema: &Value| schema.get("x-only").is_some_and(|only| only != section.key());
-    map.retain(|_, schema| !other_kind(schema));
-    for schema in map.values_mut() {
-        leave_out_other_kind(schema, section);
-    }
 }
 
 /// For the test of a connector: what `config example` and the schema of its settings say falsely; empty when all holds. See
