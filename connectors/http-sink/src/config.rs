@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use openconnect_core::bytes_size::ByteSize;
-use openconnect_core::config::{ConnectorConfig, Problems};
+use openconnect_core::config::{ConnectorConfig, NO_EFFECT, Problems};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
@@ -16,49 +16,72 @@ use serde::{Deserialize, Serialize};
 
 use crate::import;
 
+// What a change does to events, where several settings say the same.
+const OTHER_REQUESTS: &str = "requests look different from the restart on; nothing is repeated or left out";
+
 /// Where events go and how.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSinkConfig {
     /// The endpoint, optionally as a template: `https://example.com/in/{{ type }}`. Values are percent-encoded; scheme, host and a `/` stand
     /// before the first expression.
-    #[schemars(example = &"https://example.com/events")]
+    #[schemars(
+        example = &"https://example.com/events",
+        extend(
+            "x-effect" = "events that are not delivered yet go to the new endpoint; what the old one has it keeps"
+        )
+    )]
     pub url: String,
     /// The method of requests.
     #[serde(default = "default_method")]
+    #[schemars(extend("x-effect" = OTHER_REQUESTS))]
     pub method: String,
     /// How events become requests.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_REQUESTS))]
     pub mode: Mode,
     /// More headers; values are templates.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_REQUESTS))]
     pub headers: BTreeMap<String, String>,
     /// How the sink shows who it is.
     #[serde(default)]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub auth: Auth,
     /// Signs every body.
+    #[schemars(extend("x-effect" = OTHER_REQUESTS))]
     pub signature: Option<Signature>,
     /// Header that gets a key which is the same for every repeat of the same events, e.g. `Idempotency-Key`.
-    #[schemars(example = &"Idempotency-Key")]
+    #[schemars(
+        example = &"Idempotency-Key",
+        extend(
+            "x-effect" = "how the endpoint recognises a repeat: an event that is delivered again across the change may be taken twice"
+        )
+    )]
     pub idempotency_header: Option<String>,
     /// Does the endpoint drop repeats (by `ce-id` and `ce-source`, or by the idempotency header)? The guarantee is then
     /// effectively-once.
     #[serde(default)]
+    #[schemars(extend("x-effect" = "changes the guarantee that is computed, not what is sent"))]
     pub idempotent: bool,
     /// Compression of bodies.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_REQUESTS))]
     pub compression: BodyCompression,
     /// Which answers mean what.
     #[serde(default)]
+    #[schemars(extend("x-effect" = "decides what becomes a dead letter: a refusal that was retried before may not be any more"))]
     pub codes: Codes,
     /// How long one request may take.
     #[serde(default = "default_timeout")]
+    #[schemars(extend("x-effect" = "shorter: a request that takes longer is sent again, though the endpoint may have taken it"))]
     pub timeout: HumanDuration,
     /// TLS; with `cert_file` and `key_file` the sink shows a certificate.
     #[serde(default)]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub tls: TlsSettings,
     /// URL asked with GET by `check --connect`. Absent: the endpoint is asked.
-    #[schemars(example = &"https://example.com/health")]
+    #[schemars(example = &"https://example.com/health", extend("x-effect" = NO_EFFECT))]
     pub health_url: Option<String>,
 }
 
@@ -136,19 +159,6 @@ impl Default for BodyCompression {
 impl ConnectorConfig for HttpSinkConfig {
     fn import(import: &mut Import) {
         import::import(import);
-    }
-
-    fn effect_of_change(path: &str) -> Option<&'static str> {
-        match path {
-            "url" => Some("events that are not delivered yet go to the new endpoint; what the old one has it keeps"),
-            "mode" | "headers" | "compression" | "compression.encoding" => {
-                Some("requests look different from the restart on; nothing is repeated or left out")
-            }
-            path if path.starts_with("codes") => {
-                Some("decides what becomes a dead letter: a refusal that was retried before may not be any more")
-            }
-            _ => None,
-        }
     }
 
     fn validate(&self, problems: &mut Problems) {

@@ -1,7 +1,7 @@
 //! The `source:` section of the HTTP source.
 
 use openconnect_core::bytes_size::ByteSize;
-use openconnect_core::config::{ConnectorConfig, EventKind, Problems};
+use openconnect_core::config::{ConnectorConfig, EventKind, NO_EFFECT, Problems};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::import::Import;
 use openconnect_core::template::Template;
@@ -12,51 +12,72 @@ use serde::{Deserialize, Serialize};
 
 use crate::import;
 
+// What a change does to events, where several settings say the same.
+const OTHER_ADDRESS: &str = "senders that use the old address get no answer: they keep their events, if they try again";
+const OTHER_LIMIT: &str = "requests that are over it are refused; the sender keeps their events";
+
 /// What the server listens to and how requests become events.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSourceConfig {
     /// Address to listen on, `host:port`; port 0 takes a free one and logs it.
-    #[schemars(example = &"127.0.0.1:8080")]
+    #[schemars(example = &"127.0.0.1:8080", extend("x-effect" = OTHER_ADDRESS))]
     pub listen: String,
     /// Path of the webhook.
     #[serde(default = "default_path")]
+    #[schemars(extend("x-effect" = OTHER_ADDRESS))]
     pub path: String,
     /// Take requests to any path below `path` too.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_ADDRESS))]
     pub prefix: bool,
     /// Methods that are taken.
     #[serde(default = "default_methods")]
+    #[schemars(extend("x-effect" = "requests of other methods get 405: senders keep their events, if they try again"))]
     pub methods: Vec<String>,
     /// Who may send. Absent: everyone who can connect.
     #[serde(default)]
+    #[schemars(extend("x-effect" = "senders with the old credentials get 401: they keep their events, if they try again"))]
     pub auth: Auth,
     /// Origins of CloudEvents senders that ask for consent before they send (OPTIONS with `WebHook-Request-Origin`, as Azure Event Grid
     /// does); `*` allows every origin. Default: none, OPTIONS is refused.
     #[serde(default)]
+    #[schemars(extend("x-effect" = "senders that ask for consent and are not among them do not send"))]
     pub allowed_origins: Vec<String>,
     /// TLS; with `client_ca_file` clients need a certificate.
+    #[schemars(extend("x-effect" = "clients that do not go with it can't connect: they keep their events, if they try again"))]
     pub tls: Option<TlsServerSettings>,
     /// Largest body, compressed and decompressed.
     #[serde(default = "default_max_body_bytes")]
+    #[schemars(extend("x-effect" = OTHER_LIMIT))]
     pub max_body_bytes: ByteSize,
     /// How much larger a decompressed body may be than it came.
     #[serde(default = "default_max_decompression_ratio")]
+    #[schemars(extend("x-effect" = OTHER_LIMIT))]
     pub max_decompression_ratio: u64,
     /// How long a client may take for its headers, and for its body.
     #[serde(default = "default_read_timeout")]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub read_timeout: HumanDuration,
     /// How long a request waits for the mesh before it is answered with 503.
     #[serde(default = "default_response_timeout")]
+    #[schemars(extend(
+        "x-effect" = "shorter: more requests are answered with 503 and sent again, which REPEATS events whose publish was on its way"
+    ))]
     pub response_timeout: HumanDuration,
     /// Code of a successful answer.
     #[serde(default = "default_response_code")]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub response_code: u16,
     /// Connections at the same time.
     #[serde(default = "default_max_connections")]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub max_connections: usize,
     /// How a body that is no CloudEvent becomes one.
     #[serde(default)]
+    #[schemars(extend(
+        "x-effect" = "attributes differ from the restart on: another id means that a repeat across the change is not recognised"
+    ))]
     pub event: EventMapping,
 }
 
@@ -147,17 +168,6 @@ impl ConnectorConfig for HttpSourceConfig {
 
     fn import(import: &mut Import) {
         import::import(import);
-    }
-
-    fn effect_of_change(path: &str) -> Option<&'static str> {
-        match path {
-            "listen" | "path" => Some("senders that use the old address get no answer: they keep their events, if they try again"),
-            path if path.starts_with("auth") => Some("senders with the old credentials get 401: they keep their events, if they try again"),
-            path if path.starts_with("event") => {
-                Some("attributes differ from the restart on: another id means that a repeat across the change is not recognised")
-            }
-            _ => None,
-        }
     }
 
     fn validate(&self, problems: &mut Problems) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use openconnect_core::config::{ConnectorConfig, Problems};
+use openconnect_core::config::{ConnectorConfig, NO_EFFECT, Problems};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
@@ -15,86 +15,117 @@ use serde::{Deserialize, Serialize};
 use crate::import;
 use crate::raw::RawStatement;
 
+// What a change does to events, where several settings say the same.
+const ANOTHER_PLACE: &str = "rows are written to the new place from the restart on; those in the old one stay";
+const OTHER_ROWS: &str = "rows look different from the restart on; those that were written stay as they are";
+const OTHER_REPEATS: &str = "how a repeat is recognised: an event that is delivered again across the change may be written twice";
+const OTHER_DELETES: &str = "which events delete rows from the restart on; a row that was deleted stays deleted";
+
 /// Where rows go and what is in them.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JdbcSinkConfig {
     /// `postgresql://host/database`, `mysql://host/database`, `mariadb://host/database` or `sqlite:///path/file.db`; each also
     /// after `jdbc:`.
-    #[schemars(example = &"postgresql://127.0.0.1/shop")]
+    #[schemars(example = &"postgresql://127.0.0.1/shop", extend("x-effect" = ANOTHER_PLACE))]
     pub url: String,
     /// User; goes before one in the URL.
-    #[schemars(example = &"openconnect")]
+    #[schemars(example = &"openconnect", extend("x-effect" = NO_EFFECT))]
     pub user: Option<String>,
     /// Password; goes before one in the URL.
-    #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}")]
+    #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}", extend("x-effect" = NO_EFFECT))]
     pub password: Option<Secret>,
     /// TLS to the server. Absent: the server must show a valid certificate (`mode: verify-full`), unless it is on this machine; there TLS
     /// is taken when the server offers it, and nothing is verified.
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub tls: Option<SqlTls>,
     /// Table name, optionally with its schema (`schema.table`), or a template over the event, e.g. `events_{{ type }}`, which
     /// needs `tables`. Quoted, so it can't be anything else. None with `sql`.
     #[serde(default)]
-    #[schemars(example = &"orders", extend("x-in-example" = true))]
+    #[schemars(example = &"orders", extend("x-in-example" = true, "x-effect" = ANOTHER_PLACE))]
     pub table: String,
     /// Tables that a template may name; `*` stands for any characters. An event for another one is a dead letter.
     #[serde(default)]
+    #[schemars(extend("x-effect" = "an event for a table that is not among them is a dead letter"))]
     pub tables: Vec<String>,
     /// A statement to run for each event, in place of rows: `:name` stands for one of `arguments`. Values are parameters, never part
     /// of the text; on PostgreSQL all of them are texts, which the statement casts: `cast(:id as bigint)`.
-    #[schemars(example = &"insert into orders (id) values (:id)", extend("x-instead-of" = "`table`"))]
+    #[schemars(
+        example = &"insert into orders (id) values (:id)",
+        extend(
+            "x-instead-of" = "`table`",
+            "x-effect" = "the new statement runs for each event from the restart on; what the old one has written stays"
+        )
+    )]
     pub sql: Option<String>,
     /// Name to expression, as in `columns`, for `sql`.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_ROWS))]
     pub arguments: BTreeMap<String, String>,
     /// What the data is.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_ROWS))]
     pub format: Format,
     /// What to do with an event's row. Absent: `upsert` when `key` is set or with `format: change`, `insert` otherwise.
-    #[schemars(example = &"upsert")]
+    #[schemars(example = &"upsert", extend("x-effect" = OTHER_REPEATS))]
     pub mode: Option<Mode>,
     /// Columns that identify a row. They need a unique index or primary key in the table. Absent, with `mode: upsert` or
     /// `update`: the table's primary key.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_REPEATS))]
     pub key: Vec<String>,
     /// Column to expression: `id`, `source`, `type`, `subject`, `time`, an extension's name, `data` (whole, as text) or
     /// `data.field.field`. Absent: every top-level field of the data that is a column of the table.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_ROWS))]
     pub columns: BTreeMap<String, String>,
     /// Fields of the data that are no column (without `columns`).
     #[serde(default)]
+    #[schemars(extend("x-effect" = "with `fail`, events with such a field become dead letters"))]
     pub unknown_fields: UnknownFields,
     /// Delete the row of an event without data (a tombstone). Needs a key. Otherwise such events are dead letters
     /// unless every column is an attribute.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_DELETES))]
     pub delete_on_null: bool,
     /// Delete the row of events of these types. Needs a key.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_DELETES))]
     pub delete_types: Vec<String>,
     /// With `format: change`: removes all rows where the source's table was truncated. No event may overtake such a one, so that
     /// the default of `delivery.ordering` is `total` then. Otherwise such events are dead letters.
     #[serde(default)]
+    #[schemars(extend(
+        "x-effect" = "with it, all rows go where the source's table was truncated; without it, such events become dead letters"
+    ))]
     pub truncate: bool,
     /// Writes the ids of events into a table of the same database, in the same transaction as their rows, so that a repeat
     /// changes nothing: effectively-once also without a key.
+    #[schemars(extend("x-effect" = OTHER_REPEATS))]
     pub deduplicate: Option<Deduplicate>,
     /// Make a table that is missing, from the first event's fields.
     #[serde(default)]
+    #[schemars(extend("x-effect" = "with it, a table that is missing is made from the first event; without it, none is"))]
     pub create_tables: bool,
     /// Add columns that are missing; never changes or drops one.
     #[serde(default)]
+    #[schemars(extend("x-effect" = "with it, columns that are missing are added; none is ever changed or dropped"))]
     pub add_columns: bool,
     /// SQLite: make the database file when it is missing.
     #[serde(default)]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub create: bool,
     /// Statements run on each new connection, for instance `create table if not exists …`.
     #[serde(default)]
+    #[schemars(extend("x-effect" = "run on each connection from the restart on; what they have made stays"))]
     pub init_statements: Vec<String>,
     /// SQLite: how long a statement waits for another writer.
     #[serde(default = "default_busy_timeout")]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub busy_timeout: HumanDuration,
     /// How long one batch may take.
     #[serde(default = "default_timeout")]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub timeout: HumanDuration,
 }
 
@@ -150,6 +181,7 @@ pub struct Deduplicate {
     pub table: String,
     /// How long an id is kept: longer than the mesh may take to deliver an event again.
     #[serde(default = "default_keep")]
+    #[schemars(extend("x-effect" = "shorter: an event that is delivered again after that time is written twice"))]
     pub keep: HumanDuration,
 }
 
@@ -235,16 +267,6 @@ impl JdbcSinkConfig {
 impl ConnectorConfig for JdbcSinkConfig {
     fn import(import: &mut Import) {
         import::import(import);
-    }
-
-    fn effect_of_change(path: &str) -> Option<&'static str> {
-        match path {
-            "url" | "table" => Some("rows are written to the new place from the restart on; those in the old one stay"),
-            "key" | "mode" | "deduplicate" | "deduplicate.table" => {
-                Some("how a repeat is recognised: an event that is delivered again across the change may be written twice")
-            }
-            _ => None,
-        }
     }
 
     fn validate(&self, problems: &mut Problems) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use openconnect_change::Decimals;
-use openconnect_core::config::{ConnectorConfig, EventKind, Problems};
+use openconnect_core::config::{ConnectorConfig, EventKind, NO_EFFECT, Problems};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
@@ -13,71 +13,97 @@ use serde::Deserialize;
 
 use crate::import;
 
+// What a change does to events, where several settings say the same.
+const OTHER_TABLES: &str = "new tables are read from their first row; tables that are left out keep their positions";
+const OTHER_COLUMNS: &str = "stored positions are values of the old columns: stop, `offsets reset` and start, which REPEATS all rows; \
+    without it rows may be MISSED";
+const OTHER_EVENTS: &str = "events look different from the restart on; another key means other ids for the same rows";
+
 /// Rows of which tables, and how new ones are found.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JdbcSourceConfig {
     /// `postgresql://host/database`, `mysql://host/database`, `mariadb://host/database` or `sqlite:///path/file.db`; each also
     /// after `jdbc:`.
-    #[schemars(example = &"postgresql://127.0.0.1/shop")]
+    #[schemars(
+        example = &"postgresql://127.0.0.1/shop",
+        extend(
+            "x-effect" = "the stored positions are used in the new database: rows before them are NOT READ there; `offsets reset` \
+             reads it from the start, and REPEATS"
+        )
+    )]
     pub url: String,
     /// User; goes before one in the URL.
-    #[schemars(example = &"openconnect")]
+    #[schemars(example = &"openconnect", extend("x-effect" = NO_EFFECT))]
     pub user: Option<String>,
     /// Password; goes before one in the URL.
-    #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}")]
+    #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}", extend("x-effect" = NO_EFFECT))]
     pub password: Option<Secret>,
     /// TLS to the server. Absent: the server must show a valid certificate (`mode: verify-full`), unless it is on this machine; there TLS
     /// is taken when the server offers it, and nothing is verified.
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub tls: Option<SqlTls>,
     /// Tables to read; `*` stands for any characters, so that tables that are made later are read too. In PostgreSQL those of
     /// another schema than the current one are `schema.table`.
     #[serde(default)]
-    #[schemars(example = &["orders"], extend("x-in-example" = true))]
+    #[schemars(example = &["orders"], extend("x-in-example" = true, "x-effect" = OTHER_TABLES))]
     pub tables: Vec<String>,
     /// Tables that are not read, though `tables` names them.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_TABLES))]
     pub exclude: Vec<String>,
     /// A query to read instead of tables. It is read as a table is, so `mode` and `key` go with it.
-    #[schemars(example = &"select * from orders where total > 100", extend("x-instead-of" = "`tables`"))]
+    #[schemars(example = &"select * from orders where total > 100", extend("x-instead-of" = "`tables`", "x-effect" = OTHER_COLUMNS))]
     pub query: Option<String>,
     /// How rows are found that were not read yet.
-    #[schemars(example = &"incrementing")]
+    #[schemars(example = &"incrementing", extend("x-effect" = OTHER_COLUMNS))]
     pub mode: Mode,
     /// A column that only grows from row to row, for `incrementing` and `timestamp+incrementing`.
-    #[schemars(example = &"id", extend("x-in-example" = true))]
+    #[schemars(example = &"id", extend("x-in-example" = true, "x-effect" = OTHER_COLUMNS))]
     pub incrementing: Option<String>,
     /// A column with the time of a row's last change, for `timestamp` and `timestamp+incrementing`. Rows where it is null are not
     /// read.
-    #[schemars(example = &"updated_at", extend("x-instead-of" = "`incrementing`, with another mode"))]
+    #[schemars(example = &"updated_at", extend("x-instead-of" = "`incrementing`, with another mode", "x-effect" = OTHER_COLUMNS))]
     pub timestamp: Option<String>,
     /// Columns that identify a row. Absent: the table's primary key. A query needs it for `bulk` and `timestamp`.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_EVENTS))]
     pub key: Vec<String>,
     /// How often new rows are looked for, once all are read; with `bulk` from one beginning to the next.
     #[serde(default = "default_interval")]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub interval: HumanDuration,
     /// For how long a transaction may stay open and its rows are still found: so long they are looked for among the rows that
     /// were read already. 0s looks for none, and loses rows of transactions that commit out of order.
     #[serde(default = "default_lag")]
+    #[schemars(extend("x-effect" = "shorter: rows whose transactions take longer to commit are MISSED from the restart on"))]
     pub lag: HumanDuration,
     /// Rows of one page.
     #[serde(default = "default_page_rows")]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub page_rows: u32,
     /// Pages that are read at the same time while there is much to be read, each over a connection of its own; 1 to 16.
     #[serde(default = "default_parallel_pages")]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub parallel_pages: u32,
     /// How decimals are written.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_EVENTS))]
     pub decimals: Decimals,
     /// The events' type.
     #[serde(default = "default_event_type")]
+    #[schemars(extend("x-effect" = OTHER_EVENTS))]
     pub event_type: String,
     /// Statements run on each new connection.
     #[serde(default)]
+    #[schemars(extend(
+        "x-effect" = "run on each connection from the restart on: what they change for reading (a time zone, an isolation level) shows \
+         in events"
+    ))]
     pub init_statements: Vec<String>,
     /// How long one statement may take.
     #[serde(default = "default_timeout")]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub timeout: HumanDuration,
 }
 
@@ -171,23 +197,6 @@ impl ConnectorConfig for JdbcSourceConfig {
 
     fn import(import: &mut Import) {
         import::import(import);
-    }
-
-    fn effect_of_change(path: &str) -> Option<&'static str> {
-        match path {
-            "url" => Some(
-                "the stored positions are used in the new database: rows before them are NOT READ there; `offsets reset` reads it from the start, and REPEATS",
-            ),
-            "tables" | "exclude" => Some("new tables are read from their first row; tables that are left out keep their positions"),
-            "mode" | "incrementing" | "timestamp" | "query" => Some(
-                "stored positions are values of the old columns: stop, `offsets reset` and start, which REPEATS all rows; without it rows may be MISSED",
-            ),
-            "lag" => Some("shorter: rows whose transactions take longer to commit are MISSED from the restart on"),
-            "key" | "event_type" | "decimals" => {
-                Some("events look different from the restart on; another key means other ids for the same rows")
-            }
-            _ => None,
-        }
     }
 
     fn validate(&self, problems: &mut Problems) {

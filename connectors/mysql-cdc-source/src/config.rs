@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use openconnect_change::Decimals;
-use openconnect_core::config::{ConnectorConfig, EventKind, Problems};
+use openconnect_core::config::{ConnectorConfig, EventKind, NO_EFFECT, Problems};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
@@ -14,64 +14,92 @@ use serde::{Deserialize, Serialize};
 use crate::columns::ColumnSettings;
 use crate::import;
 
+// What a change does to events, where several settings say the same.
+const OTHER_TABLES: &str = "tables that are added are told from their next change on; their rows so far are NOT TOLD, until `offsets \
+    reset` begins with a new snapshot, which REPEATS";
+const OTHER_EVENTS: &str = "events look different from the restart on: consumers must know both forms";
+const MORE_EVENTS: &str = "there are events more, or less, from the restart on: consumers must know both forms";
+
 /// Which tables of which server, and from where on.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MySqlCdcConfig {
     /// `mysql://host/database` or `mariadb://host/database`; each also after `jdbc:`. Snapshots are made of this database.
-    #[schemars(example = &"mysql://127.0.0.1/shop")]
+    #[schemars(
+        example = &"mysql://127.0.0.1/shop",
+        extend(
+            "x-effect" = "goes on by GTID where the new server has the same transactions (a failover); else the position is lost, and \
+             `on_lost_position` decides"
+        )
+    )]
     pub url: String,
     /// User; goes before one in the URL.
-    #[schemars(example = &"openconnect")]
+    #[schemars(example = &"openconnect", extend("x-effect" = NO_EFFECT))]
     pub user: Option<String>,
     /// Password; goes before one in the URL.
-    #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}")]
+    #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}", extend("x-effect" = NO_EFFECT))]
     pub password: Option<Secret>,
     /// TLS to the server. Absent: the server must show a valid certificate (`mode: verify-full`), unless it is on this machine; there is
     /// no TLS then.
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub tls: Option<SqlTls>,
     /// Tables of the database; `*` stands for any characters, so that tables that are made later are read too.
-    #[schemars(example = &["*"])]
+    #[schemars(example = &["*"], extend("x-effect" = OTHER_TABLES))]
     pub tables: Vec<String>,
     /// Tables that are not read, though `tables` names them.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_TABLES))]
     pub exclude: Vec<String>,
     /// Which of the tables' columns are told, and how. Absent: all, as they are.
     #[serde(default)]
+    #[schemars(extend("x-effect" = "events have other columns, or other masks, from the restart on; what was published stays as it is"))]
     pub columns: ColumnSettings,
     /// What is read of the rows that are there at the first start.
     #[serde(default)]
+    #[schemars(extend("x-effect" = "matters at the first start, or after `offsets reset`; a snapshot that has begun is read to its end"))]
     pub snapshot: SnapshotMode,
     /// What to do when the server no longer has the log from where it is to be read on.
     #[serde(default)]
+    #[schemars(extend(
+        "x-effect" = "matters when the server no longer has the log from where it is to be read on: `snapshot` REPEATS then, \
+         `earliest` goes on with changes MISSED"
+    ))]
     pub on_lost_position: LostPosition,
     /// The number by which the server knows this reader; no replica and no other reader may have the same. Absent: a random
     /// one at each start.
-    #[schemars(example = &5701)]
+    #[schemars(example = &5701, extend("x-effect" = NO_EFFECT))]
     pub server_id: Option<u32>,
     /// Rows of one chunk of a snapshot.
     #[serde(default = "default_chunk_rows")]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub chunk_rows: u32,
     /// Chunks of a snapshot that are read at the same time, each over a connection of its own; 1 to 16.
     #[serde(default = "default_parallel_chunks")]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub parallel_chunks: u32,
     /// How events look.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_EVENTS))]
     pub format: Format,
     /// Tells where transactions begin and end, with the number of their changes.
     #[serde(default)]
+    #[schemars(extend("x-effect" = MORE_EVENTS))]
     pub transactions: bool,
     /// Tells statements that make, change, rename or drop one of the tables. `TRUNCATE` is told in any case.
     #[serde(default)]
+    #[schemars(extend("x-effect" = MORE_EVENTS))]
     pub schema_changes: bool,
     /// How decimals are written.
     #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_EVENTS))]
     pub decimals: Decimals,
     /// The events' type.
     #[serde(default = "default_event_type")]
+    #[schemars(extend("x-effect" = OTHER_EVENTS))]
     pub event_type: String,
     /// How long the server may be silent; it is asked to say something three times as often.
     #[serde(default = "default_timeout")]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub timeout: HumanDuration,
 }
 
@@ -189,23 +217,6 @@ impl ConnectorConfig for MySqlCdcConfig {
 
     fn import(import: &mut Import) {
         import::import(import);
-    }
-
-    fn effect_of_change(path: &str) -> Option<&'static str> {
-        match path {
-            "url" => Some(
-                "goes on by GTID where the new server has the same transactions (a failover); else the position is lost, and `on_lost_position` decides",
-            ),
-            "tables" | "exclude" => Some(
-                "tables that are added are told from their next change on; their rows so far are NOT TOLD, until `offsets reset` begins with a new snapshot, which REPEATS",
-            ),
-            "snapshot" => Some("matters at the first start, or after `offsets reset`; a snapshot that has begun is read to its end"),
-            "format" | "event_type" | "decimals" => Some("events look different from the restart on: consumers must know both forms"),
-            path if path.starts_with("columns") => {
-                Some("events have other columns, or other masks, from the restart on; what was published stays as it is")
-            }
-            _ => None,
-        }
     }
 
     fn validate(&self, problems: &mut Problems) {

@@ -5,9 +5,9 @@
 //! |---|---|
 //! | [`layers`](Sources), `yaml`, `placeholder` | file, environment and flags merged into one value; `${env:…}` and `${file:…}` |
 //! | `place`, [`problem`](Problem) | where a value was written; one mistake |
-//! | [`schema`](schema()), `check` | the JSON Schema of settings; a value held against it |
+//! | [`schema`](schema()), `check` | the JSON Schema of settings (`openconnect-schema` reads it); a value held against it |
 //! | [`load`](load()) | all of it in order |
-//! | [`example`](example()), [`write`](write_yaml), `redact`, [`dotted`](dotted()) | an example made from the schema; a value as YAML; what may be shown; a value by dotted paths |
+//! | [`example`](example()), [`write`](write_yaml), `redact`, [`dotted`](dotted()), [`written`](Written) | an example made from the schema; a value as YAML; what may be shown; a value by dotted paths; what differs |
 //! | [`contradiction`](contradictions) | is it true what example and schema say |
 //! | [`duration`], [`bytes_size`], [`secret`], [`tls`], [`logs`], [`folder`] | values of settings, and what is made of them |
 //! | [`error`], [`failure`] | why a program ends; why an event could not be delivered |
@@ -32,6 +32,7 @@ mod schema;
 pub mod secret;
 pub mod tls;
 mod write;
+mod written;
 mod yaml;
 
 pub use contradiction::contradictions;
@@ -45,4 +46,5 @@ pub use logs::{LogFormat, LogSettings};
 pub use problem::{Problem, Problems, Rejected};
 pub use schema::{schema, schema_with};
 pub use write::write_yaml;
+pub use written::{Change, Written};
 pub use yaml::yaml_value;

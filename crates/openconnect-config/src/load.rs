@@ -9,16 +9,17 @@ use crate::layers::{Merged, Sources, merge};
 use crate::place::{Path, Places, Spot, Step};
 use crate::placeholder::{self, Environment};
 use crate::problem::{Problem, Problems, Rejected};
-use crate::redact::{redact, scrub};
+use crate::redact::scrub;
 use crate::schema::schema;
+use crate::written::Written;
 
-/// Settings that were read, and what people may see of them.
+/// Settings that were read, and how they were written.
 #[derive(Debug)]
 pub struct Read<T> {
     /// The settings.
     pub settings: T,
-    /// What was written: without secrets, placeholders as they were written.
-    pub shown: Value,
+    /// What was written.
+    pub written: Written,
 }
 
 /// Reads settings of one type. Nothing given is a configuration as well.
@@ -65,8 +66,8 @@ pub fn read<T>(
     let checker = reader.checker;
     match settings {
         Some(settings) if checker.problems.is_empty() => {
-            let shown = redact(&written, &Path::default(), &checker.secrets);
-            Ok(Read { settings, shown })
+            let written = Written::new(written, &checker.secrets);
+            Ok(Read { settings, written })
         }
         _ => Err(rejected(sources.origin(), checker.problems)),
     }

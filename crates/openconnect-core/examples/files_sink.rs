@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use openconnect_core::cloudevents::{AttributesReader, Event};
-use openconnect_core::config::{ConnectorConfig, Problems};
+use openconnect_core::config::{ConnectorConfig, NO_EFFECT, Problems};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::sink::{Batch, WriteReport};
 use openconnect_core::staging::{Group, GroupRules, Handle, OpenGroup, Repeats, Seal, Sealed, StagingContext, StagingProfile, StagingSink};
@@ -26,16 +26,16 @@ use tokio::io::AsyncWriteExt;
 #[serde(deny_unknown_fields)]
 struct FilesConfig {
     /// The folder; it must exist.
-    #[schemars(example = &"./out")]
+    #[schemars(example = &"./out", extend("x-effect" = "files are made in the new folder from the restart on; those in the old one stay"))]
     folder: PathBuf,
     /// A template over the event: events for which it gives the same text share a file.
-    #[schemars(example = &"{{ type }}")]
+    #[schemars(example = &"{{ type }}", extend("x-effect" = "events that come from the restart on are grouped by it"))]
     group: String,
     /// Events in a file.
-    #[schemars(example = &1000)]
+    #[schemars(example = &1000, extend("x-effect" = NO_EFFECT))]
     max_events: u64,
     /// How long a file waits for more events.
-    #[schemars(example = &"1m")]
+    #[schemars(example = &"1m", extend("x-effect" = NO_EFFECT))]
     max_age: HumanDuration,
 }
 

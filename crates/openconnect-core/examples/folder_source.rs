@@ -22,6 +22,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 #[serde(deny_unknown_fields)]
 struct FolderConfig {
     /// The folder. Its files are removed once their events are safe.
+    #[schemars(extend("x-effect" = "files that are left in the old folder are NOT READ"))]
     folder: PathBuf,
 }
 

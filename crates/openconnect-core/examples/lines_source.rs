@@ -26,6 +26,7 @@ const CHUNK: usize = 64 << 10;
 #[serde(deny_unknown_fields)]
 struct LinesConfig {
     /// The file.
+    #[schemars(extend("x-effect" = "the stored position is used in the new file: lines before it are NOT READ"))]
     file: PathBuf,
 }
 

@@ -6,7 +6,7 @@ use futures_util::future::LocalBoxFuture;
 use openconnect_core::clap::{Arg, ArgMatches, Command};
 use openconnect_core::cli::{CommandContext, ConnectorCommand};
 use openconnect_core::cloudevents::AttributesReader;
-use openconnect_core::config::{ConnectorConfig, Problems};
+use openconnect_core::config::{ConnectorConfig, NO_EFFECT, Problems};
 use openconnect_core::secret::Secret;
 use openconnect_core::sink::{Batch, Sink, SinkContext, SinkProfile, WriteReport};
 use openconnect_core::{Exit, Failure, Result};
@@ -19,8 +19,10 @@ use serde::Deserialize;
 struct PrintConfig {
     /// Text before every id.
     #[serde(default)]
+    #[schemars(extend("x-effect" = "lines look different from the restart on"))]
     prefix: String,
     /// Not used; shows how a secret is declared.
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     key: Option<Secret>,
 }
 

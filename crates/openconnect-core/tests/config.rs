@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use openconnect_core::config::{
-    ConnectorConfig, Loaded, Problems, RateScope, Rejected, Section, Sources, contradictions, example, load, schema,
+    ConnectorConfig, Loaded, NO_EFFECT, Problems, RateScope, Rejected, Section, Sources, contradictions, example, load, schema,
 };
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::secret::Secret;
@@ -21,26 +21,33 @@ const CANARY: &str = "canary-5f2e-s3cret";
 #[allow(dead_code)]
 struct Section1 {
     /// Where to send. Must be http or https.
-    #[schemars(example = &"https://example.com/hook")]
+    #[schemars(example = &"https://example.com/hook", extend("x-effect" = NO_EFFECT))]
     url: String,
     /// Who are we?
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     auth: Option<Auth>,
     /// Headers.
     #[serde(default)]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     headers: BTreeMap<String, String>,
     /// Secret headers.
     #[serde(default)]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     secret_headers: BTreeMap<String, Secret>,
     /// Codes that are retried.
     #[serde(default)]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     retry_codes: Vec<u16>,
     /// How bodies look.
     #[serde(default)]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     mode: Mode,
     /// Pause.
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pause: Option<HumanDuration>,
     /// Number of things.
     #[serde(default)]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     batch: Batch,
 }
 
@@ -181,7 +188,7 @@ fn environment_and_flags_lie_over_the_file() {
     assert_eq!(loaded.connector.batch.max_events, Some(9));
     assert_eq!(loaded.connector.headers["X-Key"], "v");
     assert!(matches!(loaded.connector.auth, Some(Auth::Bearer { .. })));
-    assert_eq!(loaded.shown["sink"]["auth"], "***");
+    assert_eq!(loaded.written.shown()["sink"]["auth"], "***");
 }
 
 #[test]
@@ -299,7 +306,7 @@ fn no_secret_shows() {
     let loaded = try_load(&text, with_env).unwrap();
     assert_eq!(loaded.connector.headers["a"], CANARY);
     assert_eq!(loaded.settings.mesh.token.as_ref().unwrap().expose(), CANARY);
-    assert!(!loaded.shown.to_string().contains(CANARY), "{}", loaded.shown);
+    assert!(!loaded.written.shown().to_string().contains(CANARY), "{}", loaded.written.shown());
     assert!(!format!("{:?}", loaded.settings).contains(CANARY));
     assert!(!schema::<Section1>(Section::Sink).to_string().contains(CANARY));
     // The same secrets, each in a place where it is wrong.
@@ -353,6 +360,24 @@ fn the_example_loads_and_so_does_all_of_it() {
         let found = contradictions::<Section1>("test", section);
         assert!(found.is_empty(), "{found:#?}");
     }
+}
+
+/// A section with a setting of which `config plan` has nothing to say.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Silent {
+    /// Something.
+    #[serde(default)]
+    something: String,
+}
+
+impl ConnectorConfig for Silent {}
+
+#[test]
+fn a_setting_that_does_not_say_what_a_change_does_is_found() {
+    let found = contradictions::<Silent>("test", Section::Sink);
+    assert!(found.len() == 1 && found[0].starts_with("sink.something: "), "{found:#?}");
 }
 
 proptest::proptest! {

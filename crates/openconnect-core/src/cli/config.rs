@@ -14,7 +14,8 @@ pub(crate) fn config<C: Connector>(cli: &Cli, command: &ConfigCommand) -> Result
         ConfigCommand::Plan { old, new } => return plan::plan::<C>(cli, old, new),
         ConfigCommand::Show => {
             let loaded = cli.load::<C>()?;
-            cli.output.result(&loaded.shown, || write_yaml(&loaded.shown));
+            let shown = loaded.written.shown();
+            cli.output.result(shown, || write_yaml(shown));
         }
     }
     Ok(Exit::Clean)

@@ -1,7 +1,7 @@
 //! A connector's whole configuration: the settings that every connector has, and its own section.
 
-use openconnect_config::{Rejected, Sources, read, schema_with};
-use openconnect_schema::keep_kind;
+use openconnect_config::{Rejected, Sources, Written, read, schema_with};
+use openconnect_schema::{keep_kind, settings};
 use schemars::JsonSchema;
 use serde_json::Value;
 
@@ -33,12 +33,18 @@ pub fn schema<C: JsonSchema>(section: Section) -> Value {
     root
 }
 
-/// For the test of a connector: what `config example` and the schema of its settings say falsely; empty when all holds. See
-/// [`openconnect_config::contradictions`].
+/// For the test of a connector: what `config example` and the schema of its settings say falsely (see
+/// [`openconnect_config::contradictions`]), and the settings of which `config plan` has nothing to say; empty when all holds.
 pub fn contradictions<C: ConnectorConfig + std::fmt::Debug>(connector: &str, section: Section) -> Vec<String> {
-    openconnect_config::contradictions(&schema::<C>(section), connector, |sources| {
+    let schema = schema::<C>(section);
+    let mut found = openconnect_config::contradictions(&schema, connector, |sources| {
         load::<C>(sources, section).map(|loaded| format!("{:?} {:?}", loaded.settings, loaded.connector))
-    })
+    });
+    let silent = settings(&schema)
+        .into_iter()
+        .filter(|setting| setting.effect().is_none() && !setting.node.is_section());
+    found.extend(silent.map(|setting| format!("{}: does not say what a change of it does to events (`x-effect`)", setting.path)));
+    found
 }
 
 /// A configuration file with every setting and its explanation, the required ones filled in.
@@ -53,8 +59,8 @@ pub struct Loaded<C> {
     pub settings: Settings,
     /// The connector's own section.
     pub connector: C,
-    /// What was written, for people: without secrets, placeholders as they were written.
-    pub shown: Value,
+    /// What was written.
+    pub written: Written,
     /// The file's name.
     pub origin: String,
 }
@@ -90,7 +96,7 @@ pub fn load<C: ConnectorConfig>(sources: &Sources, section: Section) -> Result<L
     Ok(Loaded {
         settings,
         connector,
-        shown: read.shown,
+        written: read.written,
         origin,
     })
 }

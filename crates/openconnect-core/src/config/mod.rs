@@ -22,19 +22,21 @@ pub use openconnect_config::{LogFormat, LogSettings, Problem, Problems, Rejected
 pub(crate) use openconnect_config::{dotted, write_yaml};
 pub use settings::*;
 
-/// A connector's own section (`source:` or `sink:`). Every field has a doc comment: it becomes the reference. A required
-/// field has an example (`#[schemars(example = &"…")]`) that passes `validate`: it becomes part of `config example`.
+/// What most settings say of a change (`x-effect`): events don't notice.
+pub const NO_EFFECT: &str = "holds from the restart on; nothing is repeated or left out";
+
+/// A connector's own section (`source:` or `sink:`). Every field has
+///
+/// * a doc comment: it becomes the reference;
+/// * where it is required, an example (`#[schemars(example = &"…")]`) that passes `validate`: it becomes part of `config example`;
+/// * what a change of it does to events that were delivered or will be (`#[schemars(extend("x-effect" = "…"))]`): `config plan`
+///   says it. [`NO_EFFECT`] where events don't notice. What a section says holds for what is in it.
+///
+/// [`contradictions`] finds a field that does not.
 pub trait ConnectorConfig: DeserializeOwned + JsonSchema + Send + 'static {
     /// Checks what types cannot say. Every problem found is reported, not only the first.
     fn validate(&self, problems: &mut Problems) {
         let _ = problems;
-    }
-
-    /// For `config plan`: what a change of the setting at `path` (dotted, relative to the connector's section) does to events
-    /// that were delivered or will be. None where it only holds from the restart on, and nothing is repeated or left out.
-    fn effect_of_change(path: &str) -> Option<&'static str> {
-        let _ = path;
-        None
     }
 
     /// What a source tells: a row of the table of event types in its reference. Empty for a sink, which takes any event.
