@@ -6,9 +6,8 @@ use std::time::Duration;
 use openconnect_core::config::{ConnectorConfig, NO_EFFECT, Problems};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::import::Import;
-use openconnect_core::secret::Secret;
 use openconnect_core::template::Template;
-use openconnect_sql::{Dialect, Login, SqlTls, Target};
+use openconnect_sql::{Dialect, Login, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,16 +28,9 @@ pub struct JdbcSinkConfig {
     /// after `jdbc:`.
     #[schemars(example = &"postgresql://127.0.0.1/shop", extend("x-effect" = ANOTHER_PLACE))]
     pub url: String,
-    /// User; goes before one in the URL.
-    #[schemars(example = &"openconnect", extend("x-effect" = NO_EFFECT))]
-    pub user: Option<String>,
-    /// Password; goes before one in the URL.
-    #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}", extend("x-effect" = NO_EFFECT))]
-    pub password: Option<Secret>,
-    /// TLS to the server. Absent: the server must show a valid certificate (`mode: verify-full`), unless it is on this machine; there TLS
-    /// is taken when the server offers it, and nothing is verified.
-    #[schemars(extend("x-effect" = NO_EFFECT))]
-    pub tls: Option<SqlTls>,
+    /// Who logs in.
+    #[serde(flatten)]
+    pub login: Login,
     /// Table name, optionally with its schema (`schema.table`), or a template over the event, e.g. `events_{{ type }}`, which
     /// needs `tables`. Quoted, so it can't be anything else. None with `sql`.
     #[serde(default)]
@@ -206,12 +198,7 @@ impl JdbcSinkConfig {
     }
 
     pub(crate) fn target(&self) -> Result<Target, String> {
-        let login = Login {
-            user: self.user.clone(),
-            password: self.password.clone(),
-            tls: self.tls.clone(),
-        };
-        Target::parse(&self.url, login)
+        Target::parse(&self.url, self.login.clone())
     }
 
     /// The statement of `sql`.

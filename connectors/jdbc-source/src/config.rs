@@ -6,8 +6,7 @@ use openconnect_change::Decimals;
 use openconnect_core::config::{ConnectorConfig, EventKind, NO_EFFECT, Problems};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::import::Import;
-use openconnect_core::secret::Secret;
-use openconnect_sql::{Login, SqlTls, Target};
+use openconnect_sql::{Login, Target};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -33,16 +32,9 @@ pub struct JdbcSourceConfig {
         )
     )]
     pub url: String,
-    /// User; goes before one in the URL.
-    #[schemars(example = &"openconnect", extend("x-effect" = NO_EFFECT))]
-    pub user: Option<String>,
-    /// Password; goes before one in the URL.
-    #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}", extend("x-effect" = NO_EFFECT))]
-    pub password: Option<Secret>,
-    /// TLS to the server. Absent: the server must show a valid certificate (`mode: verify-full`), unless it is on this machine; there TLS
-    /// is taken when the server offers it, and nothing is verified.
-    #[schemars(extend("x-effect" = NO_EFFECT))]
-    pub tls: Option<SqlTls>,
+    /// Who logs in.
+    #[serde(flatten)]
+    pub login: Login,
     /// Tables to read; `*` stands for any characters, so that tables that are made later are read too. In PostgreSQL those of
     /// another schema than the current one are `schema.table`.
     #[serde(default)]
@@ -150,12 +142,7 @@ pub enum Mode {
 
 impl JdbcSourceConfig {
     pub(crate) fn target(&self) -> Result<Target, String> {
-        let login = Login {
-            user: self.user.clone(),
-            password: self.password.clone(),
-            tls: self.tls.clone(),
-        };
-        Target::parse(&self.url, login)
+        Target::parse(&self.url, self.login.clone())
     }
 
     /// The columns that order rows, where they don't depend on the table's key; and whether the key comes behind them.

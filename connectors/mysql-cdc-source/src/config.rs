@@ -6,8 +6,7 @@ use openconnect_change::Decimals;
 use openconnect_core::config::{ConnectorConfig, EventKind, NO_EFFECT, Problems};
 use openconnect_core::duration::HumanDuration;
 use openconnect_core::import::Import;
-use openconnect_core::secret::Secret;
-use openconnect_sql::{Dialect, Login, NamePattern, SqlTls, Target};
+use openconnect_sql::{Dialect, Login, NamePattern, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,16 +32,9 @@ pub struct MySqlCdcConfig {
         )
     )]
     pub url: String,
-    /// User; goes before one in the URL.
-    #[schemars(example = &"openconnect", extend("x-effect" = NO_EFFECT))]
-    pub user: Option<String>,
-    /// Password; goes before one in the URL.
-    #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}", extend("x-effect" = NO_EFFECT))]
-    pub password: Option<Secret>,
-    /// TLS to the server. Absent: the server must show a valid certificate (`mode: verify-full`), unless it is on this machine; there is
-    /// no TLS then.
-    #[schemars(extend("x-effect" = NO_EFFECT))]
-    pub tls: Option<SqlTls>,
+    /// Who logs in.
+    #[serde(flatten)]
+    pub login: Login,
     /// Tables of the database; `*` stands for any characters, so that tables that are made later are read too.
     #[schemars(example = &["*"], extend("x-effect" = OTHER_TABLES))]
     pub tables: Vec<String>,
@@ -162,12 +154,7 @@ pub enum LostPosition {
 
 impl MySqlCdcConfig {
     pub(crate) fn target(&self) -> Result<Target, String> {
-        let login = Login {
-            user: self.user.clone(),
-            password: self.password.clone(),
-            tls: self.tls.clone(),
-        };
-        let target = Target::parse(&self.url, login)?;
+        let target = Target::parse(&self.url, self.login.clone())?;
         if target.dialect() == Dialect::MySql {
             Ok(target)
         } else {

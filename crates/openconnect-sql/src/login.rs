@@ -2,18 +2,23 @@
 
 use std::path::PathBuf;
 
+use openconnect_core::config::NO_EFFECT;
 use openconnect_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Who logs in, where the connection string does not say it.
-#[derive(Debug, Clone, Default)]
+/// Who logs in, and how: settings beside the URL, in the section of a connector that speaks SQL (`#[serde(flatten)]`).
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub struct Login {
-    /// The user.
+    /// User; goes before one in the URL.
+    #[schemars(example = &"openconnect", extend("x-effect" = NO_EFFECT))]
     pub user: Option<String>,
-    /// The password.
+    /// Password; goes before one in the URL.
+    #[schemars(example = &"${env:DATABASE_PASSWORD:-change-me}", extend("x-effect" = NO_EFFECT))]
     pub password: Option<Secret>,
-    /// TLS; none: what the server offers is taken, and nothing is verified.
+    /// TLS to the server. Absent: the server must show a valid certificate (`mode: verify-full`), unless it is on this machine; nothing
+    /// is verified there.
+    #[schemars(extend("x-effect" = NO_EFFECT))]
     pub tls: Option<SqlTls>,
 }
 
