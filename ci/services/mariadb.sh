@@ -6,15 +6,26 @@
 
 PORT=${OPENCONNECT_TEST_MARIADB_PORT:-10307}
 
+TEMPLATE=$OC_HOME/template # an initialised data folder: copied, not made anew, since several starts at once can fail at that
+
 server() { command -v mariadbd || ls /usr/sbin/mariadbd 2>/dev/null; }
-svc_installed() { server >/dev/null && command -v mariadb-install-db >/dev/null && command -v mariadb >/dev/null; }
-svc_install() { oc_apt_install mariadb-server-core mariadb-client-core; }
+make_template() {
+  rm -rf "$TEMPLATE.new" "$TEMPLATE"
+  mariadb-install-db --no-defaults --datadir="$TEMPLATE.new" --user="$(id -un)" --auth-root-authentication-method=normal --skip-test-db \
+    >"$OC_RUN/initdb.log" 2>&1 || {
+    tail -n 20 "$OC_RUN/initdb.log" >&2
+    die "mariadb-install-db failed (log: $OC_RUN/initdb.log)"
+  }
+  mv "$TEMPLATE.new" "$TEMPLATE"
+}
+svc_installed() { server >/dev/null && command -v mariadb >/dev/null && [ -d "$TEMPLATE/mysql" ]; }
+svc_install() {
+  { server && command -v mariadb-install-db && command -v mariadb; } >/dev/null || oc_apt_install mariadb-server-core mariadb-client-core
+  make_template
+}
 svc_start() {
   oc_port_free "$PORT" OPENCONNECT_TEST_MARIADB_PORT
-  if [ ! -d "$OC_DATA/mysql" ]; then
-    mariadb-install-db --no-defaults --datadir="$OC_DATA" --user="$(id -un)" --auth-root-authentication-method=normal --skip-test-db \
-      >"$OC_RUN/initdb.log" 2>&1 || die "mariadb-install-db failed (log: $OC_RUN/initdb.log)"
-  fi
+  [ -d "$OC_DATA/mysql" ] || cp -a "$TEMPLATE/." "$OC_DATA/"
   oc_mysql_users
   # shellcheck disable=SC2086
   oc_spawn mariadb "$(server)" --no-defaults --user="$(id -un)" --datadir="$OC_DATA" --init-file="$OC_RUN/init.sql" --bind-address=127.0.0.1 \
