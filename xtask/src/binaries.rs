@@ -1,6 +1,7 @@
 //! The programs: the mesh and the connectors, built, and where they are.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::{Result, cargo, connectors};
 
@@ -86,11 +87,27 @@ pub fn folder() -> PathBuf {
 /// # Errors
 /// It is not built.
 pub fn built(program: &str) -> Result<PathBuf> {
-    let binary = target().join("debug").join(program);
+    let binary = debug_folder().join(program);
     if binary.is_file() {
         Ok(binary)
     } else {
         Err(format!("{} is not built", binary.display()).into())
+    }
+}
+
+/// The folder of the binaries that were built with the profile `dev`.
+pub fn debug_folder() -> PathBuf {
+    target().join("debug")
+}
+
+/// Tells a program that starts the binaries of the profile `dev` where they are: its own folder is that of intermediate files, which
+/// may be another. What a person has set stays.
+pub fn tell_folder(command: &mut Command) {
+    const FOLDER: &str = "OPENCONNECT_BIN_DIR";
+    if std::env::var_os(FOLDER).is_none() {
+        // Cargo runs tests in the folders of their packages.
+        let folder = debug_folder();
+        command.env(FOLDER, std::path::absolute(&folder).unwrap_or(folder));
     }
 }
 

@@ -156,10 +156,7 @@ fn prove(arguments: &Arguments, run: &mut dyn FnMut(Command) -> bool) -> Result<
         let mut command = Command::new(&program.executable);
         command.args(["run", &subject, "--runs", &arguments.runs.to_string()]);
         command.arg("--report").arg(&report);
-        // Its own folder is that of intermediate files, which may be another.
-        if std::env::var_os("OPENCONNECT_BIN_DIR").is_none() {
-            command.env("OPENCONNECT_BIN_DIR", binaries::target().join("debug"));
-        }
+        binaries::tell_folder(&mut command);
         if let Some(seed) = arguments.seed {
             command.args(["--seed", &seed.to_string()]);
         }

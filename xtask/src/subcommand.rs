@@ -93,7 +93,7 @@ fn folder() -> PathBuf {
 
 /// A command that was built together with the workspace.
 pub(crate) fn built(name: &str) -> Command {
-    Command::new(binaries::target().join("debug").join(format!("xtask-{name}")))
+    Command::new(binaries::debug_folder().join(format!("xtask-{name}")))
 }
 
 impl Build<'_> {

@@ -8,8 +8,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use xtask::cargo;
 use xtask::connectors::{self, Connector};
+use xtask::{binaries, cargo};
 
 use crate::check::{self, What};
 use crate::prove::FEATURES;
@@ -206,6 +206,7 @@ fn tests(packages: &[&str], report: &mut Report) -> bool {
     cargo.args(["--", "--show-output"]);
     // Built above, with the same features.
     cargo.env("OPENCONNECT_EXAMPLES_BUILT", "1");
+    binaries::tell_folder(&mut cargo);
     run(cargo, report)
 }
 
