@@ -19,9 +19,10 @@ use crate::budget::Budget;
 use crate::config::{DeliverySettings, Settings};
 use crate::dead_letter::{DeadLetters, ReplayQueue};
 use crate::error::{Exit, Result};
-use crate::mesh::{Publisher, Subscriber};
+use crate::mesh::{Capabilities, Publisher, Subscriber};
 use crate::offsets::SharedOffsets;
 use crate::state::StateDir;
+use guarantee::Computed;
 
 pub mod check;
 mod circuit;
@@ -77,8 +78,29 @@ async fn subscribe(
     }
 }
 
-/// What a drain leaves: dead letters that were handed back go through the intake of a run.
-fn drained(exit: Exit, replay: &ReplayQueue) -> Exit {
+/// Refuses a guarantee that is too weak for a sink, and says which one holds.
+fn announce_sink(connector: &str, settings: &Settings, computed: &Computed, mesh: Capabilities, status: &StatusHandle) -> Result<()> {
+    guarantee::enforce(computed, settings.delivery.require)?;
+    log_running(connector, settings, computed, &mesh);
+    status.set_server(mesh);
+    status.set_guarantee(computed.guarantee);
+    Ok(())
+}
+
+fn log_running(connector: &str, settings: &Settings, computed: &Computed, mesh: &Capabilities) {
+    tracing::info!(
+        connector,
+        name = settings.name,
+        guarantee = computed.guarantee.as_str(),
+        server = mesh.server,
+        topic = settings.mesh.topic,
+        "running: {}",
+        computed.because
+    );
+}
+
+/// How a drain ends: dead letters that were handed back go through the intake of a run, and are left.
+fn exit_of_drain(exit: Exit, replay: &ReplayQueue) -> Exit {
     if exit == Exit::Clean && replay.has_files() {
         tracing::warn!("dead letters that were handed back are left; `run` delivers them");
         return Exit::Undelivered;

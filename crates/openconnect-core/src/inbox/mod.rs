@@ -96,7 +96,12 @@ impl<'a> InboxEntry<'a> {
 
 /// The wall clock, in ms since the epoch.
 pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    epoch_ms(SystemTime::now())
+}
+
+/// A time in ms since the epoch; 0 for one before it.
+pub(crate) fn epoch_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -132,8 +137,8 @@ type Chunk<T> = Result<Vec<(u64, T)>>;
 
 /// Where the entries come out, in order.
 pub(crate) struct Entries<T> {
-    /// Do they have an end?
-    end: bool,
+    /// Do they end with what is stored?
+    ends: bool,
     chunks: mpsc::Receiver<Chunk<T>>,
     _reading: Option<Arc<()>>,
 }
@@ -225,7 +230,7 @@ impl Inbox {
         Ok((
             inbox,
             Entries {
-                end: options.drain,
+                ends: options.drain,
                 chunks: entries,
                 _reading: None,
             },
@@ -281,7 +286,7 @@ impl Inbox {
         })?;
         Ok(Entries {
             chunks: entries,
-            end: true,
+            ends: true,
             _reading: Some(Arc::clone(&self.rereading)),
         })
     }
@@ -366,11 +371,11 @@ impl Inbox {
 impl<T> Entries<T> {
     /// The next entries; `None` after the last, which only [`Inbox::reread`] and [`InboxOptions::drain`] have. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Chunk<T>> {
-        let stopped = || (!self.end).then(|| Err(Error::undelivered("OC0231", "the inbox's reader has stopped")));
-        match self.chunks.recv().await {
-            None => stopped(),
-            chunk => chunk,
+        let chunk = self.chunks.recv().await;
+        if chunk.is_none() && !self.ends {
+            return Some(Err(Error::undelivered("OC0231", "the inbox's reader has stopped")));
         }
+        chunk
     }
 }
 

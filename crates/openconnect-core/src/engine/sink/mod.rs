@@ -16,18 +16,17 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::admin::{State, StatusHandle};
+use crate::admin::State;
 use crate::budget::Budget;
 use crate::config::{Acknowledge, RateLimitSetting, Settings};
 use crate::dead_letter::ReplayQueue;
 use crate::engine::circuit::Circuit;
 use crate::engine::intake_ends::IntakeEnds;
 use crate::engine::retry::RetryPolicy;
-use crate::engine::{App, deadline, drained, guarantee, open_dead_letters, subscribe};
+use crate::engine::{App, announce_sink, deadline, exit_of_drain, guarantee, open_dead_letters, subscribe};
 use crate::error::{Error, Exit, Result};
 use crate::failure::Failure;
 use crate::inbox::{Entries, Inbox, InboxEntry, InboxOptions};
-use crate::mesh::Subscriber;
 use crate::sink::{Sink, SinkContext, SinkProfile};
 use crate::state::StateDir;
 use crate::store::{MAX_LISTED, Store};
@@ -95,14 +94,17 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     status.watch_budget(budget.clone());
     let mesh_ends = CancellationToken::new();
     let _mesh_guard = mesh_ends.clone().drop_guard();
-    let subscriber = match drain {
-        true => None,
-        false => subscribe(&settings, &budget, &mesh_ends, &shutdown).await?,
-    };
-    let acknowledge = match &subscriber {
-        Some(subscriber) => announce::<S>(&settings, &profile, subscriber, &status)?,
-        None if drain => Acknowledge::Inbox,
-        None => return Ok(Exit::Clean),
+    let (subscriber, acknowledge) = if drain {
+        (None, Acknowledge::Inbox)
+    } else {
+        let Some(subscriber) = subscribe(&settings, &budget, &mesh_ends, &shutdown).await? else {
+            return Ok(Exit::Clean);
+        };
+        let mesh = subscriber.capabilities();
+        let acknowledge = guarantee::acknowledge(settings.delivery.acknowledge, &mesh);
+        let computed = guarantee::of_sink(acknowledge, &mesh, profile.idempotent);
+        announce_sink(S::NAME, &settings, &computed, mesh, &status)?;
+        (Some(subscriber), acknowledge)
     };
     let (dead_letters, publisher) = open_dead_letters(&settings, &state, S::NAME, &mesh_ends).await?;
     let store = Store::in_folder(state.path());
@@ -169,30 +171,8 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         sink.close().await?;
     }
     status.set_state(State::Stopped);
-    match drain {
-        true => exit.map(|exit| drained(exit, &replay)),
-        false => exit,
-    }
-}
-
-/// Computes the guarantee, refuses one that is too weak, and says which one holds. Gives how events are acknowledged.
-fn announce<S: Sink>(settings: &Settings, profile: &SinkProfile, subscriber: &Subscriber, status: &StatusHandle) -> Result<Acknowledge> {
-    let capabilities = subscriber.capabilities();
-    let acknowledge = guarantee::acknowledge(settings.delivery.acknowledge, &capabilities);
-    let computed = guarantee::of_sink(acknowledge, &capabilities, profile.idempotent);
-    guarantee::enforce(&computed, settings.delivery.require)?;
-    tracing::info!(
-        connector = S::NAME,
-        name = settings.name,
-        guarantee = computed.guarantee.as_str(),
-        server = capabilities.server,
-        topic = settings.mesh.topic,
-        "running: {}",
-        computed.because
-    );
-    status.set_server(capabilities);
-    status.set_guarantee(computed.guarantee);
-    Ok(acknowledge)
+    let exit = exit?;
+    Ok(if drain { exit_of_drain(exit, &replay) } else { exit })
 }
 
 /// The inbox, and what comes out of it: an entry as it was read, and its bytes.

@@ -20,7 +20,7 @@ use crate::budget::Budget;
 use crate::dead_letter::DeadLetters;
 use crate::engine::circuit::Circuit;
 use crate::engine::retry::RetryPolicy;
-use crate::engine::{App, deadline, group, guarantee};
+use crate::engine::{App, deadline, group, guarantee, log_running};
 use crate::error::{Error, Exit, Result};
 use crate::mesh::{MeshStatus, Publisher};
 use crate::offsets::{self, OffsetStore};
@@ -91,15 +91,7 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
         },
     )
     .await?;
-    tracing::info!(
-        connector = S::NAME,
-        name = settings.name,
-        guarantee = computed.guarantee.as_str(),
-        server = publisher.capabilities().server,
-        topic = settings.mesh.topic,
-        "running: {}",
-        computed.because
-    );
+    log_running(S::NAME, &settings, &computed, &publisher.capabilities());
     status.set_state(State::Running);
     let worker = worker::SourceWorker {
         source,

@@ -109,6 +109,7 @@ impl Groups {
         let mut ended = Vec::new();
         let event_ms = arrival.event_ms.min(arrival.arrived_ms);
         self.newest.note(event_ms, now);
+        let interval_end = self.rules.event_time.map_or(0, |rule| end_of_interval(rule.intervals, event_ms));
         let exceeds = |open: &Open, most: u64| open.bytes + arrival.bytes > most;
         if let Some(open) = self.open.get(group)
             && self.rules.max_bytes.is_some_and(|most| exceeds(open, most))
@@ -119,9 +120,8 @@ impl Groups {
             if self.open.len() >= self.rules.max_open.max(1) {
                 ended.extend(self.end_oldest(now));
             }
-            self.begin(group, arrival, now);
+            self.begin(group, arrival, interval_end, now);
         }
-        let interval_end = self.rules.event_time.map_or(0, |rule| end_of_interval(rule.intervals, event_ms));
         let Some(open) = self.open.get_mut(group) else {
             return Placed {
                 generation: arrival.sequence,
@@ -142,10 +142,8 @@ impl Groups {
         Placed { generation, ended }
     }
 
-    fn begin(&mut self, group: &Group, arrival: Arrival, now: Now) {
+    fn begin(&mut self, group: &Group, arrival: Arrival, interval_end: u64, now: Now) {
         let window = self.rules.leading_edge.and_then(|edge| self.window(group, edge, now));
-        let interval_end = |rule: EventTime| end_of_interval(rule.intervals, arrival.event_ms.min(arrival.arrived_ms));
-        let is_over = |rule: EventTime| self.newest.at(now) >= interval_end(rule).saturating_add(millis(rule.lateness));
         let open = Open {
             generation: arrival.sequence,
             events: 0,
@@ -155,8 +153,8 @@ impl Groups {
             opened: now.steady_ms,
             touched: now.steady_ms,
             window,
-            interval_end: 0,
-            late: self.rules.event_time.is_some_and(is_over),
+            interval_end,
+            late: self.rules.event_time.is_some_and(|rule| self.is_over(interval_end, rule, now)),
         };
         self.by_age.insert(open.generation, group.clone());
         self.open.insert(group.clone(), open);
@@ -187,7 +185,7 @@ impl Groups {
             if open.late {
                 old(rule.lateness)
             } else {
-                self.newest.at(now) >= open.interval_end.saturating_add(millis(rule.lateness))
+                self.is_over(open.interval_end, rule, now)
             }
         };
         self.rules.max_age.is_some_and(old)
@@ -195,6 +193,11 @@ impl Groups {
             || self.rules.idle.is_some_and(|idle| over(idle, open.last_ms, open.touched))
             || self.rules.schedule.is_some_and(scheduled)
             || self.rules.event_time.is_some_and(is_over)
+    }
+
+    /// Has the newest time passed the end of an interval by the lateness?
+    fn is_over(&self, interval_end: u64, rule: EventTime, now: Now) -> bool {
+        self.newest.at(now) >= interval_end.saturating_add(millis(rule.lateness))
     }
 
     /// Ends the oldest group.

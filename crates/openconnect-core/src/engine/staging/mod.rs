@@ -25,14 +25,13 @@ use super::circuit::Circuit;
 use super::intake_ends::IntakeEnds;
 use super::retry::RetryPolicy;
 use super::sink::intake::Decoder;
-use super::{App, deadline, drained, guarantee, open_dead_letters, subscribe};
-use crate::admin::{State, StatusHandle};
+use super::{App, announce_sink, deadline, exit_of_drain, guarantee, open_dead_letters, subscribe};
+use crate::admin::State;
 use crate::budget::Budget;
 use crate::config::Settings;
 use crate::dead_letter::ReplayQueue;
 use crate::error::{Exit, Result};
 use crate::inbox::{Inbox, InboxOptions};
-use crate::mesh::Subscriber;
 use crate::sink::Ordering;
 use crate::staging::{AtShutdown, StagingContext, StagingProfile, StagingSink};
 use crate::state::StateDir;
@@ -92,15 +91,17 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
     status.watch_budget(budget.clone());
     let mesh_ends = CancellationToken::new();
     let _mesh_guard = mesh_ends.clone().drop_guard();
-    let subscriber = match drain {
-        true => None,
-        false => subscribe(&settings, &budget, &mesh_ends, &shutdown).await?,
+    let subscriber = if drain {
+        None
+    } else {
+        let Some(subscriber) = subscribe(&settings, &budget, &mesh_ends, &shutdown).await? else {
+            return Ok(Exit::Clean);
+        };
+        let mesh = subscriber.capabilities();
+        let computed = guarantee::of_staging_sink(&mesh, profile.repeats);
+        announce_sink(S::NAME, &settings, &computed, mesh, &status)?;
+        Some(subscriber)
     };
-    match &subscriber {
-        Some(subscriber) => announce::<S>(&settings, &profile, subscriber, &status)?,
-        None if drain => {}
-        None => return Ok(Exit::Clean),
-    }
     let (dead_letters, publisher) = open_dead_letters(&settings, &state, S::NAME, &mesh_ends).await?;
     let context = StagingContext {
         name: settings.name.clone(),
@@ -181,29 +182,8 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
         sink.close().await?;
     }
     status.set_state(State::Stopped);
-    match drain {
-        true => exit.map(|exit| drained(exit, &replay)),
-        false => exit,
-    }
-}
-
-/// Computes the guarantee, refuses one that is too weak, and says which one holds.
-fn announce<S: StagingSink>(settings: &Settings, profile: &StagingProfile, subscriber: &Subscriber, status: &StatusHandle) -> Result<()> {
-    let capabilities = subscriber.capabilities();
-    let computed = guarantee::of_staging_sink(&capabilities, profile.repeats);
-    guarantee::enforce(&computed, settings.delivery.require)?;
-    tracing::info!(
-        connector = S::NAME,
-        name = settings.name,
-        guarantee = computed.guarantee.as_str(),
-        server = capabilities.server,
-        topic = settings.mesh.topic,
-        "running: {}",
-        computed.because
-    );
-    status.set_server(capabilities);
-    status.set_guarantee(computed.guarantee);
-    Ok(())
+    let exit = exit?;
+    Ok(if drain { exit_of_drain(exit, &replay) } else { exit })
 }
 
 /// The entries that records name, as ascending ranges.

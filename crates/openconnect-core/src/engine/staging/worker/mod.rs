@@ -13,7 +13,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
@@ -31,7 +31,7 @@ use crate::engine::retry::RetryPolicy;
 use crate::engine::sink::intake::Payload;
 use crate::error::{Error, Exit, Result};
 use crate::failure::{Failure, FailureKind};
-use crate::inbox::{Entries, Inbox, now_ms};
+use crate::inbox::{Entries, Inbox, epoch_ms, now_ms};
 use crate::sink::WriteReport;
 use crate::staging::{AtShutdown, Group, Sealed, StagingProfile, StagingSink};
 
@@ -189,7 +189,7 @@ impl<S: StagingSink> Worker<S> {
                     self.paused_until = None;
                     self.parts.status.set_state(State::Draining);
                     give_up = Some(tokio::time::Instant::now() + self.parts.deadline);
-                    self.end_the_last();
+                    self.end_groups_after_intake();
                     Ok(())
                 }
                 () = tokio::time::sleep_until(give_up.unwrap_or_else(tokio::time::Instant::now)), if give_up.is_some() => break Ok(()),
@@ -205,7 +205,7 @@ impl<S: StagingSink> Worker<S> {
                     Some(received) => self.accept(received),
                     None => {
                         self.intake_ended = true;
-                        self.end_the_last();
+                        self.end_groups_after_intake();
                         Ok(())
                     }
                 },
@@ -239,8 +239,8 @@ impl<S: StagingSink> Worker<S> {
         self.keeps() && generation.phase == Phase::Open && !generation.busy && generation.open_dead_letters == 0
     }
 
-    /// Once no more events come, every open group ends.
-    fn end_the_last(&mut self) {
+    /// Ends every open group once no more events come.
+    fn end_groups_after_intake(&mut self) {
         if (self.draining || self.intake_ended) && !self.keeps() {
             let ended = self.groups.end_all(self.now());
             self.end(ended);
@@ -278,7 +278,7 @@ impl<S: StagingSink> Worker<S> {
                 }
             }
         }
-        self.end_the_last();
+        self.end_groups_after_intake();
         Ok(())
     }
 
@@ -393,7 +393,7 @@ impl<S: StagingSink> Worker<S> {
                 self.place(group, entry);
             }
         }
-        self.end_the_last();
+        self.end_groups_after_intake();
     }
 
     async fn tick(&mut self) {
@@ -477,11 +477,6 @@ fn group_of<S: StagingSink>(sink: &S, event: &cloudevents::Event) -> Result<Grou
         return Err(Failure::permanent("OC0450", text));
     }
     Ok(group)
-}
-
-fn epoch_ms(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn event_of(entry: &Entry) -> Option<&Arc<cloudevents::Event>> {
