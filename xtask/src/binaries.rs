@@ -56,7 +56,7 @@ fn build_packages(options: &[&str], packages: &[String]) -> Result<()> {
     for package in packages {
         build.args(["--package", package]);
     }
-    if build.current_dir(workspace()).status()?.success() {
+    if build.current_dir(cargo::workspace()).status()?.success() {
         Ok(())
     } else {
         Err(format!("can't build {}", packages.join(", ")).into())
@@ -113,12 +113,5 @@ pub fn tell_folder(command: &mut Command) {
 
 /// Cargo's target folder.
 pub fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
-}
-
-/// The workspace's folder.
-pub fn workspace() -> PathBuf {
-    let mut folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    folder.pop();
-    folder
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| cargo::workspace().join("target"), PathBuf::from)
 }

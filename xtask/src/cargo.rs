@@ -1,7 +1,7 @@
 //! Cargo, called from a program that cargo runs.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The cargo that built this program. Without the variables that describe `xtask` itself: build scripts look at them
@@ -32,4 +32,11 @@ fn toolchain() -> Option<&'static OsStr> {
 /// Runs it to the end; whether it went well.
 pub fn runs(arguments: &[&str]) -> bool {
     command().args(arguments).status().is_ok_and(|status| status.success())
+}
+
+/// The workspace's folder.
+pub fn workspace() -> PathBuf {
+    let mut folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    folder.pop();
+    folder
 }

@@ -45,7 +45,7 @@ fn command() -> MetadataCommand {
     let mut command = MetadataCommand::new();
     command
         .cargo_path(env!("CARGO"))
-        .manifest_path(crate::binaries::workspace().join("Cargo.toml"));
+        .manifest_path(crate::cargo::workspace().join("Cargo.toml"));
     command
 }
 

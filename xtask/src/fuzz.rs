@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
-use xtask::binaries::workspace;
+use xtask::cargo::workspace;
 
 /// The longest input that is tried, in bytes.
 const LONGEST: u32 = 8192;

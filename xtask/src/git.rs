@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::Result;
 
-use crate::binaries::workspace;
+use crate::cargo::workspace;
 
 /// What a command prints.
 pub fn read(arguments: &[&str]) -> Result<String> {

@@ -89,7 +89,7 @@ fn programs() -> Result<Vec<Program>> {
     let output = cargo::command()
         .args(["test", "--workspace", "--no-run", "--test", "prove", "--features", FEATURES])
         .args(["--message-format", "json-render-diagnostics"])
-        .current_dir(binaries::workspace())
+        .current_dir(cargo::workspace())
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {

@@ -109,7 +109,7 @@ impl Build<'_> {
         build
             .args(["build", "--profile", self.profile, "--package", &package])
             .args(self.options);
-        build.arg("--target-dir").arg(&self.target).current_dir(binaries::workspace());
+        build.arg("--target-dir").arg(&self.target).current_dir(cargo::workspace());
         if !build.status()?.success() {
             return Err(format!("can't build {package}").into());
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::Result;
 
-use crate::binaries::workspace;
+use crate::cargo::workspace;
 
 /// A program of crates.io.
 pub struct Tool {

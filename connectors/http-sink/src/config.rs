@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use openconnect_core::bytes_size::ByteSize;
+use openconnect_core::config::Import;
 use openconnect_core::config::{ConnectorConfig, NO_EFFECT, Problems};
 use openconnect_core::duration::HumanDuration;
-use openconnect_core::import::Import;
 use openconnect_core::secret::Secret;
 use openconnect_core::template::Template;
 use openconnect_core::tls::TlsSettings;

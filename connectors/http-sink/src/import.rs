@@ -1,6 +1,6 @@
 //! The Java HTTP sink's configuration (`SinkConnectorConfig.java` of its `http` package).
 
-use openconnect_core::import::Import;
+use openconnect_core::config::Import;
 use serde_json::Value;
 
 pub(crate) fn import(import: &mut Import) {

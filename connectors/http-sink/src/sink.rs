@@ -7,7 +7,7 @@ use http::header::AUTHORIZATION;
 use openconnect_core::cloudevents::Event;
 use openconnect_core::sink::{Batch, Sink, SinkContext, SinkProfile, Target, WriteReport};
 use openconnect_core::{Error, Failure, FailureKind, Result};
-use openconnect_http::client::{Client, ClientSettings, Codes, Credentials, Endpoint};
+use openconnect_http::client::{Client, ClientSettings, Codes, Credentials, Endpoint, client_tls};
 
 use crate::config::HttpSinkConfig;
 use crate::request::{Destination, Requests};
@@ -81,24 +81,13 @@ impl Sink for HttpSink {
     }
 }
 
-/// The system's authorities cost time and memory at start: they are loaded only where TLS is spoken.
-fn tls(config: &HttpSinkConfig) -> Result<rustls::ClientConfig> {
-    let plain = [Some(config.url.as_str()), config.health_url.as_deref(), config.auth.token_url()]
-        .into_iter()
-        .flatten()
-        .all(|url| url.starts_with("http://"));
-    if plain {
-        Ok(openconnect_core::tls::without_roots()?)
-    } else {
-        Ok((*config.tls.client()?).clone())
-    }
-}
-
 impl HttpSink {
     fn new(config: &HttpSinkConfig, connections: usize) -> Result<Self> {
+        let urls = [Some(config.url.as_str()), config.health_url.as_deref(), config.auth.token_url()];
+        let urls = urls.into_iter().flatten();
         Ok(Self {
             client: Client::new(ClientSettings {
-                tls: tls(config)?,
+                tls: client_tls(&config.tls, urls)?,
                 timeout: config.timeout.0,
                 idle_connections: connections,
                 user_agent: concat!("openconnect-http-sink/", env!("CARGO_PKG_VERSION")),

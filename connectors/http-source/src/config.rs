@@ -1,9 +1,9 @@
 //! The `source:` section of the HTTP source.
 
 use openconnect_core::bytes_size::ByteSize;
+use openconnect_core::config::Import;
 use openconnect_core::config::{ConnectorConfig, EventKind, NO_EFFECT, Problems};
 use openconnect_core::duration::HumanDuration;
-use openconnect_core::import::Import;
 use openconnect_core::template::Template;
 use openconnect_core::tls::TlsServerSettings;
 use openconnect_http::server::Auth;

@@ -1,6 +1,6 @@
 //! The Java HTTP source's configuration (`SourceConnectorConfig.java` of its `http` package).
 
-use openconnect_core::import::Import;
+use openconnect_core::config::Import;
 
 pub(crate) fn import(import: &mut Import) {
     let port = import.take_text("port").unwrap_or_else(|| "8080".to_owned());

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use openconnect_core::config::Import;
 use openconnect_core::config::{ConnectorConfig, NO_EFFECT, Problems};
 use openconnect_core::duration::HumanDuration;
-use openconnect_core::import::Import;
 use openconnect_core::template::Template;
 use openconnect_sql::{Dialect, Login, Target};
 use schemars::JsonSchema;

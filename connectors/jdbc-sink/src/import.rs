@@ -1,6 +1,6 @@
 //! The Java JDBC sink's configuration (`JdbcSinkConfig.java`): a MySQL that takes the change events of the Java source.
 
-use openconnect_core::import::Import;
+use openconnect_core::config::Import;
 use openconnect_sql::import_login;
 
 pub(crate) fn import(import: &mut Import) {

@@ -1,6 +1,6 @@
 //! The Java JDBC source reads MySQL's binary log: its counterpart is another connector.
 
-use openconnect_core::import::Import;
+use openconnect_core::config::Import;
 
 pub(crate) fn import(import: &mut Import) {
     import.note(

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use openconnect_change::Decimals;
+use openconnect_core::config::Import;
 use openconnect_core::config::{ConnectorConfig, EventKind, NO_EFFECT, Problems};
 use openconnect_core::duration::HumanDuration;
-use openconnect_core::import::Import;
 use openconnect_sql::{Dialect, Login, NamePattern, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! The Java JDBC source's configuration (`SourceConnectorConfig.java` of its `rdb.jdbc` package): it reads MySQL's binary log.
 
-use openconnect_core::import::Import;
+use openconnect_core::config::Import;
 use openconnect_sql::import_login;
 use serde_json::Value;
 

@@ -9,7 +9,6 @@
 //! | [`mesh`] | the client of EventMesh, TCP and gRPC |
 //! | [`store`], `inbox`, `state`, `offsets` | what is durable: the sink's journal, the instance's folder, a source's positions |
 //! | [`dead_letter`] | events that can't be delivered |
-//! | [`import`] | configurations of the Java connectors, turned into ours |
 //! | [`config`], [`cli`], [`admin`], [`telemetry`] | settings, command line, health and metrics, logs |
 //!
 //! What the mesh uses too is in crates below, and is exported here: [`duration`], [`bytes_size`], [`secret`] and [`tls`] (values of settings),
@@ -21,7 +20,6 @@ pub mod cli;
 pub mod config;
 pub mod dead_letter;
 pub mod engine;
-pub mod import;
 mod inbox;
 pub mod mesh;
 pub mod offsets;

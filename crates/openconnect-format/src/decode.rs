@@ -4,8 +4,9 @@ use cloudevents::Event;
 use openconnect_protocol::json;
 use serde_json::value::RawValue;
 
+use crate::codec::{Codec, Framing};
 use crate::error::FormatError;
-use crate::format::{Codec, Format, Framing};
+use crate::format::Format;
 
 /// What a decoded body may have.
 #[derive(Debug, Clone, Copy)]

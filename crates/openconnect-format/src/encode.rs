@@ -3,8 +3,9 @@
 use cloudevents::Event;
 use openconnect_protocol::{json, payload};
 
+use crate::codec::{Codec, Framing};
 use crate::error::FormatError;
-use crate::format::{Codec, Format, Framing};
+use crate::format::Format;
 
 /// About what an event's attributes take, in bytes.
 const ATTRIBUTES: usize = 256;

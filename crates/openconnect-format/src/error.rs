@@ -1,6 +1,6 @@
 //! Why bytes are not of a format, or an event does not fit into it.
 
-use crate::format::{Codec, Framing};
+use crate::codec::{Codec, Framing};
 
 /// Why bytes are not of a format, or an event does not fit into it. The text never repeats data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

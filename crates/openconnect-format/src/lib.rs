@@ -4,7 +4,8 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `format.rs` | [`Format`]: a codec (JSON, text, bytes, CloudEvents) with a framing (single, lines, array) |
+//! | `codec.rs` | [`Codec`] (JSON, text, bytes, CloudEvents) and [`Framing`] (single, lines, array) |
+//! | `format.rs` | [`Format`]: a codec with a framing that can hold its records |
 //! | `encode.rs` | [`Encoder`]: events to bytes, record by record |
 //! | `decode.rs` | [`Format::decode`]: bytes to records, within limits |
 //! | `compression.rs` | [`Compression`]: gzip, deflate and Zstandard, within limits |
@@ -19,14 +20,16 @@
 //! # Ok::<(), openconnect_format::FormatError>(())
 //! ```
 
+mod codec;
 mod compression;
 mod decode;
 mod encode;
 mod error;
 mod format;
 
+pub use codec::{Codec, Framing};
 pub use compression::{Compression, CompressionError, DecompressionLimits};
 pub use decode::{Limits, Record};
 pub use encode::Encoder;
 pub use error::FormatError;
-pub use format::{Codec, Format, Framing};
+pub use format::Format;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use crate::log::topic::locked;
+use crate::lock::locked;
 
 /// A request that was delivered here and has not been replied to.
 struct Asked {

@@ -10,7 +10,7 @@ use ring::digest::{Digest, SHA256, digest};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::config::{Config, Rights};
-use crate::log::topic::Refusal;
+use crate::refusal::Refusal;
 
 /// What somebody who wants in says.
 #[derive(Debug, Default, Clone, Copy)]

@@ -15,13 +15,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::MeshError;
 use crate::auth::{Action, Gate, User};
+use crate::clock::{millis, now_ms};
 use crate::config::Config;
 use crate::connection::Doors;
 use crate::convert::Form;
 use crate::group::{Group, Outlet};
+use crate::lock::locked;
 use crate::log::record::Request;
-use crate::log::topic::{Refusal, Topic, locked, millis, now_ms};
+use crate::log::topic::Topic;
 use crate::names::{check_group, check_topic, dir_of_topic, topic_of_dir};
+use crate::refusal::Refusal;
 
 pub(crate) struct Broker {
     pub(crate) config: Arc<Config>,
@@ -35,7 +38,6 @@ pub(crate) struct Broker {
     pub(crate) stopping: AtomicBool,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
-    pub(crate) streams: crate::grpc::Streams,
     /// Connections of the TCP protocol.
     pub(crate) tcp: Arc<Doors>,
     /// Connections of gRPC.
@@ -109,7 +111,6 @@ impl Broker {
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            streams: crate::grpc::Streams::default(),
             _lock: lock,
         }))
     }
@@ -195,7 +196,8 @@ impl Broker {
             found.map_err(|e| Refusal::passing(e.to_string()))??.0
         };
         if group.join(member, outlet, self.run) {
-            self.tasks.spawn(Arc::clone(&group).run(Arc::clone(&topic), self.stop.clone()));
+            self.tasks
+                .spawn(Arc::clone(&group).run(Arc::clone(topic.entries()), self.stop.clone()));
         }
         Ok(Membership { topic, group, member })
     }

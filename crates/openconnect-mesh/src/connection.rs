@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::broker::Broker;
 use crate::config::Limits;
-use crate::log::topic::locked;
+use crate::lock::locked;
 
 /// A flood of bad connections is logged once in this time.
 const COMPLAIN: Duration = Duration::from_secs(1);
@@ -23,6 +24,7 @@ const COMPLAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Doors {
     max: usize,
     max_per_address: Option<usize>,
+    handshake: Duration,
     open: Mutex<Open>,
     refused: AtomicU64,
     complained: Mutex<Complained>,
@@ -51,6 +53,7 @@ impl Doors {
         Arc::new(Self {
             max: limits.max_connections,
             max_per_address: limits.max_connections_per_address,
+            handshake: limits.handshake_timeout,
             open: Mutex::default(),
             refused: AtomicU64::new(0),
             complained: Mutex::default(),
@@ -141,17 +144,22 @@ pub(crate) struct Connection {
     pub(crate) place: Place,
 }
 
-/// Accepts until the mesh stops, and gives each connection a task that runs `serve`.
-pub(crate) async fn accept<F, S>(listener: TcpListener, tls: Option<TlsAcceptor>, doors: Arc<Doors>, broker: Arc<Broker>, serve: F)
-where
+/// Accepts until `stop`, and gives each connection one of `tasks` that runs `serve`.
+pub(crate) async fn accept<F, S>(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    doors: Arc<Doors>,
+    (stop, tasks): (CancellationToken, TaskTracker),
+    serve: F,
+) where
     F: Fn(Connection) -> S + Clone + Send + Sync + 'static,
     S: Future<Output = ()> + Send + 'static,
 {
-    let limit = broker.config.limits.handshake_timeout;
+    let limit = doors.handshake;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = broker.stop.cancelled() => return,
+            () = stop.cancelled() => return,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -170,7 +178,7 @@ where
             tracing::debug!(%peer, %error, "no TCP_NODELAY");
         }
         let (tls, doors, serve) = (tls.clone(), Arc::clone(&doors), serve.clone());
-        broker.tasks.spawn(async move {
+        tasks.spawn(async move {
             let stream = match tls {
                 None => Stream::Plain(stream),
                 Some(tls) => match tokio::time::timeout(limit, tls.accept(stream)).await {

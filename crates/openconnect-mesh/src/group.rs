@@ -14,10 +14,12 @@ use openconnect_fault::{Defect, Failpoint, planted, reach};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::now_ms;
 use crate::config::Config;
+use crate::lock::locked;
+use crate::log::entries::Entries;
 use crate::log::record::Record;
 use crate::log::tail::Place;
-use crate::log::topic::{Topic, locked};
 
 /// One delivery to one member.
 pub(crate) struct Delivery<'a> {
@@ -225,7 +227,7 @@ impl Group {
     }
 
     /// Serves the group until it is closed.
-    pub(crate) async fn run(self: Arc<Self>, topic: Arc<Topic>, stop: CancellationToken) {
+    pub(crate) async fn run(self: Arc<Self>, entries: Arc<Entries>, stop: CancellationToken) {
         let tick = (self.config.delivery.redeliver_after / 4).clamp(Duration::from_millis(20), Duration::from_secs(1));
         let mut deadlines = tokio::time::interval(tick);
         deadlines.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -237,11 +239,11 @@ impl Group {
                 () = stop.cancelled() => return,
             }
             loop {
-                match self.pump(&topic) {
+                match self.pump(&entries) {
                     Pumped::Idle => break,
                     Pumped::Again => tokio::task::yield_now().await,
                     Pumped::Disk(from) => {
-                        if !self.read_ahead(&topic, from).await {
+                        if !self.read_ahead(&entries, from).await {
                             break;
                         }
                     }
@@ -250,9 +252,9 @@ impl Group {
         }
     }
 
-    async fn read_ahead(&self, topic: &Arc<Topic>, from: u64) -> bool {
-        let committed = topic.committed();
-        let mut reader = topic.reader(from);
+    async fn read_ahead(&self, entries: &Entries, from: u64) -> bool {
+        let committed = entries.committed();
+        let mut reader = entries.reader(from);
         let read = tokio::task::spawn_blocking(move || {
             let mut out = Vec::new();
             reader.read(1024, 1 << 20, &mut out).map(|_| out)
@@ -298,7 +300,7 @@ impl Group {
         }
     }
 
-    fn pump(&self, topic: &Topic) -> Pumped {
+    fn pump(&self, entries: &Entries) -> Pumped {
         let mut state = locked(&self.state);
         let mut blocked = HashSet::new();
         if !self.pump_waiting(&mut state, &mut blocked) {
@@ -315,7 +317,7 @@ impl Group {
             if let Some(entry) = state.ahead.pop_front() {
                 fetched.push(entry);
             } else {
-                match topic.read_tail(next, 64, &mut fetched) {
+                match entries.read_tail(next, 64, &mut fetched) {
                     Place::Here => {}
                     Place::Ahead => return Pumped::Idle,
                     Place::Disk => return Pumped::Disk(next),
@@ -350,7 +352,7 @@ impl Group {
     }
 
     fn is_over(&self, request: crate::log::record::Request) -> bool {
-        request.run != self.run.load(Ordering::Relaxed) || request.deadline_ms < crate::log::topic::now_ms()
+        request.run != self.run.load(Ordering::Relaxed) || request.deadline_ms < now_ms()
     }
 
     /// Delivers what waits, as far as possible; `blocked` gets the keys that still wait. False when nobody has room.

@@ -14,6 +14,7 @@
 //! * `connection.rs`: connections accepted up to the limits, and encrypted.
 //! * `names.rs`: what may be the name of a topic or group, and a topic's folder.
 //! * `control.rs`: the socket through which the command line reaches a running mesh.
+//! * `refusal.rs`: why a request was refused. `clock.rs`, `lock.rs`: milliseconds; locks whose holder may have panicked.
 //! * `cli/`: the binary's subcommands.
 //!
 //! An event is acknowledged to its publisher after the group commit that holds it is on the disk. A subscriber's event
@@ -23,6 +24,7 @@ mod asking;
 mod auth;
 mod broker;
 pub mod cli;
+mod clock;
 mod config;
 mod connection;
 mod control;
@@ -30,8 +32,10 @@ mod convert;
 mod error;
 mod group;
 mod grpc;
+mod lock;
 mod log;
 mod names;
+mod refusal;
 mod server;
 mod tcp;
 

@@ -11,8 +11,8 @@ use cloudevents::event::{Data, ExtensionValue};
 use cloudevents::{AttributesReader, Event, EventBuilder, EventBuilderV10};
 
 use crate::attributes::{self, CONTENT_TYPE, ENCODING, ESCAPE, SUBJECT};
-use crate::wire::Envelope;
-use crate::{EventError, json, payload};
+use crate::members::{self, Envelope};
+use crate::{EventError, payload};
 
 /// The generated messages, clients and servers.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, nonstandard_style)]
@@ -234,8 +234,8 @@ pub fn to_event(message: pb::CloudEvent) -> Result<Event, EventError> {
         }
     }
     let mut event = builder.build().map_err(|e| EventError::invalid("event", e))?;
-    let schema = schema.map(|text| json::parse_schema(&text)).transpose()?;
-    json::finish(&mut event, content_type, schema, data.map(Data::Binary));
+    let schema = schema.map(|text| members::parse_schema(&text)).transpose()?;
+    members::finish(&mut event, content_type, schema, data.map(Data::Binary));
     Ok(event)
 }
 
@@ -253,20 +253,20 @@ fn extension_of(attr: Attr) -> ExtensionValue {
         Attr::CeInteger(value) => ExtensionValue::Integer(value.into()),
         Attr::CeString(text) | Attr::CeUri(text) | Attr::CeUriRef(text) => ExtensionValue::String(text),
         Attr::CeBytes(bytes) => ExtensionValue::String(base64::engine::general_purpose::STANDARD.encode(bytes)),
-        Attr::CeTimestamp(time) => ExtensionValue::String(timestamp(&time).map(|t| json::time_text(&t)).unwrap_or_default()),
+        Attr::CeTimestamp(time) => ExtensionValue::String(timestamp(&time).map(|t| members::time_text(&t)).unwrap_or_default()),
     }
 }
 
 fn timestamp(time: &prost_types::Timestamp) -> Option<DateTime<Utc>> {
     let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
-    DateTime::from_timestamp(time.seconds, nanos).and_then(json::writable)
+    DateTime::from_timestamp(time.seconds, nanos).and_then(members::writable)
 }
 
 fn time_of(attr: Attr) -> Result<DateTime<Utc>, EventError> {
     let wrong = || EventError::invalid("time", "not a timestamp");
     match attr {
         Attr::CeTimestamp(time) => timestamp(&time).ok_or_else(wrong),
-        Attr::CeString(text) => json::parse_time(&text),
+        Attr::CeString(text) => members::parse_time(&text),
         _ => Err(wrong()),
     }
 }

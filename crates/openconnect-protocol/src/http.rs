@@ -4,7 +4,7 @@ use cloudevents::event::ExtensionValue;
 use cloudevents::{AttributesReader, Event};
 
 use crate::EventError;
-use crate::json::{Members, time_text};
+use crate::members::{Members, time_text};
 
 /// The `ce-` headers of an event, name and encoded value. The content type and the data are not among them.
 pub fn binary_headers(event: &Event) -> Vec<(String, String)> {

@@ -6,6 +6,7 @@
 //! | [`session`] | the bodies of the TCP session commands: user agent, subscription, redirect |
 //! | [`extension`] | what this project adds to the protocol, named by both sides |
 //! | [`json`] | CloudEvents' own JSON format, one event and batches |
+//! | `members` | the members of an event in JSON, before they mean anything |
 //! | [`wire`] | an event as the mesh carries it in JSON: topic as subject, content that survives the server |
 //! | [`http`] | binary mode of CloudEvents' HTTP binding: headers |
 //! | [`grpc`] | the gRPC messages and services, events to and from them |
@@ -19,6 +20,7 @@ pub mod frame;
 pub mod grpc;
 pub mod http;
 pub mod json;
+mod members;
 pub mod payload;
 pub mod refusal;
 pub mod session;

@@ -23,8 +23,9 @@ use cloudevents::{AttributesReader, Event};
 use serde::Deserialize;
 
 use crate::attributes::{self, CONTENT_TYPE, ENCODING, ESCAPE, SUBJECT};
-use crate::json::{Object, WireMembers};
-use crate::{EventError, json, payload};
+use crate::json::Object;
+use crate::members::{WireMembers, decode_base64, parse};
+use crate::{EventError, payload};
 
 /// The only content type that EventMesh 1.x delivers from TCP to TCP.
 pub const MESH_CONTENT_TYPE: &str = "application/cloudevents+json";
@@ -138,7 +139,7 @@ fn number_survives(number: &str) -> bool {
 /// Reads an event that came from the mesh: the event's own subject, content type and data are put back, what the mesh
 /// added is stripped.
 pub fn decode(bytes: &[u8]) -> Result<Event, EventError> {
-    let WireMembers(mut members) = json::parse(bytes)?;
+    let WireMembers(mut members) = parse(bytes)?;
     let envelope = std::mem::take(&mut members.envelope);
     for (name, _) in &mut members.extensions {
         if let Some(own) = name
@@ -156,7 +157,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, EventError> {
         ("none", _) => None,
         ("json", Some(raw)) => Some(Data::String(raw.get().to_owned())),
         ("text", Some(raw)) => Some(Data::String(serde_json::from_str(raw.get())?)),
-        ("base64", Some(raw)) => Some(json::decode_base64(&serde_json::from_str::<Cow<'_, str>>(raw.get())?)?),
+        ("base64", Some(raw)) => Some(decode_base64(&serde_json::from_str::<Cow<'_, str>>(raw.get())?)?),
         (_, None) => {
             return Err(EventError::Data("`ocencoding` is there, but no `data`".into()));
         }
@@ -169,23 +170,6 @@ pub fn decode(bytes: &[u8]) -> Result<Event, EventError> {
         envelope.content_type.map(Cow::into_owned),
         data,
     )
-}
-
-#[derive(Default)]
-pub(crate) struct Envelope<'a> {
-    pub(crate) subject: Option<Cow<'a, str>>,
-    pub(crate) content_type: Option<Cow<'a, str>>,
-    pub(crate) encoding: Option<Cow<'a, str>>,
-}
-
-impl<'a> Envelope<'a> {
-    pub(crate) fn put(&mut self, name: &str, value: Option<Cow<'a, str>>) {
-        match name {
-            SUBJECT => self.subject = value,
-            CONTENT_TYPE => self.content_type = value,
-            _ => self.encoding = value,
-        }
-    }
 }
 
 /// What a server must know of an event to route it, borrowed from its bytes. Of members that are there twice, as EventMesh's

@@ -1,6 +1,6 @@
 //! `jdbcConfig` of the Java connectors.
 
-use openconnect_core::import::Import;
+use openconnect_core::config::Import;
 
 /// Takes URL, user and password of a Java configuration over into `section`. The Java connectors know MySQL only.
 pub fn import_login(import: &mut Import, section: &str) {

@@ -12,7 +12,7 @@ use openconnect_testkit::Result;
 use crate::Rounds;
 use crate::run::Setup;
 use crate::suite::SUBJECTS;
-use xtask::binaries::workspace;
+use xtask::cargo::workspace;
 use xtask::tools::Tool;
 
 const INFERNO: Tool = Tool {

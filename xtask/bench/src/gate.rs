@@ -9,7 +9,7 @@ use openconnect_testkit::Result;
 use crate::report::Series;
 use crate::run::Setup;
 use crate::suite::head_and_base;
-use xtask::binaries::workspace;
+use xtask::cargo::workspace;
 use xtask::git;
 
 /// What counts as slower beyond the noise of the machine.

@@ -38,7 +38,7 @@ use self::peers::Peer;
 use self::report::{Machine, Report};
 use self::run::Setup;
 use self::suite::{Effort, SUBJECTS, Subject};
-use xtask::binaries;
+use xtask::{binaries, cargo};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench")]
@@ -241,6 +241,6 @@ fn micro() -> Result<ExitCode> {
         "-p",
         "eventmesh-openconnect-core",
     ]);
-    let done = cargo.current_dir(binaries::workspace()).status()?;
+    let done = cargo.current_dir(cargo::workspace()).status()?;
     Ok(if done.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -9,7 +9,7 @@ use openconnect_testkit::Result;
 use crate::plot::bars;
 use crate::report::{Point, Report, Series, folder};
 use crate::suite::SUBJECTS;
-use xtask::binaries::workspace;
+use xtask::cargo::workspace;
 
 const LEAD: &str = "# Benchmarks
 

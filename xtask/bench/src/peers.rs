@@ -17,7 +17,7 @@ use crate::load::Load;
 use crate::otlp;
 use crate::run::{Sample, Setup, sample};
 use crate::usage::Watched;
-use xtask::binaries::workspace;
+use xtask::cargo::workspace;
 
 /// A program of another project, made of the Go modules in the folder of its name in `ci/peers`.
 #[derive(Debug, Clone, Copy)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::limits::Limits;
 use crate::run::{Sample, Setup};
 use crate::stats::{Ratio, median, ratio};
-use xtask::binaries::workspace;
+use xtask::cargo::workspace;
 
 /// All that one command measured.
 #[derive(Debug, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use xtask::Result;
 
 use crate::tree::{Tree, gzip};
 use crate::{Release, text};
-use xtask::binaries::workspace;
+use xtask::cargo::workspace;
 use xtask::connectors::Connector;
 
 /// The tree that the tarball has, and the Debian package takes apart again.

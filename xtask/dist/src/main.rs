@@ -28,7 +28,7 @@ use xtask::Result;
 
 use target::{Libc, Target};
 use tree::sha256;
-use xtask::binaries::workspace;
+use xtask::cargo::workspace;
 use xtask::connectors::{self, Connector};
 
 #[derive(Debug, Parser)]

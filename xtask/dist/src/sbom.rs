@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use xtask::Result;
 
 use crate::{Release, text};
-use xtask::binaries::workspace;
+use xtask::cargo::workspace;
 use xtask::connectors::{locked, metadata, parts};
 
 pub(crate) fn cyclonedx(release: &Release<'_>) -> Result<String> {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use xtask::Result;
 
-use xtask::binaries::workspace;
+use xtask::cargo::workspace;
 use xtask::tools::{self, Tool};
 
 /// Zig's C compiler and linker know every platform and every glibc; certifi has the certificates of public authorities.

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use self::matrix::Matrix;
-use xtask::binaries::workspace;
+use xtask::cargo::workspace;
 
 /// The whole run takes about a minute; a busy machine takes longer, and the SDK's own threads may hang.
 const LIMIT: Duration = Duration::from_secs(300);

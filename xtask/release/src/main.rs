@@ -15,7 +15,7 @@ use xtask::Result;
 
 use changelog::Changelog;
 use compatibility::Differences;
-use xtask::binaries::workspace;
+use xtask::cargo::workspace;
 use xtask::connectors::{self, Connector};
 use xtask::{docs, git};
 

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use clap::ValueEnum;
 use xtask::Result;
 
-use xtask::binaries::workspace;
+use xtask::cargo::workspace;
 use xtask::tools::{self, Tool};
 use xtask::{cargo, connectors, docs, git};
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use xtask::binaries::workspace;
+use xtask::cargo::workspace;
 use xtask::{Result, connectors};
 
 pub(super) fn check() -> Result<()> {

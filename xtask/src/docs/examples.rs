@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use super::ask;
 use crate::Result;
-use crate::binaries::{self, workspace};
+use crate::binaries;
+use crate::cargo::workspace;
 use crate::connectors::Connector;
 
 /// The first line of an example names the schema, for editors and for this.

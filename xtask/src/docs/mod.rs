@@ -22,7 +22,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::Result;
-use crate::binaries::{self, workspace};
+use crate::binaries;
+use crate::cargo::workspace;
 use crate::connectors::{self, Connector};
 pub use reference::{default, takes};
 

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::Result;
 
-use crate::binaries::workspace;
+use crate::cargo::workspace;
 use crate::connectors::Connector;
 use crate::tools::Tool;
 

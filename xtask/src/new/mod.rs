@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use xtask::Result;
 
-use xtask::binaries::workspace;
+use xtask::cargo::workspace;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -106,7 +106,9 @@ impl Names {
         let capitals = self.capitals();
         let ty = format!("{capitals}{}", if self.kind == "sink" { "Sink" } else { "Source" });
         let dependencies = match self.kind {
-            "sink" => "openconnect-protocol.workspace = true\nreqwest.workspace = true\nschemars.workspace = true\nserde.workspace = true",
+            "sink" => {
+                "http.workspace = true\nopenconnect-format.workspace = true\nopenconnect-http = { workspace = true, features = [\"client\"] }\nschemars.workspace = true\nserde.workspace = true"
+            }
             _ => "schemars.workspace = true\nserde.workspace = true\ntokio.workspace = true",
         };
         let mut text = fs::read_to_string(template)?;

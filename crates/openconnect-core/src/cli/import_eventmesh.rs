@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::{Cli, Connector};
 use crate::config::ConnectorConfig;
+use crate::config::Import;
 use crate::error::{Error, Exit, Result};
-use crate::import::Import;
 
 /// A configuration is a page or two.
 const LONGEST: u64 = 1 << 20;

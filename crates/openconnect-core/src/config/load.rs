@@ -5,26 +5,7 @@ use openconnect_schema::{keep_kind, settings};
 use schemars::JsonSchema;
 use serde_json::Value;
 
-use super::{ConnectorConfig, Settings, validate};
-
-/// Which of a connector's two kinds: the name of its section.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Section {
-    /// `source:`
-    Source,
-    /// `sink:`
-    Sink,
-}
-
-impl Section {
-    /// The key in the configuration.
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Sink => "sink",
-        }
-    }
-}
+use super::{ConnectorConfig, Section, Settings, validate};
 
 /// The schema of the core's settings with the connector's section in it, as it is for connectors of this kind.
 pub fn schema<C: JsonSchema>(section: Section) -> Value {

@@ -4,22 +4,26 @@
 //!
 //! | file | what is in it |
 //! |---|---|
+//! | `section` | the name of that section |
 //! | `settings` | the settings that every connector has |
 //! | `validate` | what their types cannot say |
+//! | `import` | configurations of EventMesh's Java connectors, turned into ours |
 //! | `load` | a connector's schema; its settings and its own section, read together |
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::import::Import;
-
+mod import;
 mod load;
+mod section;
 mod settings;
 mod validate;
 
-pub use load::{Loaded, Section, contradictions, example, load, schema};
+pub use import::Import;
+pub use load::{Loaded, contradictions, example, load, schema};
 pub use openconnect_config::{LogFormat, LogSettings, Problem, Problems, Rejected, Sources, yaml_value};
-pub(crate) use openconnect_config::{dotted, write_yaml};
+pub(crate) use openconnect_config::write_yaml;
+pub use section::Section;
 pub use settings::*;
 
 /// What most settings say of a change (`x-effect`): events don't notice.

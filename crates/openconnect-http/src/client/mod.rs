@@ -23,5 +23,5 @@ pub use endpoint::Endpoint;
 pub use oauth2::ClientAuthentication;
 pub use retry_after::retry_after;
 pub use status::Codes;
-pub use transport::{Client, ClientSettings, Response};
+pub use transport::{Client, ClientSettings, Response, client_tls};
 pub use url_template::UrlTemplate;

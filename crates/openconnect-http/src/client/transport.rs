@@ -13,7 +13,8 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use openconnect_core::Failure;
+use openconnect_core::tls::{TlsSettings, without_roots};
+use openconnect_core::{Failure, Result};
 use tokio::time::{Instant, timeout_at};
 
 /// Maximum response body read, in bytes.
@@ -25,7 +26,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// How a [`Client`] connects.
 pub struct ClientSettings {
-    /// TLS; [`openconnect_core::tls::without_roots`] is enough where no URL is `https`.
+    /// TLS: see [`client_tls`].
     pub tls: rustls::ClientConfig,
     /// How long a connection may take, and how long a request with its response.
     pub timeout: Duration,
@@ -33,6 +34,20 @@ pub struct ClientSettings {
     pub idle_connections: usize,
     /// Value of `User-Agent`: the connector's name and version.
     pub user_agent: &'static str,
+}
+
+/// TLS for requests to `urls`. The system's authorities cost time and memory at start: they are loaded only where a URL is not
+/// `http`.
+///
+/// # Errors
+///
+/// A file of the settings can't be read, or the system has no authorities.
+pub fn client_tls<'a>(settings: &TlsSettings, urls: impl IntoIterator<Item = &'a str>) -> Result<rustls::ClientConfig> {
+    if urls.into_iter().all(|url| url.starts_with("http://")) {
+        Ok(without_roots()?)
+    } else {
+        Ok((*settings.client()?).clone())
+    }
 }
 
 /// A client with a pool of connections. Share one: each has a pool of its own.

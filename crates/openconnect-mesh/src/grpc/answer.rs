@@ -9,7 +9,7 @@ use openconnect_protocol::refusal::RefusalKind;
 
 use crate::auth::{Credentials, User};
 use crate::broker::Broker;
-use crate::log::topic::Refusal;
+use crate::refusal::Refusal;
 
 /// Why a call did not do what it was to do: EventMesh's code, and what clients of this mesh are told.
 #[derive(Debug)]

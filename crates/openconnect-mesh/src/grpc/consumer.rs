@@ -10,15 +10,16 @@ use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::{Failure, answer, enter};
-use super::stream::{Identity, Outgoing, Push, StreamState};
+use super::stream::{Identity, Outgoing, Push, StreamState, Streams};
 use crate::broker::Broker;
 use crate::convert::Form;
+use crate::lock::locked;
 use crate::log::record::Kind;
-use crate::log::topic::Refusal;
+use crate::refusal::Refusal;
 
-pub(crate) struct Consumer(pub(crate) Arc<Broker>);
+pub(crate) struct Consumer(pub(crate) Arc<Broker>, pub(crate) Arc<Streams>);
 
-pub(crate) struct Heartbeat(pub(crate) Arc<Broker>);
+pub(crate) struct Heartbeat(pub(crate) Arc<Broker>, pub(crate) Arc<Streams>);
 
 fn text(call: &pb::CloudEvent) -> &[u8] {
     match &call.data {
@@ -107,13 +108,13 @@ async fn subscribe(state: &Arc<StreamState>, call: &pb::CloudEvent) -> Result<()
     let says = |name| grpc::attr(call, name) == Some("true");
     state.acknowledges.store(says(extension::ACKNOWLEDGES), Ordering::Relaxed);
     state.holds.store(says(extension::HOLDS), Ordering::Relaxed);
-    *crate::log::topic::locked(&state.identity) = Identity::of(user.clone(), call);
+    *locked(&state.identity) = Identity::of(user.clone(), call);
     let group = grpc::attr(call, keys::CONSUMER_GROUP).unwrap_or_default();
     for item in items {
         if state.has_topic(&item.topic) {
             continue;
         }
-        if crate::log::topic::locked(&state.memberships).len() >= most {
+        if locked(&state.memberships).len() >= most {
             let text = format!("no subscription to `{}`: a stream may have {most}", item.topic);
             return Err(Failure::refused(Refusal::for_good(text), StatusCode::SUBSCRIBE_ERROR));
         }
@@ -126,7 +127,7 @@ async fn subscribe(state: &Arc<StreamState>, call: &pb::CloudEvent) -> Result<()
             .subscribe(topic, group, broadcast, state.id, outlet)
             .await
             .map_err(refused)?;
-        crate::log::topic::locked(&state.memberships).push(membership);
+        locked(&state.memberships).push(membership);
     }
     if state.over.is_cancelled() {
         // The client went while this was under way.
@@ -161,7 +162,7 @@ impl pb::consumer_service_server::ConsumerService for Consumer {
     type subscribeStreamStream = Outgoing;
 
     async fn subscribe_stream(&self, call: Request<Streaming<pb::CloudEvent>>) -> Result<Response<Outgoing>, Status> {
-        let state = StreamState::open(&self.0);
+        let state = StreamState::open(&self.0, &self.1);
         self.0.tasks.spawn(expect_subscription(Arc::clone(&state)));
         self.0.tasks.spawn(read(Arc::clone(&state), call.into_inner()));
         Ok(Response::new(Outgoing::new(state)))
@@ -172,9 +173,9 @@ impl pb::consumer_service_server::ConsumerService for Consumer {
         let outcome = enter(&self.0, &call)
             .and_then(|user| Ok((user, items(&call)?)))
             .map(|(user, items)| {
-                for stream in self.0.streams.of(&Identity::of(user, &call)) {
+                for stream in self.1.of(&Identity::of(user, &call)) {
                     let left = {
-                        let mut memberships = crate::log::topic::locked(&stream.memberships);
+                        let mut memberships = locked(&stream.memberships);
                         memberships.retain(|m| !items.iter().any(|i| i.topic == *m.topic.name));
                         memberships.len()
                     };
@@ -197,7 +198,7 @@ impl Heartbeat {
         let user = enter(&self.0, call)?;
         let items: Vec<Item> =
             serde_json::from_slice(text(call)).map_err(|e| Failure::body(format!("the heartbeat can't be read: {e}")))?;
-        let streams = self.0.streams.of(&Identity::of(user, call));
+        let streams = self.1.of(&Identity::of(user, call));
         match items.iter().find(|i| !streams.iter().any(|s| s.has_topic(&i.topic))) {
             None => Ok("success heartbeat success".to_owned()),
             Some(item) => Err(Failure::new(StatusCode::RESUBSCRIBE, format!("not subscribed: `{}`", item.topic))),

@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tonic::transport::Server;
 
 use crate::broker::Broker;
-pub(crate) use stream::Streams;
+use stream::Streams;
 
 /// A connection that does not answer a ping within this is dead.
 const PING: Duration = Duration::from_secs(20);
@@ -30,9 +30,10 @@ const MAX_CALL: Duration = Duration::from_secs(660);
 
 pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, broker: Arc<Broker>) {
     let limit = broker.config.max_frame();
+    let streams = Arc::new(Streams::default());
     let publisher = PublisherServiceServer::new(publisher::Publisher(Arc::clone(&broker)));
-    let consumer = ConsumerServiceServer::new(consumer::Consumer(Arc::clone(&broker)));
-    let heartbeat = HeartbeatServiceServer::new(consumer::Heartbeat(Arc::clone(&broker)));
+    let consumer = ConsumerServiceServer::new(consumer::Consumer(Arc::clone(&broker), Arc::clone(&streams)));
+    let heartbeat = HeartbeatServiceServer::new(consumer::Heartbeat(Arc::clone(&broker), streams));
     let served = Server::builder()
         .http2_keepalive_interval(Some(PING))
         .http2_keepalive_timeout(Some(PING))

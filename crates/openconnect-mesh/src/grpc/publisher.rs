@@ -12,7 +12,8 @@ use tonic::{Request, Response, Status};
 use super::answer::{Failure, answer, enter, stamp_failure};
 use crate::broker::{Broker, ttl};
 use crate::log::record::{self, Kind};
-use crate::log::topic::{Publish, Refusal, Topic};
+use crate::log::topic::{Publish, Topic};
+use crate::refusal::Refusal;
 
 pub(crate) struct Publisher(pub(crate) Arc<Broker>);
 

@@ -20,9 +20,10 @@ use super::answer::{Failure, stamp, stamp_failure};
 use crate::asking::Asking;
 use crate::auth::User;
 use crate::broker::{Broker, Membership};
+use crate::clock::now_ms;
 use crate::convert::Form;
 use crate::group::{Delivery, Outlet};
-use crate::log::topic::{locked, now_ms};
+use crate::lock::locked;
 
 /// Events encoded ahead of the transport.
 const AHEAD: usize = 128;
@@ -59,6 +60,7 @@ struct Out {
 pub(crate) struct StreamState {
     pub(crate) id: u64,
     pub(crate) broker: Arc<Broker>,
+    streams: Arc<Streams>,
     queue: Mutex<VecDeque<Out>>,
     waker: AtomicWaker,
     starved: AtomicBool,
@@ -84,10 +86,11 @@ impl Streams {
 }
 
 impl StreamState {
-    pub(crate) fn open(broker: &Arc<Broker>) -> Arc<Self> {
+    pub(crate) fn open(broker: &Arc<Broker>, streams: &Arc<Streams>) -> Arc<Self> {
         let state = Arc::new(Self {
             id: broker.number(),
             broker: Arc::clone(broker),
+            streams: Arc::clone(streams),
             queue: Mutex::default(),
             waker: AtomicWaker::new(),
             starved: AtomicBool::new(false),
@@ -98,7 +101,7 @@ impl StreamState {
             memberships: Mutex::default(),
             over: broker.stop.child_token(),
         });
-        locked(&broker.streams.0).insert(state.id, Arc::downgrade(&state));
+        locked(&streams.0).insert(state.id, Arc::downgrade(&state));
         state
     }
 
@@ -225,6 +228,6 @@ impl Stream for Outgoing {
 impl Drop for Outgoing {
     fn drop(&mut self) {
         self.state.end();
-        locked(&self.state.broker.streams.0).remove(&self.state.id);
+        locked(&self.state.streams.0).remove(&self.state.id);
     }
 }

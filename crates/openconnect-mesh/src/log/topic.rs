@@ -3,58 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use openconnect_fault::{Defect, Failpoint, planted, reach};
-use openconnect_journal::{Journal, JournalOptions, Reader};
-use openconnect_protocol::refusal::RefusalKind;
+use openconnect_journal::{Journal, JournalOptions};
 
 use super::cursors::{self, Cursors};
-use super::tail::{Place, Tail};
+use super::entries::Entries;
 use crate::MeshError;
+use crate::clock::{millis, now_ms};
 use crate::config::{Config, Start, WhenFull};
 use crate::group::Group;
-
-/// Why a request was refused. Clients are told the kind in a property, and the reason for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) kind: RefusalKind,
-    pub(crate) reason: String,
-}
-
-impl Refusal {
-    pub(crate) fn new(kind: RefusalKind, reason: impl Into<String>) -> Self {
-        Self {
-            kind,
-            reason: reason.into(),
-        }
-    }
-
-    /// The same request may succeed later.
-    pub(crate) fn passing(reason: impl Into<String>) -> Self {
-        Self::new(RefusalKind::Busy, reason)
-    }
-
-    /// The same request will be refused again.
-    pub(crate) fn for_good(reason: impl Into<String>) -> Self {
-        Self::new(RefusalKind::Invalid, reason)
-    }
-
-    /// In the words that clients of EventMesh know for missing rights.
-    pub(crate) fn denied(reason: impl std::fmt::Display) -> Self {
-        Self::new(RefusalKind::Denied, format!("AclException: {reason}"))
-    }
-
-    pub(crate) fn too_large(limit: u64) -> Self {
-        Self::new(RefusalKind::TooLarge, format!("event size exceeds the limit: {limit}"))
-    }
-
-    pub(crate) fn stopping() -> Self {
-        Self::new(RefusalKind::Session, "server state is not running: the mesh stops")
-    }
-}
+use crate::lock::locked;
+use crate::refusal::Refusal;
 
 /// Is called once, on a thread that must not be kept.
 pub(crate) type Done = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
@@ -86,26 +49,14 @@ pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
     dir: PathBuf,
     config: Arc<Config>,
-    log: Mutex<Journal>,
+    entries: Arc<Entries>,
     queue: Mutex<Queue>,
-    tail: Mutex<Tail>,
-    tail_bytes: usize,
     groups: RwLock<BTreeMap<String, Arc<Group>>>,
     /// Groups of one subscriber each, that live as long as it does.
     broadcasts: Mutex<Vec<Arc<Group>>>,
     saved: Mutex<Cursors>,
     /// The last save failed.
     unsaved: AtomicBool,
-}
-
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl Topic {
@@ -138,10 +89,8 @@ impl Topic {
             name,
             dir: dir.to_owned(),
             config: Arc::clone(config),
-            log: Mutex::new(log),
+            entries: Entries::new(log, usize::try_from(share).unwrap_or(usize::MAX).max(1 << 20)),
             queue: Mutex::default(),
-            tail: Mutex::new(Tail::new(next)),
-            tail_bytes: usize::try_from(share).unwrap_or(usize::MAX).max(1 << 20),
             groups: RwLock::new(groups),
             broadcasts: Mutex::default(),
             saved: Mutex::new(cursors),
@@ -215,7 +164,7 @@ impl Topic {
             return;
         }
         reach(Failpoint::MeshAppended);
-        locked(&self.tail).push(entries.drain(..), self.tail_bytes);
+        self.entries.commit(entries.drain(..));
         self.wake();
         for publish in accepted {
             (publish.done)(Ok(()));
@@ -227,7 +176,7 @@ impl Topic {
             return Ok(());
         }
         let bytes: usize = entries.iter().map(|e| e.len() + 16).sum();
-        let mut log = locked(&self.log);
+        let mut log = self.entries.journal();
         if log.size_bytes().saturating_add(bytes as u64) > self.config.retention.max_bytes {
             self.make_room(&mut log, bytes as u64)?;
         }
@@ -298,7 +247,7 @@ impl Topic {
             return Ok((group, false));
         }
         let (first, next) = {
-            let log = locked(&self.log);
+            let log = self.entries.journal();
             (log.first_index(), log.next_index())
         };
         let start = if self.config.delivery.new_group == Start::Latest {
@@ -331,7 +280,7 @@ impl Topic {
 
     /// A group for one broadcast subscriber, beginning with the next event.
     pub(crate) fn broadcast_group(&self, name: &str) -> Arc<Group> {
-        let group = Group::new(name, &self.name, locked(&self.tail).next(), false, &self.config);
+        let group = Group::new(name, &self.name, self.entries.committed(), false, &self.config);
         locked(&self.broadcasts).push(Arc::clone(&group));
         group
     }
@@ -357,17 +306,9 @@ impl Topic {
         Ok(true)
     }
 
-    /// Copies committed entries from `index` on.
-    pub(crate) fn read_tail(&self, index: u64, max: usize, out: &mut Vec<(u64, Bytes)>) -> Place {
-        locked(&self.tail).read(index, max, out)
-    }
-
-    pub(crate) fn committed(&self) -> u64 {
-        locked(&self.tail).next()
-    }
-
-    pub(crate) fn reader(&self, from: u64) -> Reader {
-        locked(&self.log).reader(from)
+    /// What the groups read.
+    pub(crate) fn entries(&self) -> &Arc<Entries> {
+        &self.entries
     }
 
     /// Saves the groups' cursors when they have moved. Blocks.
@@ -395,11 +336,11 @@ impl Topic {
 
     /// Removes consumed segments that are too old, and cached entries that nobody will read soon. Blocks.
     pub(crate) fn tidy(&self) {
-        let next = self.committed();
+        let next = self.entries.committed();
         let consumed = self.consumed(next);
         let oldest = now_ms().saturating_sub(millis(self.config.retention.max_age));
         {
-            let mut log = locked(&self.log);
+            let mut log = self.entries.journal();
             let segments = log.segments();
             let mut keep = log.first_index();
             for (segment, after) in segments.iter().zip(segments.iter().skip(1)) {
@@ -415,13 +356,9 @@ impl Topic {
             }
         }
         if consumed >= next && locked(&self.broadcasts).is_empty() {
-            locked(&self.tail).drop_before(next);
+            self.entries.forget_before(next);
         }
     }
-}
-
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn refuse(publish: Publish, refusal: &Refusal) {

@@ -5,7 +5,7 @@ use openconnect_protocol::extension::REFUSAL;
 use openconnect_protocol::frame::{self, Command};
 
 use crate::convert::json_text;
-use crate::log::topic::Refusal;
+use crate::refusal::Refusal;
 
 /// A header as Java writes it, with the properties given as JSON.
 pub(crate) fn header(cmd: Command, code: i32, desc: Option<&str>, seq: &str, properties: &[(&str, &str)]) -> BytesMut {

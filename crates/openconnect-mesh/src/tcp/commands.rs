@@ -10,13 +10,13 @@ use openconnect_protocol::session::{Subscription, SubscriptionItem, Subscription
 
 use super::acks;
 use super::answer;
+use super::head::Head;
 use super::outbox::Push;
-use super::publish::Head;
-use super::session::{End, Session, Wake, refuse, succeed};
+use super::session::{End, Session, Wake};
 use crate::auth::{Credentials, User};
 use crate::convert::{Form, json_text};
 use crate::log::record::Kind;
-use crate::log::topic::Refusal;
+use crate::refusal::Refusal;
 
 /// Largest header of a frame.
 const MAX_HEADER: usize = 64 << 10;
@@ -37,7 +37,8 @@ impl Session {
         };
         if self.agent.is_none() && !matches!(head.cmd, Command::HelloRequest) {
             let reply = head.cmd.reply().unwrap_or(head.cmd);
-            refuse(&self.outbox, reply, &Refusal::new(RefusalKind::Session, NO_SESSION), &head.seq);
+            self.outbox
+                .refuse(reply, &Refusal::new(RefusalKind::Session, NO_SESSION), &head.seq);
             return Ok(());
         }
         match head.cmd {
@@ -71,7 +72,7 @@ impl Session {
         let seq = &*head.seq;
         match head.cmd {
             Command::HelloRequest => return self.hello(head, body),
-            Command::HeartbeatRequest => succeed(&self.outbox, Command::HeartbeatResponse, seq),
+            Command::HeartbeatRequest => self.outbox.succeed(Command::HeartbeatResponse, seq),
             Command::SubscribeRequest => {
                 let result = self.subscribe(body).await;
                 self.answer_result(Command::SubscribeResponse, seq, result);
@@ -87,27 +88,27 @@ impl Session {
                     self.memberships.clear();
                     wake.set(&self.memberships);
                 }
-                succeed(&self.outbox, Command::UnsubscribeResponse, seq);
+                self.outbox.succeed(Command::UnsubscribeResponse, seq);
             }
             Command::ClientGoodbyeRequest => {
                 // The client closes; what it had not acknowledged goes to others already.
                 self.memberships.clear();
                 wake.set(&self.memberships);
-                succeed(&self.outbox, Command::ClientGoodbyeResponse, seq);
+                self.outbox.succeed(Command::ClientGoodbyeResponse, seq);
             }
             Command::RecommendRequest => {
                 let refusal = Refusal::for_good("java.lang.Exception: registry enable config is false, not support");
-                refuse(&self.outbox, Command::RecommendResponse, &refusal, seq);
+                self.outbox.refuse(Command::RecommendResponse, &refusal, seq);
             }
-            other => refuse(&self.outbox, other, &Refusal::for_good("no handler for this command"), seq),
+            other => self.outbox.refuse(other, &Refusal::for_good("no handler for this command"), seq),
         }
         Ok(())
     }
 
     fn answer_result(&self, cmd: Command, seq: &str, result: Result<(), Refusal>) {
         match result {
-            Ok(()) => succeed(&self.outbox, cmd, seq),
-            Err(refusal) => refuse(&self.outbox, cmd, &refusal, seq),
+            Ok(()) => self.outbox.succeed(cmd, seq),
+            Err(refusal) => self.outbox.refuse(cmd, &refusal, seq),
         }
     }
 
@@ -124,7 +125,7 @@ impl Session {
                 }
                 Err(refusal) => {
                     tracing::warn!(peer = %self.peer, reason = refusal.reason, "HELLO refused");
-                    refuse(&self.outbox, Command::HelloResponse, &refusal, &head.seq);
+                    self.outbox.refuse(Command::HelloResponse, &refusal, &head.seq);
                     return Err(End::AfterAnswers(refusal.reason));
                 }
             }
@@ -200,11 +201,11 @@ impl Session {
 
     async fn listen(&mut self, seq: &str, wake: &Wake) {
         if !self.is_subscriber() {
-            return refuse(&self.outbox, Command::ListenResponse, &Refusal::for_good(NOT_SUB), seq);
+            return self.outbox.refuse(Command::ListenResponse, &Refusal::for_good(NOT_SUB), seq);
         }
         self.listening = true;
         // The answer comes before the first push.
-        succeed(&self.outbox, Command::ListenResponse, seq);
+        self.outbox.succeed(Command::ListenResponse, seq);
         for item in std::mem::take(&mut self.pending) {
             if let Err(refusal) = self.join(&item).await {
                 tracing::warn!(peer = %self.peer, topic = item.topic, reason = refusal.reason, "could not subscribe");

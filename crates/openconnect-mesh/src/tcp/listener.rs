@@ -11,11 +11,9 @@ use crate::connection::{self, Connection, Stream};
 
 pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, broker: Arc<Broker>) {
     let doors = Arc::clone(&broker.tcp);
-    let each = {
-        let broker = Arc::clone(&broker);
-        move |connection| converse(connection, Arc::clone(&broker))
-    };
-    connection::accept(listener, tls, doors, broker, each).await;
+    let life = (broker.stop.clone(), broker.tasks.clone());
+    let each = move |connection| converse(connection, Arc::clone(&broker));
+    connection::accept(listener, tls, doors, life, each).await;
 }
 
 async fn converse(connection: Connection, broker: Arc<Broker>) {

@@ -9,10 +9,12 @@ use tokio::sync::Notify;
 
 use super::answer;
 use crate::asking::Asking;
+use crate::clock::now_ms;
 use crate::convert::Form;
 use crate::group::{Delivery, Outlet};
+use crate::lock::locked;
 use crate::log::record::Kind;
-use crate::log::topic::{Refusal, locked, now_ms};
+use crate::refusal::Refusal;
 
 /// Pushes stop above this; answers may go on.
 const PUSH_LIMIT: usize = 1 << 20;
@@ -42,6 +44,16 @@ impl Outbox {
         if was_empty {
             self.changed.notify_one();
         }
+    }
+
+    /// Answers that it is done.
+    pub(crate) fn succeed(&self, cmd: Command, seq: &str) {
+        self.put(|out| answer::answer(cmd, 0, "success", seq, out));
+    }
+
+    /// Answers with a refusal.
+    pub(crate) fn refuse(&self, cmd: Command, refusal: &Refusal, seq: &str) {
+        self.put(|out| answer::refusal(cmd, refusal, seq, out));
     }
 
     /// Takes everything, giving an empty buffer for what comes next.

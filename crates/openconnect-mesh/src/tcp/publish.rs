@@ -1,142 +1,24 @@
-//! From frames to entries of the log. Publishes of one buffer are gathered by topic and handed to it together; their
-//! answers are encoded beforehand and only have to be appended once the commit is done.
+//! From frames to entries of the log.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
-use openconnect_protocol::extension::MANY;
 use openconnect_protocol::frame::Command;
 use openconnect_protocol::wire;
-use serde::Deserialize;
 
 use super::acks::{Confirmations, Confirmed};
 use super::answer;
+use super::gathering::Gathering;
+use super::head::{Head, Properties};
 use super::outbox::Outbox;
-use super::session::{Committing, Session, refuse};
+use super::session::Session;
 use crate::broker::ttl;
 use crate::convert::MeshMessage;
 use crate::log::record::{self, Kind, Request};
-use crate::log::topic::{LATCHED, Publish, Refusal, Topic};
-
-/// What is looked at in a frame's header.
-#[derive(Deserialize)]
-pub(crate) struct Head<'a> {
-    pub(crate) cmd: Command,
-    #[serde(borrow, default, deserialize_with = "seq")]
-    pub(crate) seq: Cow<'a, str>,
-    #[serde(borrow, default)]
-    pub(crate) properties: Option<Properties<'a>>,
-}
-
-fn seq<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Cow<'de, str>, D::Error> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    Ok(Option::<Text<'de>>::deserialize(deserializer)?.map_or(Cow::Borrowed(""), |t| t.0))
-}
-
-/// The properties that a publish must have, and whether there are others.
-#[derive(Deserialize)]
-pub(crate) struct Properties<'a> {
-    #[serde(borrow, default)]
-    pub(crate) protocoltype: Cow<'a, str>,
-    #[serde(borrow, default)]
-    protocolversion: Cow<'a, str>,
-    #[serde(borrow, default)]
-    pub(crate) openconnectholds: Cow<'a, str>,
-    #[serde(borrow, default)]
-    openconnectacks: Cow<'a, str>,
-    #[serde(borrow, default)]
-    pub(crate) openconnectstamps: Cow<'a, str>,
-}
-
-impl Head<'_> {
-    /// Does this tell of acknowledgements for many?
-    pub(crate) fn has_many(&self) -> bool {
-        self.properties.as_ref().is_some_and(|p| p.openconnectacks == MANY)
-    }
-}
-
-/// Publishes of one read, by topic.
-#[derive(Default)]
-pub(crate) struct Publishes {
-    open: Vec<Gathering>,
-}
-
-struct Gathering {
-    topic: Arc<Topic>,
-    buffer: BytesMut,
-    entries: Vec<Bytes>,
-    bytes: usize,
-    confirmations: Confirmations,
-    /// Command and sequence number of each, for the case that they are refused.
-    asked: Vec<(Command, Bytes)>,
-    outbox: Arc<Outbox>,
-    committing: Arc<Committing>,
-    latch: Arc<std::sync::atomic::AtomicBool>,
-}
-
-impl Publishes {
-    pub(crate) fn send(&mut self) {
-        for gathered in self.open.drain(..) {
-            gathered.send();
-        }
-    }
-}
-
-impl Gathering {
-    fn new(topic: Arc<Topic>, session: &Session) -> Self {
-        Self {
-            topic,
-            buffer: BytesMut::with_capacity(4 << 10),
-            entries: Vec::new(),
-            bytes: 0,
-            confirmations: Confirmations::new(session.many_acks),
-            asked: Vec::new(),
-            outbox: Arc::clone(&session.outbox),
-            committing: Arc::clone(&session.committing),
-            latch: Arc::clone(&session.latch),
-        }
-    }
-
-    fn send(self) {
-        let Self {
-            topic,
-            entries,
-            bytes,
-            confirmations,
-            asked,
-            outbox,
-            committing,
-            latch,
-            ..
-        } = self;
-        committing.add(bytes);
-        let done = Box::new(move |result: Result<(), Refusal>| {
-            match result {
-                Ok(()) => outbox.put(|out| confirmations.append_to(out)),
-                Err(refusal) => outbox.put(|out| {
-                    for (at, (cmd, header)) in asked.iter().enumerate() {
-                        let seq = serde_json::from_slice::<Head<'_>>(header).map(|h| h.seq).unwrap_or_default();
-                        if at > 0 && refusal.kind.may_pass() {
-                            answer::refusal(*cmd, &Refusal::passing(LATCHED), &seq, out);
-                        } else {
-                            answer::refusal(*cmd, &refusal, &seq, out);
-                        }
-                    }
-                }),
-            }
-            committing.done(bytes);
-        });
-        topic.publish(Publish {
-            entries,
-            bytes,
-            latch: Some(latch),
-            done,
-        });
-    }
-}
+use crate::log::topic::{LATCHED, Publish};
+use crate::refusal::Refusal;
 
 /// What a server must know of the event.
 struct Seen<'a> {
@@ -225,7 +107,7 @@ impl Session {
             if refusal.kind.may_pass() {
                 self.latch.store(true, Ordering::Release);
             }
-            refuse(&self.outbox, reply, &refusal, &head.seq);
+            self.outbox.refuse(reply, &refusal, &head.seq);
         }
     }
 
@@ -251,14 +133,7 @@ impl Session {
         let Some(gathering) = self.publishes.open.get_mut(at) else {
             return Ok(());
         };
-        let entry_bytes = {
-            let start = gathering.buffer.len();
-            record::encode(seen.kind, None, &seen.key, &body, &mut gathering.buffer);
-            gathering.buffer.len() - start
-        };
-        gathering.entries.push(gathering.buffer.split_to(entry_bytes).freeze());
-        gathering.bytes += entry_bytes;
-        gathering.asked.push((reply, header.clone()));
+        gathering.add(reply, header, |out| record::encode(seen.kind, None, &seen.key, &body, out));
         let event = Confirmed {
             id: &seen.id,
             source: &seen.source,
@@ -274,7 +149,13 @@ impl Session {
             return Ok(at);
         }
         let topic = self.broker.topic_to_publish(&self.user, topic).await?;
-        let gathering = Gathering::new(topic, self);
+        let gathering = Gathering::new(
+            topic,
+            Confirmations::new(self.many_acks),
+            &self.outbox,
+            &self.committing,
+            &self.latch,
+        );
         self.publishes.open.push(gathering);
         Ok(self.publishes.open.len() - 1)
     }
@@ -283,7 +164,7 @@ impl Session {
     pub(crate) async fn request(&mut self, head: &Head<'_>, body: &Bytes) {
         self.publishes.send();
         if let Err(refusal) = self.send_request(head, body).await {
-            refuse(&self.outbox, Command::ResponseToClient, &refusal, &head.seq);
+            self.outbox.refuse(Command::ResponseToClient, &refusal, &head.seq);
         }
     }
 
@@ -300,7 +181,7 @@ impl Session {
         let (outbox, seq) = (Arc::clone(&self.outbox), head.seq.to_string());
         let done = Box::new(move |result: Result<(), Refusal>| {
             if let Err(refusal) = result {
-                refuse(&outbox, Command::ResponseToClient, &refusal, &seq);
+                outbox.refuse(Command::ResponseToClient, &refusal, &seq);
             }
         });
         let bytes = entry.len();
@@ -343,7 +224,7 @@ async fn wait_for_reply(
         }
         Err(error) => {
             let refusal = Refusal::for_good(format!("the reply cannot be carried over TCP: {error}"));
-            refuse(&outbox, Command::ResponseToClient, &refusal, &seq);
+            outbox.refuse(Command::ResponseToClient, &refusal, &seq);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -11,20 +11,19 @@ use openconnect_protocol::frame::{Command, FrameCodec};
 use openconnect_protocol::refusal::RefusalKind;
 use openconnect_protocol::session::{SubscriptionItem, UserAgent};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer;
+use super::committing::Committing;
+use super::gathering::Publishes;
 use super::outbox::Outbox;
-use super::publish::Publishes;
 use crate::asking::Asking;
 use crate::auth::User;
 use crate::broker::{Broker, Membership};
 use crate::config::Limits;
-use crate::log::topic::Refusal;
+use crate::lock::locked;
+use crate::refusal::Refusal;
 
-/// Bytes of publishes that one connection may have waiting for their commit.
-const MAX_COMMITTING: usize = 8 << 20;
 /// Largest frame of somebody who has not said HELLO.
 const MAX_HELLO: usize = 16 << 10;
 /// A read takes between these many bytes.
@@ -57,36 +56,6 @@ pub(crate) struct Session {
     pub(crate) committing: Arc<Committing>,
     pub(crate) acks: Vec<u64>,
     pub(crate) publishes: Publishes,
-}
-
-/// What is on its way to the disk for one connection.
-#[derive(Default)]
-pub(crate) struct Committing {
-    bytes: AtomicUsize,
-    less: Notify,
-}
-
-impl Committing {
-    pub(crate) fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Ordering::AcqRel);
-    }
-
-    pub(crate) fn done(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-        self.less.notify_one();
-    }
-
-    async fn room(&self) {
-        while self.bytes.load(Ordering::Acquire) > MAX_COMMITTING {
-            self.less.notified().await;
-        }
-    }
-
-    async fn empty(&self) {
-        while self.bytes.load(Ordering::Acquire) > 0 {
-            self.less.notified().await;
-        }
-    }
 }
 
 /// Why reading ended.
@@ -171,11 +140,11 @@ pub(crate) struct Wake {
 
 impl Wake {
     pub(crate) fn set(&self, memberships: &[Membership]) {
-        *crate::log::topic::locked(&self.groups) = memberships.iter().map(|m| Arc::clone(&m.group)).collect();
+        *locked(&self.groups) = memberships.iter().map(|m| Arc::clone(&m.group)).collect();
     }
 
     fn all(&self) {
-        crate::log::topic::locked(&self.groups).iter().for_each(|g| g.wake());
+        locked(&self.groups).iter().for_each(|g| g.wake());
     }
 }
 
@@ -288,12 +257,8 @@ impl Session {
                 Ok(Some(0)) => return End::Closed,
                 Ok(Some(read)) => read,
                 Ok(None) => {
-                    refuse(
-                        &self.outbox,
-                        Command::ServerGoodbyeRequest,
-                        &Refusal::new(RefusalKind::Session, late),
-                        "",
-                    );
+                    self.outbox
+                        .refuse(Command::ServerGoodbyeRequest, &Refusal::new(RefusalKind::Session, late), "");
                     return End::AfterAnswers(late.to_owned());
                 }
                 Err(error) => {
@@ -338,12 +303,4 @@ impl Session {
             self.acks.clear();
         }
     }
-}
-
-pub(crate) fn succeed(outbox: &Outbox, cmd: Command, seq: &str) {
-    outbox.put(|out| answer::answer(cmd, 0, "success", seq, out));
-}
-
-pub(crate) fn refuse(outbox: &Outbox, cmd: Command, refusal: &Refusal, seq: &str) {
-    outbox.put(|out| answer::refusal(cmd, refusal, seq, out));
 }

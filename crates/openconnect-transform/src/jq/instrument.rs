@@ -8,6 +8,8 @@ use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{Def, Pattern, Term};
 use jaq_core::path::{Part, Path};
 
+/// The definition that a user's program becomes.
+pub(super) const PROGRAM: &str = "__program";
 /// The function that reads the meter. No program can write this name.
 pub(super) const ENTER: &str = "!enter";
 /// Levels that a program's terms are in each other, where lists (of fields, path parts, arguments) count their items.
@@ -21,7 +23,7 @@ pub(super) struct TooDeep;
 pub(super) fn program(mut term: Term<&str>) -> Result<Def<&str>, TooDeep> {
     meter(&mut term, 0)?;
     Ok(Def {
-        name: super::program::PROGRAM,
+        name: PROGRAM,
         args: Vec::new(),
         body: enter(term),
     })

@@ -17,6 +17,8 @@ use rustix::time::{ClockId, clock_gettime};
 #[cfg(panic = "abort")]
 compile_error!("jq programs are stopped by unwinding: build with panic = \"unwind\"");
 
+/// Bytes of a program's text.
+pub(super) const LONGEST: usize = 16 << 10;
 /// Steps of one run: values made or looked at, calls, and 32 bytes copied or compared each count as one; deep in the stack
 /// as more.
 pub(super) const STEPS: u64 = 10_000_000;
@@ -36,7 +38,7 @@ pub(in super::super) const THREAD_STACK: usize = 4 * STACK;
 
 /// Bytes of the stack that a program's text needs to be compiled: some 15 KiB for each of its bytes, unoptimised, when it is
 /// nothing but brackets.
-pub(in super::super) const COMPILE_STACK: usize = super::program::LONGEST * (16 << 10);
+pub(in super::super) const COMPILE_STACK: usize = LONGEST * (16 << 10);
 
 /// What a value that is in a program's hands is counted as: itself, and the iterator or variable that holds it.
 const HANDLE: usize = 128;

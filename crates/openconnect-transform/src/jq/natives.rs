@@ -11,7 +11,7 @@ use jaq_core::{Bind, Cv, Exn, FilterT, Native, RunPtr, ValXs};
 use jaq_std::{Filter, unary, v};
 
 use super::meter::{self, Limit};
-use super::value::{Array, Error, Kind, ValR, Value};
+use super::value::{Array, Error, Kind, ValR, Value, signed};
 use super::{json, regex};
 
 /// What programs must not use, for the hint.
@@ -89,10 +89,6 @@ fn own() -> Box<[Filter<RunPtr<Value>>]> {
 
 fn once<'a>(result: ValR) -> ValXs<'a, Value> {
     box_once(result.map_err(Exn::from))
-}
-
-pub(super) fn signed(n: usize) -> isize {
-    isize::try_from(n).unwrap_or(isize::MAX)
 }
 
 fn length(value: Value) -> ValR {

@@ -5,16 +5,12 @@ use std::fmt::{self, Write as _};
 use jaq_core::load::{Arena, File, Lexer, Loader, Parser, lex, parse};
 use jaq_core::{Compiler, Ctx, Native, RcIter};
 
-use super::meter::Stopped;
+use super::instrument::PROGRAM;
+use super::meter::{LONGEST, Stopped};
 use super::value::{self, ValR, Value};
 use super::{instrument, json, meter, natives};
 use openconnect_config::error::{Error, Result};
 use openconnect_config::failure::Failure;
-
-/// Bytes of a program's text.
-pub(super) const LONGEST: usize = 16 << 10;
-/// The definition that a user's program becomes.
-pub(super) const PROGRAM: &str = "__program";
 
 pub(super) type Outputs<'a> = &'a mut dyn Iterator<Item = ValR>;
 

@@ -4,8 +4,7 @@ use jaq_core::Cv;
 use regex_lite::{Regex, RegexBuilder};
 
 use super::meter::{self, Limit};
-use super::natives::signed;
-use super::value::{Array, Error, Kind, Object, Text, ValR, Value};
+use super::value::{Array, Error, Kind, Object, Text, ValR, Value, signed};
 
 /// Compiled sizes in bytes that are tried, so that a size is known.
 const SIZES: [usize; 3] = [4 << 10, 16 << 10, 64 << 10];

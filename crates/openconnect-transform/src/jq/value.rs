@@ -19,6 +19,11 @@ pub(super) type Error = jaq_core::Error<Value>;
 pub(super) type ValR = jaq_core::ValR<Value>;
 pub(super) type ValX<'a> = jaq_core::ValX<'a, Value>;
 
+/// A length or an index as jq's numbers have it.
+pub(super) fn signed(n: usize) -> isize {
+    isize::try_from(n).unwrap_or(isize::MAX)
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Value {
     pub(super) kind: Kind,

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use openconnect_config::{dotted, write_yaml, yaml_value};
 use serde_json::{Map, Value};
 
-use crate::config::{Section, dotted, write_yaml, yaml_value};
+use super::section::Section;
 use crate::error::{Error, Result};
 
 const SECTIONS: [&str; 3] = ["connectorConfig", "sourceConnectorConfig", "sinkConnectorConfig"];
