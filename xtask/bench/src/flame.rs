@@ -4,8 +4,7 @@
 //! names: what is compared with what is seen, not how fast it is.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::process::{Command, ExitCode, Stdio};
 
 use openconnect_testkit::Result;
 
@@ -20,9 +19,6 @@ const INFERNO: Tool = Tool {
     version: "0.12.3",
     options: &["--no-default-features", "--features", "cli"],
 };
-
-/// Samples a second of each core; no round number, so that it keeps step with nothing.
-const FREQUENCY: &str = "499";
 
 fn folder() -> PathBuf {
     workspace().join("target/flame")
@@ -65,16 +61,6 @@ pub(crate) async fn draw(base: &Setup, subject: &str, rounds: &Rounds) -> Result
     graph(&recorded, &to)?;
     println!("written: {}", to.display());
     Ok(ExitCode::SUCCESS)
-}
-
-/// Records all of the machine for so long, beside what is being measured.
-pub(crate) fn record(to: &Path, time: Duration) -> Result<Child> {
-    let mut perf = Command::new("perf");
-    perf.args(["record", "--all-cpus", "--call-graph", "fp", "--freq", FREQUENCY, "--output"])
-        .arg(to);
-    perf.args(["--", "sleep", &time.as_secs().to_string()]);
-    let started = perf.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    started.map_err(|e| format!("perf can't be run: {e}. Debian has it in the package linux-perf").into())
 }
 
 fn graph(recorded: &Path, to: &Path) -> Result<()> {

@@ -7,7 +7,8 @@
 //! `suite.rs`: what is measured of each subject. `run.rs`: one run. `mesh.rs`, `http.rs`, `jdbc.rs`, `sql.rs`, `cdc.rs`, `peers.rs`: the
 //! pipelines; `load.rs`: HTTP load; `otlp.rs`: events for a peer that takes log records. `limits.rs`: what disk and loopback
 //! allow. `usage.rs`: memory and processor time. `stats.rs`: medians and intervals. `report.rs`: results as JSON; `page.rs` and
-//! `plot.rs`: `docs/benchmarks.md` from them. `gate.rs`: this tree against another commit. `flame.rs`: where the time goes.
+//! `plot.rs`: `docs/benchmarks.md` from them. `gate.rs`: this tree against another commit. `flame.rs`: where the time goes;
+//! `recording.rs`: what it is drawn from.
 
 mod cdc;
 mod flame;
@@ -21,6 +22,7 @@ mod otlp;
 mod page;
 mod peers;
 mod plot;
+mod recording;
 mod report;
 mod run;
 mod sql;

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use openconnect_testkit::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::flame;
+use crate::recording::record;
 use crate::usage::{Usage, Watched};
 
 /// What a run is to be.
@@ -55,7 +55,7 @@ impl Setup {
 
     /// Begins to record, where that is wanted.
     fn record(&self) -> Result<Option<Child>> {
-        let recording = self.recording.as_ref().map(|to| flame::record(to, self.counted));
+        let recording = self.recording.as_ref().map(|to| record(to, self.counted));
         recording.transpose()
     }
 

@@ -21,8 +21,8 @@ mod validate;
 
 pub use import::Import;
 pub use load::{Loaded, contradictions, example, load, schema};
-pub use openconnect_config::{LogFormat, LogSettings, Problem, Problems, Rejected, Sources, yaml_value};
 pub(crate) use openconnect_config::write_yaml;
+pub use openconnect_config::{LogFormat, LogSettings, Problem, Problems, Rejected, Sources, yaml_value};
 pub use section::Section;
 pub use settings::*;
 
