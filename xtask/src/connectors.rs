@@ -21,6 +21,8 @@ pub struct Connector {
     pub guarantee: String,
     /// The most bytes that its release binary, built alone, may have.
     pub size: u64,
+    /// Features of which each alone makes a smaller program that `cargo xtask dist --variant` offers.
+    pub variants: Vec<String>,
     /// Its crate's folder.
     pub folder: Utf8PathBuf,
 }
@@ -31,6 +33,8 @@ pub struct Connector {
 struct Described {
     guarantee: String,
     size: u64,
+    #[serde(default)]
+    variants: Vec<String>,
 }
 
 /// The workspace's packages with all that they are built of; Cargo downloads what it does not have.
@@ -107,6 +111,7 @@ impl Connector {
             description: package.description.clone().unwrap_or_default(),
             guarantee: described.guarantee,
             size: described.size,
+            variants: described.variants,
             folder: folder.to_owned(),
         })
     }

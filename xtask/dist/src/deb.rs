@@ -8,12 +8,7 @@ use crate::target::{GLIBC, Target};
 use crate::tree::{Tree, gzip};
 
 pub(crate) fn name(release: &Release<'_>, target: Target) -> String {
-    format!(
-        "{}_{}_{}.deb",
-        release.connector.package,
-        release.connector.version,
-        target.architecture()
-    )
+    format!("{}_{}_{}.deb", release.name(), release.connector.version, target.architecture())
 }
 
 pub(crate) fn package(release: &Release<'_>, target: Target, files: &Files) -> Result<Vec<u8>> {
@@ -39,12 +34,17 @@ pub(crate) fn package(release: &Release<'_>, target: Target, files: &Files) -> R
 
 fn fields(release: &Release<'_>, target: Target, data: &Tree) -> String {
     let connector = release.connector;
+    // The same program in the same place: one of them can be installed.
+    let replaces = release.variant.map_or_else(String::new, |_| {
+        let whole = &connector.package;
+        format!("Provides: {whole}\nConflicts: {whole}\nReplaces: {whole}\n")
+    });
     let kib = data.files.values().map(|file| file.bytes.len()).sum::<usize>().div_ceil(1024);
     format!(
         "Package: {}\nVersion: {}\nArchitecture: {}\nMaintainer: Apache EventMesh <dev@eventmesh.apache.org>\nInstalled-Size: {kib}\n\
-         Depends: libc6 (>= {GLIBC})\nRecommends: ca-certificates\nSection: net\nPriority: optional\n\
+         Depends: libc6 (>= {GLIBC})\nRecommends: ca-certificates\n{replaces}Section: net\nPriority: optional\n\
          Homepage: https://eventmesh.apache.org\nDescription: {}\n It guarantees: {}.\n",
-        connector.package,
+        release.name(),
         connector.version,
         target.architecture(),
         connector.description,

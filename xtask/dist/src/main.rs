@@ -40,6 +40,9 @@ struct Arguments {
     /// Platforms. Default: those of this machine's processor.
     #[arg(long = "target", value_enum)]
     targets: Vec<Target>,
+    /// Build with this feature alone, which makes a smaller program: a driver of the SQL connectors, for example.
+    #[arg(long)]
+    variant: Option<String>,
     /// Build a second time elsewhere, and compare the bytes.
     #[arg(long)]
     verify: bool,
@@ -61,7 +64,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         some => some.to_vec(),
     };
     for connector in connectors::named(&arguments.connectors)? {
-        let release = Release::of(&connector)?;
+        let release = Release::of(&connector, arguments.variant.as_deref())?;
         release.make(&targets)?;
         if arguments.verify {
             release.verify(&targets)?;
@@ -73,6 +76,8 @@ fn run(arguments: &Arguments) -> Result<()> {
 /// One connector at one commit.
 struct Release<'c> {
     connector: &'c Connector,
+    /// The feature that it is built with, where not all of them are.
+    variant: Option<&'c str>,
     commit: String,
     /// Seconds since 1970 of the commit: the time of everything that has one.
     epoch: u64,
@@ -80,22 +85,43 @@ struct Release<'c> {
 }
 
 impl<'c> Release<'c> {
-    fn of(connector: &'c Connector) -> Result<Self> {
+    fn of(connector: &'c Connector, variant: Option<&'c str>) -> Result<Self> {
+        if let Some(variant) = variant.filter(|variant| !connector.variants.iter().any(|known| known == variant)) {
+            let known = match connector.variants.as_slice() {
+                [] => "it has none".to_owned(),
+                known => format!("there are {}", known.join(", ")),
+            };
+            return Err(format!("{} has no variant `{variant}`; {known}", connector.name).into());
+        }
         let commit = xtask::git::read(&["rev-parse", "HEAD"])?;
         let epoch = xtask::git::read(&["log", "-1", "--format=%ct"])?;
-        Ok(Self {
+        let mut release = Self {
+            connector,
+            variant,
             commit: commit.trim().to_owned(),
             epoch: epoch.trim().parse()?,
-            folder: workspace()
-                .join("target/dist")
-                .join(format!("{}-{}", connector.package, connector.version)),
-            connector,
-        })
+            folder: PathBuf::new(),
+        };
+        release.folder = workspace().join("target/dist").join(release.stem());
+        Ok(release)
+    }
+
+    /// The name of what is installed: `openconnect-http-sink`, `openconnect-jdbc-sink-postgres`. The program in it is always called as
+    /// the connector.
+    fn name(&self) -> String {
+        let variant = self.variant.map_or_else(String::new, |variant| format!("-{variant}"));
+        format!("{}{variant}", self.connector.package)
     }
 
     /// `openconnect-http-sink-0.1.0`
     fn stem(&self) -> String {
-        format!("{}-{}", self.connector.package, self.connector.version)
+        format!("{}-{}", self.name(), self.connector.version)
+    }
+
+    /// Cargo's arguments for the features of the variant.
+    fn features(&self) -> Vec<&str> {
+        self.variant
+            .map_or_else(Vec::new, |variant| vec!["--no-default-features", "--features", variant])
     }
 
     fn make(&self, targets: &[Target]) -> Result<()> {

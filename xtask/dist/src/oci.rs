@@ -77,7 +77,6 @@ fn layer(release: &Release<'_>, files: &Files) -> Result<Tree> {
 }
 
 fn config(release: &Release<'_>, target: Target, layer: &str) -> Value {
-    let name = &release.connector.package;
     let created = created(release);
     json!({
         "created": created,
@@ -85,7 +84,7 @@ fn config(release: &Release<'_>, target: Target, layer: &str) -> Value {
         "os": "linux",
         "config": {
             "User": format!("{USER}:{USER}"),
-            "Entrypoint": [format!("/usr/bin/{name}")],
+            "Entrypoint": [format!("/usr/bin/{}", release.connector.package)],
             "Cmd": ["run", "--config", "/etc/openconnect/openconnect.yaml"],
             "WorkingDir": format!("/{STATE}"),
             "Volumes": { format!("/{STATE}"): {} },
@@ -100,7 +99,7 @@ fn config(release: &Release<'_>, target: Target, layer: &str) -> Value {
 
 fn annotations(release: &Release<'_>) -> Value {
     json!({
-        "org.opencontainers.image.title": release.connector.package,
+        "org.opencontainers.image.title": release.name(),
         "org.opencontainers.image.description": release.connector.description,
         "org.opencontainers.image.version": release.connector.version,
         "org.opencontainers.image.revision": release.commit,

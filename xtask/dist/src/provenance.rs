@@ -16,6 +16,8 @@ pub(crate) fn statement(release: &Release<'_>, targets: &[Target], sums: &BTreeM
         .map(|(name, sum)| json!({ "name": name, "digest": { "sha256": sum } }))
         .collect();
     let triples: Vec<&str> = targets.iter().map(|target| target.triple()).collect();
+    let variant = release.variant.map_or_else(String::new, |variant| format!(" --variant {variant}"));
+    let command = format!("cargo xtask dist {}{variant}", release.connector.name);
     let statement = json!({
         "_type": "https://in-toto.io/Statement/v1",
         "subject": subjects,
@@ -24,7 +26,7 @@ pub(crate) fn statement(release: &Release<'_>, targets: &[Target], sums: &BTreeM
             "buildDefinition": {
                 "buildType": "https://github.com/apache/eventmesh/openconnect/dist/v1",
                 "externalParameters": {
-                    "command": format!("cargo xtask dist {}", release.connector.name),
+                    "command": command,
                     "targets": triples,
                 },
                 "internalParameters": { "rustc": rustc.trim() },

@@ -1,5 +1,8 @@
 //! What a connector is made of, as CycloneDX 1.5: every crate that is built into its binary or runs while it is built.
 
+use std::collections::BTreeSet;
+
+use cargo_metadata::{Metadata, Package, PackageId};
 use serde_json::{Value, json};
 use xtask::Result;
 
@@ -7,9 +10,51 @@ use crate::{Release, text};
 use xtask::cargo::workspace;
 use xtask::connectors::{locked, metadata, parts};
 
+/// All that the binary is built of. Cargo's metadata is that of the whole workspace, with the features of all its packages: what the
+/// connector's own features leave out is not part of it.
+fn linked(release: &Release<'_>, metadata: &Metadata) -> Result<BTreeSet<PackageId>> {
+    let mut tree = xtask::cargo::command();
+    tree.args([
+        "tree",
+        "--locked",
+        "--edges",
+        "normal,build",
+        "--target",
+        "all",
+        "--prefix",
+        "none",
+        "--package",
+    ]);
+    tree.arg(&release.connector.package)
+        .args(release.features())
+        .current_dir(workspace());
+    let out = tree.output()?;
+    if !out.status.success() {
+        return Err(format!("cargo tree: {}", String::from_utf8_lossy(&out.stderr)).into());
+    }
+    let text = String::from_utf8(out.stdout)?;
+    let named: BTreeSet<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| {
+            line.split_once(" v")
+                .map(|(name, rest)| (name, rest.split(' ').next().unwrap_or(rest)))
+        })
+        .collect();
+    let mut parts = parts(metadata, &release.connector.package)?;
+    let version = |package: &Package| package.version.to_string();
+    let left_out = metadata
+        .packages
+        .iter()
+        .filter(|package| !named.contains(&(package.name.as_str(), version(package).as_str())));
+    for package in left_out {
+        parts.remove(&package.id);
+    }
+    Ok(parts)
+}
+
 pub(crate) fn cyclonedx(release: &Release<'_>) -> Result<String> {
     let metadata = metadata()?;
-    let parts = parts(&metadata, &release.connector.package)?;
+    let parts = linked(release, &metadata)?;
     let sums = locked(&text(&workspace().join("Cargo.lock"))?);
     let reference = |name: &str, version: &str| format!("pkg:cargo/{name}@{version}");
     let mut components = Vec::new();

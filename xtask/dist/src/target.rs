@@ -72,7 +72,7 @@ impl Target {
 /// Builds the connector from the checkout at `place`, and says where the binary is. Paths of the machine are replaced, so that
 /// the bytes do not depend on them; the list of all crates in it is embedded (`cargo audit bin` reads it).
 pub(crate) fn build(release: &Release<'_>, target: Target, place: &Place) -> Result<PathBuf> {
-    println!("building {} for {}", release.connector.package, target.triple());
+    println!("building {} for {}", release.name(), target.triple());
     let tools = tools::fetch()?;
     tools::rust_std(target.triple())?;
     let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(
@@ -102,13 +102,14 @@ pub(crate) fn build(release: &Release<'_>, target: Target, place: &Place) -> Res
             "--target",
             &zig_target,
         ])
+        .args(release.features())
         .env("CARGO_TARGET_DIR", &place.output)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env("SOURCE_DATE_EPOCH", release.epoch.to_string())
         .env("PATH", tools.path()?)
         .current_dir(&place.checkout);
     if !cargo.status()?.success() {
-        return Err(format!("{} could not be built for {}", release.connector.package, target.triple()).into());
+        return Err(format!("{} could not be built for {}", release.name(), target.triple()).into());
     }
     Ok(place.binary(release, target))
 }

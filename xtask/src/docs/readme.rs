@@ -42,6 +42,7 @@ mod tests {
             description: "A sink: events to A".to_owned(),
             guarantee: String::new(),
             size: 1,
+            variants: Vec::new(),
             folder: "connectors/a-sink".into(),
         };
         let fresh = page(&format!("before\n{BEGIN}old\n{END}after\n"), &[connector]).unwrap();

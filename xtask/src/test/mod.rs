@@ -4,6 +4,7 @@
 
 mod report;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -63,6 +64,12 @@ const STEPS: &[Step] = &[
         about: "every package that a Cargo profile names exists",
         takes: seconds(1, 1),
         run: |_| check::passes(What::Profile),
+    },
+    Step {
+        name: "variants",
+        about: "every smaller build of a connector compiles, warnings denied",
+        takes: seconds(90, 5),
+        run: |_| variants().inspect_err(|error| println!("{error}")).unwrap_or(false),
     },
     // The tests run the binaries as a user does; one build, with failpoints and defects in it, serves all of them.
     Step {
@@ -183,6 +190,21 @@ fn some(connectors: &[Connector]) -> ExitCode {
         report.step(&name, |report| proof(Some(&connector.name), report));
     }
     report.end()
+}
+
+/// Connectors with the same variant are checked together, so that they share what is built for it.
+fn variants() -> xtask::Result<bool> {
+    let mut by_variant: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for connector in connectors::named(&[])? {
+        for variant in connector.variants {
+            by_variant.entry(variant).or_default().push(connector.package.clone());
+        }
+    }
+    Ok(by_variant.iter().all(|(variant, packages)| {
+        let packages: Vec<&str> = packages.iter().flat_map(|package| ["--package", package]).collect();
+        let options = ["--no-default-features", "--features", variant, "--", "-D", "warnings"];
+        cargo::runs(&[&["clippy"], packages.as_slice(), &options].concat())
+    }))
 }
 
 fn licences(report: &mut Report) -> bool {
