@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use openconnect_change::Cell;
 use openconnect_core::Failure;
 use openconnect_core::record::{Partition, Record};
-use openconnect_sql::{Connection, Mark, Pool, Select, Split};
+use openconnect_sql::{Connection, Mark, PageRows, Pool, Select, Split};
 
 use crate::config::{JdbcSourceConfig, Mode};
 use crate::event::Events;
@@ -15,8 +15,8 @@ use crate::position::{Marks, Position, Unsettled, identity};
 use crate::relation::Relation;
 use crate::window::Window;
 
-/// Bytes of one page.
-const PAGE_BYTES: usize = 8 << 20;
+/// Bytes of one page, where there is as much.
+pub(crate) const PAGE_BYTES: usize = 8 << 20;
 /// Rows of the window that are looked at with one statement, and rows that are read by their marks with one.
 const LOOK: u32 = 10_000;
 const LATE: usize = 50;
@@ -33,7 +33,7 @@ pub(crate) struct Reader {
     pub(crate) relation: Relation,
     partition: Partition,
     mode: Mode,
-    page_rows: u32,
+    page_rows: PageRows,
     parallel: usize,
     /// There was more behind the last page.
     behind: bool,
@@ -65,7 +65,7 @@ impl Reader {
             partition: Partition::new(relation.name.as_str()),
             relation,
             mode: config.mode,
-            page_rows: config.page_rows,
+            page_rows: PageRows::new(config.page_rows),
             parallel: config.parallel_pages as usize,
             behind: false,
             interval: config.interval.0,
@@ -86,14 +86,14 @@ impl Reader {
         }
     }
 
-    /// What is next; nothing when it is not time, or nothing has come.
-    pub(crate) async fn next(&mut self, pool: &Pool, events: &Events) -> Result<Vec<Record<Position>>, Failure> {
+    /// What is next; nothing when it is not time, or nothing has come. Rows are read up to the one that makes them `bytes` large.
+    pub(crate) async fn next(&mut self, pool: &Pool, events: &Events, bytes: usize) -> Result<Vec<Record<Position>>, Failure> {
         let now = Instant::now();
         if self.mode == Mode::Bulk {
-            return self.bulk(pool, events, now).await;
+            return self.bulk(pool, events, now, bytes).await;
         }
         if !self.window.period().is_zero() && self.look <= now {
-            let late = self.late(&mut pool.acquire().await?, events, now).await?;
+            let late = self.late(&mut pool.acquire().await?, events, now, bytes).await?;
             if !late.is_empty() {
                 return Ok(late);
             }
@@ -101,7 +101,7 @@ impl Reader {
         if self.due > now {
             return Ok(Vec::new());
         }
-        let page = self.page(pool, self.position.after.clone()).await?;
+        let page = self.page(pool, self.position.after.clone(), bytes).await?;
         self.behind = page.more;
         if !page.more {
             self.due = now + self.interval;
@@ -133,7 +133,13 @@ impl Reader {
     }
 
     /// Rows of the window that were not there before. Empty once it was looked through.
-    async fn late(&mut self, connection: &mut Connection, events: &Events, now: Instant) -> Result<Vec<Record<Position>>, Failure> {
+    async fn late(
+        &mut self,
+        connection: &mut Connection,
+        events: &Events,
+        now: Instant,
+        bytes: usize,
+    ) -> Result<Vec<Record<Position>>, Failure> {
         let Some(last) = self.position.after.clone() else {
             self.look = now + self.window.period();
             return Ok(Vec::new());
@@ -147,7 +153,7 @@ impl Reader {
             let select = Select::marks(&self.relation.rows, connection.dialect())
                 .after(from.as_deref())?
                 .up_to(&last)?;
-            let (rows, cut) = connection.query(&select.page(LOOK), PAGE_BYTES).await?;
+            let (rows, cut) = connection.query(&select.page(LOOK), bytes).await?;
             let more = cut || rows.len() >= LOOK as usize;
             let all: Vec<Marks> = rows.iter().filter_map(|row| row.iter().map(Mark::of).collect()).collect();
             let unknown: Vec<Marks> = all
@@ -156,10 +162,10 @@ impl Reader {
                 .take(LATE)
                 .cloned()
                 .collect();
-            let found = if unknown.is_empty() {
-                Vec::new()
+            let (found, cut) = if unknown.is_empty() {
+                (Vec::new(), false)
             } else {
-                self.by_marks(connection, &unknown).await?
+                self.by_marks(connection, &unknown, bytes).await?
             };
             if unknown.is_empty() {
                 self.looked = all.last().cloned().filter(|_| more);
@@ -169,8 +175,10 @@ impl Reader {
                 }
                 continue;
             }
-            // They are known from now on, also those that are gone again: this part of the window is looked at once more.
-            for marks in &unknown {
+            // They are known from now on, also those that are gone again, but for those that had no room: this part of the window
+            // is looked at once more.
+            let all_known = if cut { &[][..] } else { &unknown };
+            for marks in all_known.iter().chain(found.iter().map(|(marks, _)| marks)) {
                 self.window.note(identity(marks));
             }
             if !found.is_empty() {
@@ -194,16 +202,22 @@ impl Reader {
         Ok(records)
     }
 
-    async fn by_marks(&self, connection: &mut Connection, marks: &[Marks]) -> Result<Vec<(Marks, Vec<Cell>)>, Failure> {
+    /// These rows, and whether some of them had no room.
+    async fn by_marks(
+        &self,
+        connection: &mut Connection,
+        marks: &[Marks],
+        bytes: usize,
+    ) -> Result<(Vec<(Marks, Vec<Cell>)>, bool), Failure> {
         let select = Select::rows(&self.relation.rows, connection.dialect()).only(marks)?;
         let statement = select.page(u32::try_from(marks.len()).unwrap_or(u32::MAX));
-        // More than a page's bytes would leave some behind: each alone is bounded by the database.
-        let (rows, _) = connection.query(&statement, usize::MAX).await?;
-        Ok(rows.into_iter().filter_map(|cells| Some((self.marks(&cells)?, cells))).collect())
+        let (rows, cut) = connection.query(&statement, bytes).await?;
+        let rows = rows.into_iter().filter_map(|cells| Some((self.marks(&cells)?, cells)));
+        Ok((rows.collect(), cut))
     }
 
     /// All rows, and again after the interval.
-    async fn bulk(&mut self, pool: &Pool, events: &Events, now: Instant) -> Result<Vec<Record<Position>>, Failure> {
+    async fn bulk(&mut self, pool: &Pool, events: &Events, now: Instant, bytes: usize) -> Result<Vec<Record<Position>>, Failure> {
         if self.due > now {
             return Ok(Vec::new());
         }
@@ -222,7 +236,7 @@ impl Reader {
         } else {
             (self.position.after.clone(), self.position.began_ms.unwrap_or(clock))
         };
-        let page = self.page(pool, after.clone()).await?;
+        let page = self.page(pool, after.clone(), bytes).await?;
         self.behind = page.more;
         self.position = Position {
             after,
@@ -242,24 +256,25 @@ impl Reader {
     }
 
     /// The next page; several of them, read at the same time, where the last one was not the end.
-    async fn page(&self, pool: &Pool, after: Option<Marks>) -> Result<Page, Failure> {
-        let relation = &self.relation.rows;
+    async fn page(&mut self, pool: &Pool, after: Option<Marks>, bytes: usize) -> Result<Page, Failure> {
+        let (relation, page_rows) = (&self.relation.rows, self.page_rows.get());
         let parallel = if self.behind { self.parallel } else { 1 };
         let splits = Split::all(
             &mut pool.acquire().await?,
             relation,
             after.map(|after| after.to_vec()),
-            self.page_rows,
+            page_rows,
             parallel,
         )
         .await?;
         let reads = splits.iter().map(async |split| {
             let mut connection = pool.acquire().await?;
-            split.read(&mut connection, relation, self.page_rows).await
+            split.read(&mut connection, relation, page_rows, bytes / splits.len()).await
         });
         let (mut rows, mut more) = (Vec::new(), false);
         for part in try_join_all(reads).await? {
             more = part.next.is_some();
+            self.page_rows.note(part.rows.len(), part.cut);
             rows.extend(part.rows.into_iter().filter_map(|cells| Some((self.marks(&cells)?, cells))));
             if part.cut {
                 break;

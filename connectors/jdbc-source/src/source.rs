@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use openconnect_core::budget::Budget;
 use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
 use openconnect_core::record::{Partition, Record};
@@ -12,7 +13,7 @@ use openconnect_sql::{Pool, PoolSettings, Target};
 use crate::config::JdbcSourceConfig;
 use crate::event::Events;
 use crate::position::Position;
-use crate::reader::Reader;
+use crate::reader::{PAGE_BYTES, Reader};
 use crate::relation;
 
 /// How often tables are looked for again: new ones, and columns that have changed.
@@ -21,6 +22,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// The SQL source.
 pub struct JdbcSource {
     config: JdbcSourceConfig,
+    budget: Budget,
     pool: Pool,
     events: Events,
     offsets: BTreeMap<Partition, Position>,
@@ -43,6 +45,7 @@ impl Source for JdbcSource {
     async fn open(config: JdbcSourceConfig, cx: SourceContext<Position>) -> Result<(Self, NoCommit)> {
         let target = target(&config)?;
         let source = Self {
+            budget: cx.budget,
             pool: pool(&config, &target),
             events: Events {
                 source: target.name(),
@@ -71,7 +74,10 @@ impl Source for JdbcSource {
     }
 
     async fn read(&mut self, out: &mut Emitter<Position>) -> Result<(), Failure> {
-        let attempt = tokio::time::timeout(self.config.timeout.0, self.attempt()).await;
+        // Before anything is asked of the database: how long this waits is not its fault.
+        let pages = PAGE_BYTES.saturating_mul(self.config.parallel_pages as usize);
+        let mut memory = self.budget.reserve(pages).await;
+        let attempt = tokio::time::timeout(self.config.timeout.0, self.attempt(memory.bytes())).await;
         let records = attempt.unwrap_or_else(|_| {
             Err(Failure::retryable(
                 "SQL_TIMEOUT",
@@ -79,8 +85,15 @@ impl Source for JdbcSource {
             ))
         });
         match records {
-            Ok(records) if records.is_empty() => tokio::time::sleep_until(self.due().into()).await,
-            Ok(records) => out.emit_all(records).await,
+            Ok(records) if records.is_empty() => {
+                drop(memory);
+                tokio::time::sleep_until(self.due().into()).await;
+            }
+            Ok(records) => {
+                let records: Vec<_> = records.into_iter().map(|record| record.reserved_from(&mut memory)).collect();
+                drop(memory);
+                out.emit_all(records).await;
+            }
             Err(failure) => {
                 // A column may have come or gone.
                 self.looked = None;
@@ -119,8 +132,8 @@ impl JdbcSource {
         self.readers.values().map(Reader::due).fold(look, Instant::min)
     }
 
-    /// Asks each relation in turn; the first that has something gives it.
-    async fn attempt(&mut self) -> Result<Vec<Record<Position>>, Failure> {
+    /// Asks each relation in turn; the first that has something gives it, of about so many bytes.
+    async fn attempt(&mut self, bytes: usize) -> Result<Vec<Record<Position>>, Failure> {
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN) {
             let mut connection = self.pool.acquire().await?;
             let found = relation::find(&self.config, &mut connection).await?;
@@ -134,7 +147,7 @@ impl JdbcSource {
                 continue;
             };
             let Some(reader) = self.readers.get_mut(name) else { continue };
-            let records = reader.next(&self.pool, &self.events).await?;
+            let records = reader.next(&self.pool, &self.events, bytes).await?;
             if !records.is_empty() {
                 self.last = Some(name.clone());
                 return Ok(records);

@@ -9,6 +9,7 @@ use mysql_async::BinlogStream;
 use mysql_async::binlog::EventType;
 use mysql_async::binlog::events::{Event, EventData, QueryEvent, TransactionPayloadEvent};
 use openconnect_core::Failure;
+use openconnect_core::budget::{Budget, event_bytes};
 use openconnect_core::cloudevents;
 use openconnect_core::record::{Partition, Record};
 
@@ -25,6 +26,8 @@ use crate::table::LogTable;
 
 /// Records that one call gives, at the most, but for those of one row event.
 pub(crate) const READ_BATCH: usize = 500;
+/// Bytes of the events of one call, at the most, but for those of one row event.
+const READ_BYTES: usize = 1 << 20;
 /// How often a position is stored where nothing is told.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 
@@ -41,6 +44,7 @@ pub(crate) struct Context<'a> {
     /// MariaDB's columns of JSON, by table.
     pub(crate) json: &'a HashMap<String, Vec<String>>,
     pub(crate) seen: &'a Seen,
+    pub(crate) budget: &'a Budget,
 }
 
 /// The transaction that is being read.
@@ -127,12 +131,19 @@ impl Log {
         let mut next = tokio::time::timeout(silence, self.stream.next())
             .await
             .map_err(|_| Failure::retryable("SQL_CONNECTION", format!("the server was silent for {silence:?}")))?;
+        // Not before: while nothing changes, nothing is held.
+        let mut memory = context.budget.reserve(READ_BYTES).await;
+        let (mut counted, mut bytes) = (0, 0);
         loop {
             let handled = match next {
                 Some(Ok(event)) => self.handle(context, &event, touched, &mut records),
                 Some(Err(error)) => Err(failure(&error)),
                 None => Err(Failure::retryable("SQL_CONNECTION", "the server ended the log")),
             };
+            let new = records.get(counted..).unwrap_or_default();
+            bytes += new.iter().filter_map(Record::as_event).map(event_bytes).sum::<usize>();
+            counted = records.len();
+            let full = records.len() >= READ_BATCH || bytes >= memory.bytes();
             match handled {
                 Err(failure) if records.is_empty() => return Err(failure),
                 // What was read before it is told first; then the log is opened again behind that.
@@ -140,7 +151,7 @@ impl Log {
                     self.failed = Some(failure);
                     break;
                 }
-                Ok(()) if records.len() >= READ_BATCH || self.changed || touched.until().is_some_and(|until| self.reached(until)) => {
+                Ok(()) if full || self.changed || touched.until().is_some_and(|until| self.reached(until)) => {
                     context.seen.set(&self.file, self.seconds);
                     break;
                 }
@@ -154,7 +165,7 @@ impl Log {
             }
         }
         self.note(context, &mut records);
-        Ok(records)
+        Ok(records.into_iter().map(|record| record.reserved_from(&mut memory)).collect())
     }
 
     /// Is everything before that place read, and no transaction open?

@@ -16,8 +16,9 @@ use futures_util::future::try_join_all;
 use mysql_async::Conn;
 use openconnect_change::{Cell, Change, Column, Decimals, Kind, Op, key_text, plain_integer, push_json};
 use openconnect_core::Failure;
+use openconnect_core::budget::{Budget, Reservation};
 use openconnect_core::record::Record;
-use openconnect_sql::{Dialect, Keyset, Mark, Pool, Split, Table, missing};
+use openconnect_sql::{Dialect, Keyset, Mark, PageRows, Pool, Split, Table, missing};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::columns::View;
@@ -29,6 +30,9 @@ use crate::position::{Place, Position, SnapshotPosition};
 use crate::server::{self, About};
 use crate::table::LogTable;
 
+/// Bytes of one chunk, where there is as much.
+const CHUNK_BYTES: usize = 8 << 20;
+
 /// A snapshot that is being made.
 pub(crate) struct Snapshot {
     /// What is left, by name; the first one may be begun.
@@ -39,10 +43,11 @@ pub(crate) struct Snapshot {
     pub(crate) progress: SnapshotPosition,
     /// Where the log ended when it was begun: tells one snapshot's events from another's.
     started: Arc<str>,
-    rows: u32,
+    rows: PageRows,
     parallel: usize,
     within: Duration,
     pool: Pool,
+    budget: Budget,
     round: Round,
 }
 
@@ -79,6 +84,10 @@ struct Chunk {
     by_key: Option<HashMap<String, usize>>,
     /// Where the table goes on; none when this was the last of it.
     next: Option<Vec<Mark>>,
+    /// It was too large, so that it ends before its end.
+    cut: bool,
+    /// The memory of its rows, which goes on with their events.
+    memory: Reservation,
 }
 
 /// What a chunk is to be.
@@ -86,7 +95,13 @@ type Plan = (Arc<SnapshotTable>, Split);
 
 impl Snapshot {
     /// Looks at the tables. `position` says how far the snapshot has come.
-    pub(crate) async fn begin(config: &MySqlCdcConfig, pool: &Pool, log: Conn, position: &Position) -> Result<Self, Failure> {
+    pub(crate) async fn begin(
+        config: &MySqlCdcConfig,
+        pool: &Pool,
+        budget: &Budget,
+        log: Conn,
+        position: &Position,
+    ) -> Result<Self, Failure> {
         let progress = position.snapshot.clone().unwrap_or_default();
         let mut connection = pool.acquire().await?;
         let mut tables = VecDeque::new();
@@ -129,10 +144,11 @@ impl Snapshot {
                 ..progress
             },
             started,
-            rows: config.chunk_rows,
+            rows: PageRows::new(config.chunk_rows),
             parallel: config.parallel_chunks as usize,
             within: config.timeout.0,
             pool: pool.clone(),
+            budget: budget.clone(),
             round: Round::Idle(Box::new(log)),
         })
     }
@@ -151,9 +167,10 @@ impl Snapshot {
             Round::Idle(connection) => {
                 let reader = Reader {
                     pool: self.pool.clone(),
+                    budget: self.budget.clone(),
                     tables: self.tables.clone(),
                     after: self.after.clone(),
-                    rows: self.rows,
+                    rows: self.rows.get(),
                     parallel: self.parallel,
                     within: self.within,
                 };
@@ -173,6 +190,9 @@ impl Snapshot {
             self.round = Round::Broken;
             let read = read.map_err(|e| Failure::retryable("CDC_SNAPSHOT", format!("the reader of the rows ended: {e}")))?;
             let (connection, held) = read?;
+            for chunk in &held.chunks {
+                self.rows.note(chunk.rows.len(), chunk.cut);
+            }
             self.round = Round::Waiting(connection, held);
         }
         match &mut self.round {
@@ -195,7 +215,7 @@ impl Snapshot {
         {
             self.round = Round::Idle(connection);
         }
-        let Some(chunk) = chunk else { return Ok(Vec::new()) };
+        let Some(mut chunk) = chunk else { return Ok(Vec::new()) };
         let mut records = Vec::with_capacity(chunk.rows.len() + 1);
         for cells in chunk.rows.into_iter().flatten() {
             let table = &chunk.table;
@@ -206,7 +226,7 @@ impl Snapshot {
                 done: false,
             };
             let event = row_event(context.events, context.database, table, cells, &self.started, at)?;
-            records.push(context.record(event, self.stamped(at)));
+            records.push(context.record(event, self.stamped(at)).reserved_from(&mut chunk.memory));
         }
         if chunk.next.is_none() {
             self.tables.pop_front();
@@ -234,6 +254,7 @@ impl Snapshot {
 
 struct Reader {
     pool: Pool,
+    budget: Budget,
     tables: VecDeque<Arc<SnapshotTable>>,
     after: Option<Vec<Mark>>,
     rows: u32,
@@ -244,15 +265,23 @@ struct Reader {
 impl Reader {
     async fn read(mut self, mut connection: Box<Conn>, about: &About, position: &Position) -> Result<(Box<Conn>, Held), Failure> {
         server::visible(&mut connection, about, position, self.within).await?;
+        // What is held for the log to come is at most half of the budget: the log's own changes have room beside it.
+        let mut memory = self.budget.reserve(CHUNK_BYTES.saturating_mul(self.parallel)).await;
         let plans = self.plan().await?;
-        let chunks = try_join_all(plans.into_iter().map(|plan| self.chunk(plan))).await?;
+        let mut parts: Vec<_> = (1..=plans.len()).rev().map(|left| memory.split(memory.bytes() / left)).collect();
+        let chunks = plans
+            .into_iter()
+            .filter_map(|plan| Some((plan, parts.pop()?)))
+            .map(|(plan, memory)| self.chunk(plan, memory));
+        let chunks = try_join_all(chunks).await?;
         let (file, at) = server::end(&mut connection).await?;
         let mut held = Held {
             chunks: VecDeque::new(),
             until: Place::new(&file, at),
             stale: false,
         };
-        for (chunk, cut) in chunks {
+        for chunk in chunks {
+            let cut = chunk.cut;
             held.chunks.push_back(chunk);
             // What follows a chunk that was too large does not follow what was read of it.
             if cut {
@@ -275,17 +304,19 @@ impl Reader {
         Ok(plans)
     }
 
-    /// Reads one; whether it was too large, so that it ends before its end.
-    async fn chunk(&self, (table, split): Plan) -> Result<(Chunk, bool), Failure> {
+    /// Reads one into this memory, and keeps what it takes of it.
+    async fn chunk(&self, (table, split): Plan, mut memory: Reservation) -> Result<Chunk, Failure> {
         let mut connection = self.pool.acquire().await?;
-        let read = split.read(&mut connection, &table.keyset, self.rows).await?;
-        let chunk = Chunk {
+        let read = split.read(&mut connection, &table.keyset, self.rows, memory.bytes()).await?;
+        let bytes = read.rows.iter().flatten().map(Cell::size).sum();
+        Ok(Chunk {
             table,
             rows: read.rows.into_iter().map(Some).collect(),
             by_key: None,
             next: read.next,
-        };
-        Ok((chunk, read.cut))
+            cut: read.cut,
+            memory: memory.split(bytes),
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mysql_async::Opts;
 use mysql_async::prelude::Queryable as _;
+use openconnect_core::budget::Budget;
 use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
 use openconnect_core::record::{Partition, Record};
@@ -27,6 +28,7 @@ const PARTITION: &str = "binlog";
 /// The MySQL CDC source.
 pub struct MySqlCdcSource {
     config: MySqlCdcConfig,
+    budget: Budget,
     options: Opts,
     pool: Pool,
     database: String,
@@ -89,6 +91,7 @@ impl Source for MySqlCdcSource {
             .hint("Start with snapshot: initial, or with no_data to read from now on."));
         }
         let source = Self {
+            budget: cx.budget,
             options: server::options(server),
             database: server.database.to_owned(),
             server_id: config.server_id.unwrap_or_else(|| rand::random_range(1 << 30..u32::MAX)),
@@ -186,7 +189,7 @@ impl MySqlCdcSource {
             None
         } else {
             let connection = server::connect(&self.options, within).await?;
-            let mut snapshot = Snapshot::begin(&self.config, &self.pool, connection, &position).await?;
+            let mut snapshot = Snapshot::begin(&self.config, &self.pool, &self.budget, connection, &position).await?;
             snapshot.start(&about, &from);
             Some(snapshot)
         };
@@ -233,6 +236,7 @@ impl MySqlCdcSource {
             partition: &self.partition,
             json,
             seen: &self.seen,
+            budget: &self.budget,
         };
         match (log, snapshot) {
             (Some(log), None) => {

@@ -29,11 +29,12 @@ impl Cell {
 
     /// About how many bytes it takes.
     pub fn size(&self) -> usize {
-        match self {
-            Self::Null | Self::Integer(_) | Self::Real(_) => 8,
+        let beside = match self {
+            Self::Null | Self::Integer(_) | Self::Real(_) => 0,
             Self::Text(text) => text.len(),
             Self::Bytes(bytes) => bytes.len(),
-        }
+        };
+        size_of::<Self>() + beside
     }
 }
 

@@ -2,14 +2,24 @@
 //!
 //! A [`Reservation`] travels with its event until the event's outcome, and gives its bytes back when it is dropped. When the
 //! budget is spent, whoever reserves waits, and so does what comes before it: the read of a source, the socket of a subscriber.
+//!
+//! Nothing waits for itself, by two rules:
+//!
+//! * One request is for half of the budget at the most, and whoever waits holds half of it at the most. An event that is larger than
+//!   that becomes a dead letter.
+//! * What can go on only when others go on has a part of the budget of its own ([`Budget::divide`]). In a sink the subscriber waits
+//!   for room in the inbox, and that for the entries behind it; in a staging sink these can wait for entries that are read once
+//!   more. What the last of them holds comes back without anybody else's help: by outcomes, which need no budget.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cloudevents::Event;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Limits;
+use crate::failure::Failure;
 
 /// What an event takes beside its data: attributes, queue entries, the allocator.
 const EVENT_OVERHEAD: usize = 512;
@@ -23,6 +33,10 @@ const MIN_BUDGET: usize = 1 << 20;
 pub struct Budget {
     free: Arc<Semaphore>,
     total: usize,
+    /// One request is for no more.
+    largest: usize,
+    /// Requests that wait.
+    waiting: Arc<AtomicUsize>,
 }
 
 /// Bytes of the budget, given back when dropped.
@@ -42,22 +56,79 @@ impl Budget {
     /// A budget of `total` bytes, at least 1 MiB: for tests of a connector. The engine makes its own out of `limits.memory`.
     pub fn with_bytes(total: usize) -> Self {
         let total = total.clamp(MIN_BUDGET, u32::MAX as usize);
+        Self::of(total, total / 2)
+    }
+
+    fn of(total: usize, largest: usize) -> Self {
         Self {
             free: Arc::new(Semaphore::new(total)),
             total,
+            largest,
+            waiting: Arc::default(),
         }
     }
 
-    /// Waits until `bytes` are free, and takes them. More than the whole budget counts as the whole budget: such a request
-    /// waits until nothing else is held.
+    /// Divides the budget into parts of these weights, for those of which one can go on only when another does. Nothing moves from
+    /// one part to another, so that what one holds never keeps another waiting.
+    pub(crate) fn divide<const N: usize>(self, weights: [usize; N]) -> [Self; N] {
+        let sum = weights.iter().sum::<usize>().max(1);
+        weights.map(|weight| {
+            let total = self.total / sum * weight;
+            Self::of(total, self.largest.min(total))
+        })
+    }
+
+    /// Waits until `bytes` are free, and takes them. More than half of the budget counts as half of it.
     ///
-    /// Requests are served in their order. Who waits here while it holds another reservation may wait for itself: reserve once,
-    /// or use [`try_reserve`](Self::try_reserve) for what comes on top.
+    /// Requests are served in their order. Who waits here may hold other reservations, of half of the budget together: with more it
+    /// may wait for itself. For what comes on top use [`try_reserve`](Self::try_reserve).
     pub async fn reserve(&self, bytes: usize) -> Reservation {
-        match Arc::clone(&self.free).acquire_many_owned(self.permits(bytes)).await {
+        match self.try_reserve(bytes) {
+            Some(reservation) => reservation,
+            None => self.wait(self.permits(bytes)).await,
+        }
+    }
+
+    async fn wait(&self, permits: u32) -> Reservation {
+        let _waiting = Waiting::begin(&self.waiting);
+        match Arc::clone(&self.free).acquire_many_owned(permits).await {
             Ok(permit) => Reservation(permit),
             // The semaphore is never closed.
             Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Waits until `reservation` holds `bytes`, or as much as there is in all. Only for one who holds nothing else.
+    pub(crate) async fn extend(&self, reservation: &mut Reservation, bytes: usize) {
+        let missing = bytes.min(self.total).saturating_sub(reservation.bytes());
+        if missing > 0 {
+            let more = self.wait(u32::try_from(missing).unwrap_or(u32::MAX)).await;
+            reservation.merge(more);
+        }
+    }
+
+    /// The largest request.
+    pub(crate) fn largest(&self) -> usize {
+        self.largest
+    }
+
+    /// Is it nearly spent, or does somebody wait for bytes? What holds some to have more together must let them go.
+    pub(crate) fn is_short(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0 || self.used() > self.total / 4 * 3
+    }
+
+    /// The largest event that is taken: `limits.max_event_bytes`, or what there is room for.
+    pub(crate) fn event_limit(&self, limits: &Limits) -> EventLimit {
+        let (configured, room) = (limits.max_event_bytes.as_usize(), self.largest.saturating_sub(EVENT_OVERHEAD));
+        if room < configured {
+            tracing::warn!(
+                limit = room,
+                "limits.memory leaves room for smaller events than limits.max_event_bytes: larger ones become dead letters"
+            );
+        }
+        EventLimit {
+            bytes: configured.min(room),
+            is_memory: room < configured,
         }
     }
 
@@ -80,24 +151,66 @@ impl Budget {
     }
 
     fn permits(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes.min(self.total)).unwrap_or(u32::MAX)
+        u32::try_from(bytes.min(self.largest)).unwrap_or(u32::MAX)
     }
 
     /// As [`try_reserve`](Self::try_reserve), for an event with `bytes` of data.
     pub(crate) fn try_acquire(&self, bytes: usize) -> Option<Reservation> {
-        self.try_reserve(bytes.saturating_add(EVENT_OVERHEAD))
+        self.try_reserve(with_overhead(bytes))
     }
 
     /// As [`reserve`](Self::reserve), for an event with `bytes` of data.
     pub(crate) async fn acquire(&self, bytes: usize) -> Reservation {
-        self.reserve(bytes.saturating_add(EVENT_OVERHEAD)).await
+        self.reserve(with_overhead(bytes)).await
     }
+}
+
+/// A request that waits, until this is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The largest event that is taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EventLimit {
+    /// In bytes.
+    pub(crate) bytes: usize,
+    /// Does `limits.memory` set it?
+    is_memory: bool,
+}
+
+impl EventLimit {
+    /// Why something of `bytes` is not taken; none when it is. `what` has them: "the event has".
+    pub(crate) fn refuses(self, what: &str, bytes: usize) -> Option<Failure> {
+        let limit = self.bytes;
+        let reason = || match self.is_memory {
+            true => format!("{what} {bytes} bytes, limits.memory leaves room for {limit}"),
+            false => format!("{what} {bytes} bytes, limits.max_event_bytes is {limit}"),
+        };
+        (bytes > limit).then(|| Failure::permanent("OC0403", reason()))
+    }
+}
+
+/// What an event with `bytes` of data takes of the budget.
+pub(crate) fn with_overhead(bytes: usize) -> usize {
+    bytes.saturating_add(EVENT_OVERHEAD)
 }
 
 /// What an event takes of the budget: its data, and what its attributes and its way through the engine take on average. For a
 /// source that reserves the memory of its events itself.
 pub fn event_bytes(event: &Event) -> usize {
-    openconnect_protocol::payload::bytes(event).map_or(0, |data| data.len()) + EVENT_OVERHEAD
+    with_overhead(openconnect_protocol::payload::bytes(event).map_or(0, |data| data.len()))
 }
 
 impl Reservation {
@@ -133,6 +246,9 @@ fn cgroup_limit() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use futures_util::FutureExt as _;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[tokio::test]
@@ -150,10 +266,58 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_than_the_budget_takes_all_of_it() {
+    async fn a_request_is_for_half_of_the_budget_at_the_most() {
         let budget = Budget::with_bytes(MIN_BUDGET);
-        let all = budget.reserve(usize::MAX).await;
-        assert_eq!(all.bytes(), budget.total());
-        assert!(budget.try_reserve(1).is_none());
+        let half = budget.reserve(usize::MAX).await;
+        assert_eq!(half.bytes(), budget.total() / 2);
+        assert!(!budget.is_short());
+        let other = budget.try_reserve(usize::MAX).unwrap();
+        assert_eq!((half.bytes() + other.bytes(), budget.used()), (budget.total(), budget.total()));
+        assert!(budget.is_short() && budget.try_reserve(1).is_none());
+        drop(other);
+        assert!(!budget.is_short());
+        let mut waits = Box::pin(async {
+            drop(budget.reserve(1).await);
+            budget.reserve(usize::MAX).await
+        });
+        let third = budget.reserve(1).await;
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert!(budget.is_short(), "somebody waits");
+        drop(third);
+        assert_eq!(waits.await.bytes(), half.bytes());
+        assert!(!budget.is_short());
+    }
+
+    #[tokio::test]
+    async fn parts_add_up_and_do_not_take_from_each_other() {
+        let budget = Budget::with_bytes(MIN_BUDGET);
+        let [one, two, three] = budget.divide([1, 2, 1]);
+        assert_eq!(
+            [&one, &two, &three].map(Budget::total),
+            [MIN_BUDGET / 4, MIN_BUDGET / 2, MIN_BUDGET / 4]
+        );
+        let mut all = two.reserve(usize::MAX).await;
+        assert_eq!(all.bytes(), MIN_BUDGET / 2);
+        assert!(two.try_reserve(1).is_none());
+        assert_eq!(one.try_reserve(usize::MAX).unwrap().bytes(), MIN_BUDGET / 4);
+        let kept = all.split(100);
+        drop(all);
+        let mut grown = three.reserve(5).await;
+        three.extend(&mut grown, usize::MAX).await;
+        assert_eq!((grown.bytes(), kept.bytes(), two.used()), (three.total(), 100, 100));
+    }
+
+    proptest! {
+        /// Whoever keeps to the rules gets what it asks for, once those who hold something have gone on.
+        #[test]
+        fn nobody_waits_for_itself(holds in proptest::collection::vec((0..=MIN_BUDGET, 0..=MIN_BUDGET), 1..20)) {
+            let budget = Budget::with_bytes(MIN_BUDGET);
+            for (held, asked) in holds {
+                // As a snapshot does that waits for the log, and the log for room.
+                let held = budget.reserve(held).now_or_never();
+                prop_assert!(held.is_some(), "what was held before has come back");
+                prop_assert!(budget.reserve(asked).now_or_never().is_some());
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use cloudevents::Event;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::budget::Reservation;
+use crate::budget::{Reservation, event_bytes};
 use crate::outcome::Receipt;
 
 /// One independently ordered part of a source: a table, a shard, an object. Offsets are kept per partition.
@@ -125,6 +125,23 @@ impl<P> Record<P> {
     pub fn with_reservation(mut self, reserved: Reservation) -> Self {
         if let Self::Event { reservation, .. } = &mut self {
             *reservation = Some(reserved);
+        }
+        self
+    }
+
+    /// With memory for the event out of what the source has reserved for many, such as a page of rows. When that holds less than the
+    /// event takes, the rest of it is given back, and the [`Emitter`](crate::source::Emitter) reserves for this event and those after
+    /// it: a source that waits for memory must not hold any that waits behind.
+    #[must_use]
+    pub fn reserved_from(mut self, reserved: &mut Reservation) -> Self {
+        if let Self::Event {
+            event,
+            reservation: reservation @ None,
+            ..
+        } = &mut self
+        {
+            let part = reserved.split(event_bytes(event));
+            *reservation = (part.bytes() == event_bytes(event)).then_some(part);
         }
         self
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use openconnect_core::budget::Budget;
 use openconnect_core::config::MeshSettings;
 use openconnect_core::mesh::{Publisher, Subscriber};
 use openconnect_mesh::{Config, Mesh, MeshError, MeshHandle, Rights, Secret, TlsServerSettings};
@@ -152,7 +153,9 @@ async fn client_certificates_are_asked_for_on_both_transports() {
         let settings = settings(url, tls);
         let ends = CancellationToken::new();
         let id = format!("over-{n}");
-        let mut subscriber = Subscriber::connect(&settings, &id, 1 << 20, ends.clone()).await.unwrap();
+        let mut subscriber = Subscriber::connect(&settings, &id, Budget::with_bytes(1 << 20), ends.clone())
+            .await
+            .unwrap();
         let publisher = Publisher::connect(&settings, "p", ends.clone()).await.unwrap();
         publisher.send("orders", None, &sample(&id)).await.await.unwrap();
         let mut got = Vec::new();
@@ -253,12 +256,12 @@ async fn rights_are_lasting_refusals_to_the_client_over_both_transports() {
             ("other", "u", "p", "no auth to subscribe in group `other`"),
         ] {
             let settings = as_user(name, password);
-            let connecting = Subscriber::connect(&settings, group, 1 << 20, ends.clone());
+            let connecting = Subscriber::connect(&settings, group, Budget::with_bytes(1 << 20), ends.clone());
             let refused = tokio::time::timeout(WAIT, connecting).await.expect("not told for good");
             let refused = refused.err().unwrap_or_else(|| panic!("{url}: {group} was let in"));
             assert!(refused.to_string().contains(text), "{url}: {refused}");
         }
-        Subscriber::connect(&as_user("reader", "r"), "u-2", 1 << 20, ends.clone())
+        Subscriber::connect(&as_user("reader", "r"), "u-2", Budget::with_bytes(1 << 20), ends.clone())
             .await
             .unwrap();
         ends.cancel();

@@ -59,7 +59,7 @@ pub use login::{Login, Server, SqlTls, TlsMode};
 pub use mark::Mark;
 pub use pattern::NamePattern;
 pub use pool::Pool;
-pub use split::{Split, SplitRows};
+pub use split::{PageRows, Split, SplitRows};
 pub use statement::{Statement, Value};
 pub use table::{Table, TableName};
 pub use target::Target;

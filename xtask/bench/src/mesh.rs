@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use cloudevents::{AttributesReader, Event, EventBuilder, EventBuilderV10};
+use openconnect_core::budget::Budget;
 use openconnect_core::config::MeshSettings;
 use openconnect_core::mesh::{Publisher, Subscriber};
 use openconnect_protocol::wire;
@@ -30,7 +31,7 @@ pub(crate) async fn run(setup: &Setup) -> Result<Sample> {
     let settings: MeshSettings = serde_json::from_value(json!({ "url": mesh.url(), "topic": "bench" }))?;
     let ends = CancellationToken::new();
     let _stop = ends.clone().drop_guard();
-    let subscriber = Subscriber::connect(&settings, "bench", 16 << 20, ends.clone()).await?;
+    let subscriber = Subscriber::connect(&settings, "bench", Budget::with_bytes(16 << 20), ends.clone()).await?;
     let received = Arc::new(AtomicU64::new(0));
     let schedule = setup.offered.map(Schedule::new);
     let times = Arc::new(Mutex::new(Times::new(Instant::now() + setup.warm_up)?));

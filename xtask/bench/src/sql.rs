@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openconnect_change::Cell;
+use openconnect_core::budget::Budget;
 use openconnect_core::config::MeshSettings;
 use openconnect_core::mesh::Subscriber;
 use openconnect_core::sink::{Batch, Ordering as Order, Sink as _, SinkContext, SinkProfile, WriteReport};
@@ -186,7 +187,7 @@ pub(crate) async fn source(setup: &Setup) -> Result<Sample> {
     let to_mesh: MeshSettings = serde_json::from_value(json!({ "url": mesh.url(), "topic": "bench" }))?;
     let ends = CancellationToken::new();
     let _stop = ends.clone().drop_guard();
-    let mut subscriber = Subscriber::connect(&to_mesh, "bench", 16 << 20, ends).await?;
+    let mut subscriber = Subscriber::connect(&to_mesh, "bench", Budget::with_bytes(16 << 20), ends).await?;
     let received = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&received);
     let _receiving = AbortOnDropHandle::new(tokio::spawn(async move {

@@ -133,7 +133,7 @@ struct Inner {
     started: Instant,
     counts: Counts,
     backlog: AtomicU64,
-    budget: OnceLock<Budget>,
+    budget: OnceLock<Vec<Budget>>,
     write_buckets: [AtomicU64; WRITE_BUCKETS_MS.len()],
     write_count: AtomicU64,
     write_nanos: AtomicU64,
@@ -259,15 +259,16 @@ impl StatusHandle {
         self.0.backlog.fetch_sub(events, Relaxed);
     }
 
-    /// Shows the use of this budget from now on. A process has one; a second one is not shown.
-    pub fn watch_budget(&self, budget: Budget) {
-        let _ = self.0.budget.set(budget);
+    /// Shows the use of the budget from now on: of all its parts. A process has one; a second one is not shown.
+    pub fn watch_budget(&self, parts: impl IntoIterator<Item = Budget>) {
+        let _ = self.0.budget.set(parts.into_iter().collect());
     }
 
     /// Use and size of the byte budget, as they are now; zero before the engine has one.
     pub fn memory(&self) -> (u64, u64) {
-        let budget = self.0.budget.get();
-        budget.map_or((0, 0), |budget| (budget.used() as u64, budget.total() as u64))
+        let parts = self.0.budget.get().map_or(&[][..], Vec::as_slice);
+        let sum = |bytes: fn(&Budget) -> usize| parts.iter().map(bytes).sum::<usize>() as u64;
+        (sum(Budget::used), sum(Budget::total))
     }
 
     /// Keeps an error for `/status`. The text carries no secret and no event data.

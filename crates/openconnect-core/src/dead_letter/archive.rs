@@ -15,6 +15,7 @@ use openconnect_protocol::{json, wire};
 use tokio_util::sync::CancellationToken;
 
 use super::{ReplayQueue, file, unmark};
+use crate::budget::Budget;
 use crate::config::{DeadLetterSettings, MeshSettings, Settings};
 use crate::error::{Error, Result};
 use crate::mesh::{Ack, Publisher, Subscriber};
@@ -129,7 +130,7 @@ async fn from_topic(settings: &Settings, topic: &str) -> Result<(Vec<Letter>, Su
         ..settings.mesh.clone()
     };
     let group = format!("{}-dead-letters", crate::engine::group(settings));
-    let connecting = Subscriber::connect(&mesh, &group, 16 << 20, CancellationToken::new());
+    let connecting = Subscriber::connect(&mesh, &group, Budget::with_bytes(16 << 20), CancellationToken::new());
     let mut subscriber = tokio::time::timeout(CONNECT, connecting).await.map_err(|_| unreachable_mesh())??;
     let mut letters = Vec::new();
     let mut deliveries = Vec::new();

@@ -18,8 +18,9 @@ use crate::state::write_atomically;
 /// How often the folder of replays is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Events handed over at once.
+/// Events handed over at once, and the bytes from which on no other is added.
 const CHUNK: usize = 64;
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// Which event of which replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +44,11 @@ pub(crate) struct ReplayQueue {
 
 /// A file that is being delivered.
 struct Progress {
-    waiting: Vec<Event>,
+    reader: BufReader<fs::File>,
+    /// All of it was handed over.
+    ended: bool,
+    /// Why the rest of it can't be read.
+    failed: Option<Failure>,
     /// Handed over and without outcome.
     open: usize,
 }
@@ -81,18 +86,13 @@ impl ReplayQueue {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         for file in self.pending()? {
             if !files.contains_key(&file) {
-                let mut waiting = read(&file)?;
-                waiting.reverse();
-                files.insert(file.clone(), Progress { waiting, open: 0 });
+                files.insert(file.clone(), Progress::open(&file)?);
             }
             let Some(progress) = files.get_mut(&file) else { continue };
-            if progress.waiting.is_empty() {
-                continue;
+            let chunk = progress.next(&file)?;
+            if !chunk.is_empty() {
+                return Ok(chunk.into_iter().map(|event| (ReplayToken { file: file.clone() }, event)).collect());
             }
-            let from = progress.waiting.len().saturating_sub(CHUNK);
-            let chunk: Vec<Event> = progress.waiting.drain(from..).rev().collect();
-            progress.open += chunk.len();
-            return Ok(chunk.into_iter().map(|event| (ReplayToken { file: file.clone() }, event)).collect());
         }
         Ok(Vec::new())
     }
@@ -104,7 +104,7 @@ impl ReplayQueue {
             return Ok(());
         };
         progress.open = progress.open.saturating_sub(1);
-        if progress.open > 0 || !progress.waiting.is_empty() {
+        if progress.open > 0 || !progress.ended {
             return Ok(());
         }
         fs::remove_file(&token.file).map_err(|e| {
@@ -147,13 +147,49 @@ impl ReplayQueue {
     }
 }
 
-fn read(file: &Path) -> std::result::Result<Vec<Event>, Failure> {
-    let broken = |e: &dyn std::fmt::Display| Failure::retryable("OC0432", format!("{} can't be read: {e}", file.display()));
-    let reader = BufReader::new(fs::File::open(file).map_err(|e| broken(&e))?);
-    reader
-        .split(b'\n')
-        .map(|line| json::decode(&line.map_err(|e| broken(&e))?).map_err(|e| broken(&e)))
-        .collect()
+impl Progress {
+    fn open(file: &Path) -> std::result::Result<Self, Failure> {
+        Ok(Self {
+            reader: BufReader::new(fs::File::open(file).map_err(|e| unreadable(file, &e))?),
+            ended: false,
+            failed: None,
+            open: 0,
+        })
+    }
+
+    /// The next events; none at the end. What can be read before a damaged line comes first.
+    fn next(&mut self, file: &Path) -> std::result::Result<Vec<Event>, Failure> {
+        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        while self.failed.is_none() && !self.ended && chunk.len() < CHUNK && bytes < CHUNK_BYTES {
+            match self.line() {
+                Ok((event, length)) => {
+                    chunk.extend(event);
+                    bytes += length;
+                }
+                Err(e) => self.failed = Some(unreadable(file, &*e)),
+            }
+        }
+        self.open += chunk.len();
+        match &self.failed {
+            Some(failure) if chunk.is_empty() => Err(failure.clone()),
+            _ => Ok(chunk),
+        }
+    }
+
+    /// The event of the next line, and how long that is.
+    fn line(&mut self) -> std::result::Result<(Option<Event>, usize), Box<dyn std::error::Error>> {
+        let mut line = Vec::new();
+        self.reader.read_until(b'\n', &mut line)?;
+        self.ended = self.reader.fill_buf()?.is_empty();
+        if line.is_empty() {
+            return Ok((None, 0));
+        }
+        Ok((Some(json::decode(&line)?), line.len()))
+    }
+}
+
+fn unreadable(file: &Path, error: &(impl std::fmt::Display + ?Sized)) -> Failure {
+    Failure::retryable("OC0432", format!("{} can't be read: {error}", file.display()))
 }
 
 #[cfg(test)]

@@ -65,15 +65,15 @@ fn deadline(delivery: &DeliverySettings) -> Duration {
     delivery.shutdown_timeout.0
 }
 
-/// A sink's subscriber; `None` when the connector was stopped before there was a session.
+/// A sink's subscriber, with its part of the budget; `None` when the connector was stopped before there was a session.
 async fn subscribe(
     settings: &Settings,
-    budget: &Budget,
+    budget: Budget,
     mesh_ends: &CancellationToken,
     shutdown: &CancellationToken,
 ) -> Result<Option<Subscriber>> {
     tokio::select! {
-        connected = Subscriber::connect(&settings.mesh, group(settings), budget.total() / 4, mesh_ends.clone()) => connected.map(Some),
+        connected = Subscriber::connect(&settings.mesh, group(settings), budget, mesh_ends.clone()) => connected.map(Some),
         () = shutdown.cancelled() => Ok(None),
     }
 }

@@ -28,6 +28,7 @@ use openconnect_journal::{Journal, JournalError, JournalOptions, Reader};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::budget::{Budget, Reservation};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::mesh::Delivery;
@@ -45,6 +46,7 @@ pub(crate) use entry::Stored;
 pub(crate) use window::WINDOW_EVENTS;
 
 use entry::Header;
+use reader::ChunkMemory;
 use resolved::{CopiedEntries, Resolved, read_checkpoint};
 use window::IdentityWindow;
 use writer::{Arriving, Command, Confirm, Copied, Writer};
@@ -132,14 +134,18 @@ pub(crate) struct Inbox {
     writer: Option<thread::JoinHandle<()>>,
 }
 
-/// Entries that are read together, with their sequences.
-type Chunk<T> = Result<Vec<(u64, T)>>;
+/// Entries that are read together, with their sequences, and the memory that they take.
+pub(crate) struct Chunk<T> {
+    pub(crate) entries: Vec<(u64, T)>,
+    /// For each its bytes and what an event takes beside; less where there is not as much.
+    pub(crate) reservation: Reservation,
+}
 
 /// Where the entries come out, in order.
 pub(crate) struct Entries<T> {
     /// Do they end with what is stored?
     ends: bool,
-    chunks: mpsc::Receiver<Chunk<T>>,
+    chunks: mpsc::Receiver<Result<Chunk<T>>>,
     _reading: Option<Arc<()>>,
 }
 
@@ -153,10 +159,11 @@ pub(crate) struct Appender {
 
 impl Inbox {
     /// Opens or makes `inbox/` in the instance's folder; a torn tail (never acknowledged) is cut off. The thread that reads
-    /// the entries makes of each what `decode` gives.
+    /// the entries makes of each what `decode` gives; what it reads takes of `budget`.
     pub(crate) fn open<T: Send + 'static>(
         state: &Path,
         options: &InboxOptions,
+        budget: Budget,
         decode: impl Fn(&InboxEntry<'_>) -> T + Send + 'static,
     ) -> Result<(Self, Entries<T>)> {
         let dir = state.join("inbox");
@@ -196,6 +203,7 @@ impl Inbox {
             opened_at: journal.next_index(),
             ends: options.drain,
             shared: Arc::clone(&shared),
+            memory: ChunkMemory::new(budget),
             decode,
         };
         let reader = journal.reader(1);
@@ -263,10 +271,11 @@ impl Inbox {
         open
     }
 
-    /// Reads these entries once more, in their order. None of them may be resolved.
+    /// Reads these entries once more, in their order. None of them may be resolved. They take of `budget`.
     pub(crate) fn reread<T: Send + 'static>(
         &self,
         ranges: &[(u64, u64)],
+        budget: Budget,
         decode: impl Fn(&InboxEntry<'_>) -> T + Send + 'static,
     ) -> Result<Entries<T>> {
         let mut runs: Vec<(u64, u64, u64)> = Vec::new();
@@ -279,9 +288,9 @@ impl Inbox {
         }
         let (chunks, entries) = mpsc::channel(1);
         let reader = self.reader.another(1);
-        let reading = Arc::clone(&self.rereading);
+        let (reading, memory) = (Arc::clone(&self.rereading), ChunkMemory::new(budget));
         spawn("inbox-reread", move || {
-            reader::reread(reader, runs, decode, &chunks);
+            reader::reread(reader, runs, &memory, decode, &chunks);
             drop(reading);
         })?;
         Ok(Entries {
@@ -370,7 +379,7 @@ impl Inbox {
 
 impl<T> Entries<T> {
     /// The next entries; `None` after the last, which only [`Inbox::reread`] and [`InboxOptions::drain`] have. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Option<Chunk<T>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<Chunk<T>>> {
         let chunk = self.chunks.recv().await;
         if chunk.is_none() && !self.ends {
             return Some(Err(Error::undelivered("OC0231", "the inbox's reader has stopped")));
@@ -397,6 +406,7 @@ impl Appender {
             unreadable: None,
             scope,
             confirm: Confirm::Replay(Box::new(done)),
+            _reservation: None,
         };
         self.queue(vec![arriving]).await
     }

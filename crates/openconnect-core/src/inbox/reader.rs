@@ -4,12 +4,53 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc as blocking};
 
 use openconnect_journal::Reader;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::entry::Header;
 use super::resolved::Resolved;
 use super::{CHUNK_BYTES, CHUNK_EVENTS, Chunk, InboxEntry, Shared};
+use crate::budget::{Budget, Reservation, with_overhead};
 use crate::error::{Error, Result};
+
+/// Where a reader thread gets the memory of what it reads. It waits with one chunk in hand and no other: those before it have all
+/// that they need, so that they go on.
+pub(super) struct ChunkMemory {
+    budget: Budget,
+    handle: Handle,
+}
+
+impl ChunkMemory {
+    pub(super) fn new(budget: Budget) -> Self {
+        Self {
+            budget,
+            handle: Handle::current(),
+        }
+    }
+
+    /// Waits for the memory of a chunk of usual size.
+    fn reserve(&self) -> Reservation {
+        let usual = CHUNK_BYTES + CHUNK_EVENTS * with_overhead(0);
+        self.handle.block_on(self.budget.reserve(usual.min(self.budget.total() / 4)))
+    }
+
+    /// A chunk with what its entries take: an entry can be larger than a chunk is.
+    fn chunk<T>(&self, read: Vec<ReadEntry<T>>, mut reservation: Reservation) -> Chunk<T> {
+        let bytes = read.iter().map(|entry| with_overhead(entry.bytes)).sum();
+        self.handle.block_on(self.budget.extend(&mut reservation, bytes));
+        Chunk {
+            entries: read.into_iter().map(|entry| (entry.sequence, entry.decoded)).collect(),
+            reservation: reservation.split(bytes),
+        }
+    }
+}
+
+/// An entry that was read.
+struct ReadEntry<T> {
+    sequence: u64,
+    bytes: usize,
+    decoded: T,
+}
 
 /// What the thread that follows the journal needs.
 pub(super) struct Follower<D> {
@@ -29,23 +70,26 @@ pub(super) struct Follower<D> {
     /// Does it end with the journal?
     pub(super) ends: bool,
     pub(super) shared: Arc<Shared>,
+    pub(super) memory: ChunkMemory,
     pub(super) decode: D,
 }
 
 impl<T, D: Fn(&InboxEntry<'_>) -> T> Follower<D> {
     /// Hands over what is in the journal and what comes, until nobody takes it or the writer has ended.
-    pub(super) fn run(mut self, woken: &blocking::Receiver<()>, chunks: &mpsc::Sender<Chunk<T>>) {
+    pub(super) fn run(mut self, woken: &blocking::Receiver<()>, chunks: &mpsc::Sender<Result<Chunk<T>>>) {
         self.moved.reverse();
         loop {
+            let reservation = self.memory.reserve();
             match self.next() {
                 Ok(None) if self.ends => return,
                 Ok(None) => {
+                    drop(reservation);
                     if woken.recv().is_err() {
                         return;
                     }
                 }
-                Ok(Some(chunk)) => {
-                    let handed_over = chunk.is_empty() || chunks.blocking_send(Ok(chunk)).is_ok();
+                Ok(Some(read)) => {
+                    let handed_over = read.is_empty() || chunks.blocking_send(Ok(self.memory.chunk(read, reservation))).is_ok();
                     self.shared.read.store(self.reader.position(), Ordering::Release);
                     if !handed_over {
                         return;
@@ -60,7 +104,7 @@ impl<T, D: Fn(&InboxEntry<'_>) -> T> Follower<D> {
     }
 
     /// The next entries, perhaps none of those that were read; `None` at the end of the journal.
-    fn next(&mut self) -> Result<Option<Vec<(u64, T)>>> {
+    fn next(&mut self) -> Result<Option<Vec<ReadEntry<T>>>> {
         let at = self.reader.position();
         let Some(&(sequence, index, count)) = self.moved.last() else {
             return self.follow(CHUNK_EVENTS);
@@ -76,7 +120,7 @@ impl<T, D: Fn(&InboxEntry<'_>) -> T> Follower<D> {
         let due = count.min(CHUNK_EVENTS as u64).min((at + 1).saturating_sub(sequence).max(1));
         let mut chunk = Vec::new();
         let taken = read_run(&mut self.copies, sequence, index, due, &self.decode, &mut chunk)?;
-        chunk.retain(|(sequence, _)| !self.skip.contains(*sequence));
+        chunk.retain(|entry| !self.skip.contains(entry.sequence));
         self.moved.pop();
         if taken < count {
             self.moved.push((sequence + taken, index + taken, count - taken));
@@ -84,7 +128,7 @@ impl<T, D: Fn(&InboxEntry<'_>) -> T> Follower<D> {
         Ok(Some(chunk))
     }
 
-    fn follow(&mut self, limit: usize) -> Result<Option<Vec<(u64, T)>>> {
+    fn follow(&mut self, limit: usize) -> Result<Option<Vec<ReadEntry<T>>>> {
         let mut chunk = Vec::new();
         let mut orphans = Vec::new();
         let (reader, done, skip, decode) = (&mut self.reader, &self.done, &self.skip, &self.decode);
@@ -102,7 +146,7 @@ impl<T, D: Fn(&InboxEntry<'_>) -> T> Follower<D> {
                 return;
             }
             if !skip.contains(index) {
-                chunk.push((index, decode(&InboxEntry::read(entry))));
+                chunk.push(read_entry(index, entry, decode));
             }
         });
         let read = read.map_err(|e| unreadable(&e))?;
@@ -117,12 +161,13 @@ impl<T, D: Fn(&InboxEntry<'_>) -> T> Follower<D> {
 pub(super) fn reread<T>(
     mut reader: Reader,
     runs: Vec<(u64, u64, u64)>,
+    memory: &ChunkMemory,
     decode: impl Fn(&InboxEntry<'_>) -> T,
-    chunks: &mpsc::Sender<Chunk<T>>,
+    chunks: &mpsc::Sender<Result<Chunk<T>>>,
 ) {
     for (mut sequence, mut index, mut count) in runs {
         while count > 0 {
-            let mut chunk = Vec::new();
+            let (mut chunk, reservation) = (Vec::new(), memory.reserve());
             let taken = match read_run(&mut reader, sequence, index, count.min(CHUNK_EVENTS as u64), &decode, &mut chunk) {
                 Ok(taken) => taken,
                 Err(e) => {
@@ -130,7 +175,7 @@ pub(super) fn reread<T>(
                     return;
                 }
             };
-            if chunks.blocking_send(Ok(chunk)).is_err() {
+            if chunks.blocking_send(Ok(memory.chunk(chunk, reservation))).is_err() {
                 return;
             }
             (sequence, index, count) = (sequence + taken, index + taken, count - taken);
@@ -145,7 +190,7 @@ fn read_run<T>(
     index: u64,
     count: u64,
     decode: &impl Fn(&InboxEntry<'_>) -> T,
-    chunk: &mut Vec<(u64, T)>,
+    chunk: &mut Vec<ReadEntry<T>>,
 ) -> Result<u64> {
     reader.seek(index);
     let limit = usize::try_from(count).unwrap_or(usize::MAX);
@@ -154,13 +199,21 @@ fn read_run<T>(
         let (header, _) = Header::split(entry);
         let expected = sequence + at.saturating_sub(index);
         as_told &= header.and_then(|header| header.copy_of).unwrap_or(at) == expected;
-        chunk.push((expected, decode(&InboxEntry::read(entry))));
+        chunk.push(read_entry(expected, entry, decode));
     });
     let read = read.map_err(|e| unreadable(&e))?;
     if read == 0 || !as_told {
         return Err(unreadable(&format!("entry {sequence} is not at {index}")));
     }
     Ok(read as u64)
+}
+
+fn read_entry<T>(sequence: u64, entry: &[u8], decode: &impl Fn(&InboxEntry<'_>) -> T) -> ReadEntry<T> {
+    ReadEntry {
+        sequence,
+        bytes: entry.len(),
+        decoded: decode(&InboxEntry::read(entry)),
+    }
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> Error {

@@ -17,7 +17,7 @@ fn open(state: &Path) -> (Inbox, Entries<(String, u64)>) {
         staging: true,
         ..InboxOptions::default()
     };
-    Inbox::open(state, &options, |entry| {
+    Inbox::open(state, &options, Budget::with_bytes(0), |entry| {
         let event = wire::decode(entry.stored.raw).unwrap();
         (event.id().to_owned(), entry.arrived_ms)
     })
@@ -42,7 +42,7 @@ async fn read(entries: &mut Entries<(String, u64)>, count: usize) -> Vec<Read> {
     let mut all = Vec::new();
     while all.len() < count {
         let chunk = tokio::time::timeout(LIMIT, entries.next()).await.unwrap().unwrap().unwrap();
-        all.extend(chunk.into_iter().map(|(sequence, (id, arrived))| (sequence, id, arrived)));
+        all.extend(chunk.entries.into_iter().map(|(sequence, (id, arrived))| (sequence, id, arrived)));
     }
     all
 }
@@ -69,10 +69,12 @@ async fn held_entries_pin_nothing_and_keep_their_sequence_and_repeats_are_droppe
     }
     assert_eq!(inbox.unresolved(&[(1, 400)]), [(3, 3), (5, 5)]);
     assert_eq!(inbox.backlog(), 2);
-    let mut again = inbox.reread(&[(3, 3), (5, 5)], |entry| entry.arrived_ms).unwrap();
+    let mut again = inbox
+        .reread(&[(3, 3), (5, 5)], Budget::with_bytes(0), |entry| entry.arrived_ms)
+        .unwrap();
     let mut reread = Vec::new();
     while let Some(chunk) = again.next().await {
-        reread.extend(chunk.unwrap());
+        reread.extend(chunk.unwrap().entries);
     }
     assert_eq!(reread, [(3, held[0].2), (5, held[1].2)]);
     drop((again, entries));
@@ -105,7 +107,7 @@ async fn entries_that_are_read_apart_are_not_handed_over_with_the_others() {
         apart: vec![(2, 2), (4, 5)],
         ..InboxOptions::default()
     };
-    let (_inbox, mut entries) = Inbox::open(dir.path(), &options, |entry| entry.arrived_ms).unwrap();
+    let (_inbox, mut entries) = Inbox::open(dir.path(), &options, Budget::with_bytes(0), |entry| entry.arrived_ms).unwrap();
     let chunk = tokio::time::timeout(LIMIT, entries.next()).await.unwrap().unwrap().unwrap();
-    assert_eq!(chunk.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(chunk.entries.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [1, 3]);
 }

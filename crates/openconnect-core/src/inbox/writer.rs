@@ -18,6 +18,7 @@ use super::entry::{Header, Identity, Stored, identity};
 use super::resolved::Checkpoint;
 use super::window::IdentityWindow;
 use super::{CHUNK_BYTES, CHUNK_EVENTS, Shared, now_ms};
+use crate::budget::Reservation;
 use crate::mesh::{Ack, Delivery};
 use crate::state::write_atomically;
 
@@ -40,6 +41,7 @@ pub(super) struct Arriving {
     /// The replay that it comes from; empty for the mesh.
     pub(super) scope: String,
     pub(super) confirm: Confirm,
+    pub(super) _reservation: Option<Reservation>,
 }
 
 impl From<Delivery> for Arriving {
@@ -49,6 +51,7 @@ impl From<Delivery> for Arriving {
             unreadable: delivery.unreadable,
             scope: String::new(),
             confirm: Confirm::Mesh(delivery.ack),
+            _reservation: delivery.reservation,
         }
     }
 }

@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::{Budget, Reservation};
 use crate::config::MeshSettings;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -309,6 +310,8 @@ pub struct Delivery {
     pub unreadable: Option<String>,
     /// Acknowledges it.
     pub ack: Ack,
+    /// Its part of the memory.
+    pub(crate) reservation: Option<Reservation>,
 }
 
 /// Acknowledges one delivery; dropping it leaves the event unacknowledged.
@@ -335,9 +338,9 @@ pub struct Subscriber {
 
 impl Subscriber {
     /// Connects, subscribes to `mesh.topic` in `group` (clustering) and starts listening. Waits and fails as
-    /// [`Publisher::connect`]. `buffer_bytes` bounds what is received and not yet taken by `recv`: beyond it the socket is
-    /// not read.
-    pub async fn connect(settings: &MeshSettings, group: &str, buffer_bytes: usize, ends: CancellationToken) -> Result<Self> {
+    /// [`Publisher::connect`]. What is received takes of `budget` for as long as its [`Delivery`] is there: when it is spent, the
+    /// socket is not read.
+    pub async fn connect(settings: &MeshSettings, group: &str, budget: Budget, ends: CancellationToken) -> Result<Self> {
         let dialer = Arc::new(Dialer::new(settings, group)?);
         let (to, received) = mpsc::channel(4096);
         let (wish, wished) = watch::channel(Wish::Receive);
@@ -347,13 +350,11 @@ impl Subscriber {
         let (capabilities, capabilities_seen) = watch::channel(None);
         let (failed, mut failed_seen) = watch::channel(None);
         let request_timeout = dialer.request_timeout;
-        let room_total = buffer_bytes.clamp(64 << 10, u32::MAX as usize);
         let receiving = Receiving {
             dialer,
             topic: settings.topic.clone(),
             to,
-            room: Arc::new(Semaphore::new(room_total)),
-            room_total,
+            budget,
             wish: wished,
             status,
             capabilities,
@@ -388,6 +389,7 @@ impl Subscriber {
             raw: r.raw,
             unreadable: r.unreadable,
             ack: Ack(r.ack),
+            reservation: r.reservation,
         }));
         Ok(count)
     }

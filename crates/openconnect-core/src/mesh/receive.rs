@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::route::Route;
@@ -12,10 +12,8 @@ use super::session::{Backoff, Dialer, Ended, Session, circles, lost};
 use super::subscribe_grpc::Subscription;
 use super::url::Transport;
 use super::{Capabilities, MeshStatus};
+use crate::budget::{Budget, Reservation};
 use crate::failure::Failure;
-
-/// What a delivery costs in the buffer beside its bytes.
-const PER_DELIVERY: usize = 256;
 
 /// Acknowledgements that wait to be written.
 #[derive(Default)]
@@ -52,12 +50,13 @@ impl Acknowledgement {
     }
 }
 
-/// What the subscriber's task sends: the delivery and its part of the buffer.
+/// What the subscriber's task sends: the delivery and its part of the memory.
 pub(crate) struct Received {
     pub(crate) raw: Bytes,
     pub(crate) unreadable: Option<String>,
     pub(crate) ack: Acknowledgement,
-    pub(crate) _room: Option<OwnedSemaphorePermit>,
+    /// None until it has its place.
+    pub(crate) reservation: Option<Reservation>,
 }
 
 /// What the owner asks of the task.
@@ -75,8 +74,8 @@ pub(crate) struct Receiving {
     pub(crate) dialer: Arc<Dialer>,
     pub(crate) topic: String,
     pub(crate) to: mpsc::Sender<Received>,
-    pub(crate) room: Arc<Semaphore>,
-    pub(crate) room_total: usize,
+    /// For what was received and has not gone on.
+    pub(crate) budget: Budget,
     pub(crate) wish: watch::Receiver<Wish>,
     pub(crate) status: watch::Sender<MeshStatus>,
     pub(crate) capabilities: watch::Sender<Option<Capabilities>>,
@@ -153,38 +152,33 @@ impl Receiving {
     /// Hands a delivery over, or gives it back when there is no room.
     pub(super) fn hand_over(&mut self, mut delivery: Received) -> Option<Received> {
         self.count += 1;
-        let cost = cost(delivery.raw.len(), self.room_total);
-        match Arc::clone(&self.room).try_acquire_many_owned(cost) {
-            Ok(room) => delivery._room = Some(room),
-            Err(_) => return Some(delivery),
+        match self.budget.try_acquire(delivery.raw.len()) {
+            Some(reservation) => delivery.reservation = Some(reservation),
+            None => return Some(delivery),
         }
         let mut delivery = self.to.try_send(delivery).err()?.into_inner();
-        delivery._room = None;
+        delivery.reservation = None;
         Some(delivery)
     }
 }
 
-fn cost(bytes: usize, total: usize) -> u32 {
-    u32::try_from((bytes + PER_DELIVERY).min(total)).unwrap_or(u32::MAX)
-}
-
-/// A place for a delivery that was held: its part of the buffer, and its turn in the queue.
-pub(super) struct Place<'a>(OwnedSemaphorePermit, mpsc::Permit<'a, Received>);
+/// A place for a delivery that was held: its part of the memory, and its turn in the queue.
+pub(super) struct Place<'a>(Reservation, mpsc::Permit<'a, Received>);
 
 impl Place<'_> {
     pub(super) fn take(self, mut delivery: Received) {
-        delivery._room = Some(self.0);
+        delivery.reservation = Some(self.0);
         self.1.send(delivery);
     }
 }
 
 /// Waits for the place that the held delivery needs; for ever when none is held or nobody receives any more.
-pub(super) async fn place<'a>(room: &Arc<Semaphore>, total: usize, to: &'a mpsc::Sender<Received>, held: Option<&Received>) -> Place<'a> {
-    if let Some(delivery) = held
-        && let Ok(room) = Arc::clone(room).acquire_many_owned(cost(delivery.raw.len(), total)).await
-        && let Ok(turn) = to.reserve().await
-    {
-        return Place(room, turn);
+pub(super) async fn place<'a>(budget: &Budget, to: &'a mpsc::Sender<Received>, held: Option<&Received>) -> Place<'a> {
+    if let Some(delivery) = held {
+        let reservation = budget.acquire(delivery.raw.len()).await;
+        if let Ok(turn) = to.reserve().await {
+            return Place(reservation, turn);
+        }
     }
     std::future::pending().await
 }

@@ -148,7 +148,7 @@ impl Receiving {
                     Err(_) => return ended(&session),
                 },
                 () = acks.notify.notified() => {}
-                place = place(&self.room, self.room_total, &self.to, held.front()), if paused => {
+                place = place(&self.budget, &self.to, held.front()), if paused => {
                     if let Some(delivery) = held.pop_front() {
                         place.take(delivery);
                     }
@@ -220,7 +220,7 @@ impl Receiving {
                     reply: "",
                 },
             },
-            _room: None,
+            reservation: None,
         }
     }
 }

@@ -116,7 +116,7 @@ impl Receiving {
                     unanswered = true;
                 }
                 () = acks.notify.notified() => {}
-                place = place(&self.room, self.room_total, &self.to, held.as_ref()), if paused => {
+                place = place(&self.budget, &self.to, held.as_ref()), if paused => {
                     if let Some(delivery) = held.take() {
                         place.take(delivery);
                     }
@@ -176,7 +176,7 @@ impl Receiving {
                 acks: Arc::clone(&self.acks),
                 ack,
             },
-            _room: None,
+            reservation: None,
         })
     }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cloudevents::{AttributesReader, AttributesWriter, Event, EventBuilder, EventBuilderV10};
+use openconnect_core::budget::Budget;
 use openconnect_core::mesh::{Capabilities, Delivery, Publisher, Subscriber};
 use openconnect_mesh::{Config, Mesh};
 use serde_json::json;
@@ -88,7 +89,7 @@ struct Bench {
 
 async fn subscribe(url: &str, topic: &str, group: &str) -> Subscriber {
     let settings = settings(url, json!({"topic": topic}));
-    let subscriber = Subscriber::connect(&settings, group, 64 << 20, CancellationToken::new());
+    let subscriber = Subscriber::connect(&settings, group, Budget::with_bytes(64 << 20), CancellationToken::new());
     within("a subscription", subscriber).await.unwrap()
 }
 

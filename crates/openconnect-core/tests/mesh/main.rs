@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use cloudevents::{Event, EventBuilder, EventBuilderV10};
 use openconnect_core::Failure;
+use openconnect_core::budget::Budget;
 use openconnect_core::config::MeshSettings;
 use openconnect_core::mesh::{MeshStatus, Published, Publisher, Subscriber};
 use serde_json::json;
@@ -54,7 +55,7 @@ pub async fn publisher(url: &str, over: serde_json::Value) -> openconnect_core::
 }
 
 pub async fn subscriber(url: &str, over: serde_json::Value) -> openconnect_core::Result<Subscriber> {
-    Subscriber::connect(&settings(url, over), "g", 64 << 20, CancellationToken::new()).await
+    Subscriber::connect(&settings(url, over), "g", Budget::with_bytes(64 << 20), CancellationToken::new()).await
 }
 
 pub fn event(id: &str) -> Event {

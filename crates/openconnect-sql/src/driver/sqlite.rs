@@ -11,6 +11,9 @@ use super::{Driver, PoolSettings, pool, text_or_bytes};
 use crate::dialect::Dialect;
 use crate::statement::Value;
 
+/// Rows that are read before they are asked for.
+const ROWS_AHEAD: usize = 4;
+
 pub(crate) fn pool(path: &Path, settings: &PoolSettings) -> SqlitePool {
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -19,6 +22,8 @@ pub(crate) fn pool(path: &Path, settings: &PoolSettings) -> SqlitePool {
         // What is committed must outlive a power cut.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(settings.busy)
+        // Rows that are read ahead are not in the account of the memory: 50 large ones would be much.
+        .row_buffer_size(ROWS_AHEAD)
         .disable_statement_logging();
     pool!(SqlitePoolOptions, settings, options, async |_: &mut _| Ok::<_, sqlx::Error>(()))
 }

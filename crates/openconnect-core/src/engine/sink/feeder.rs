@@ -6,10 +6,11 @@ use openconnect_protocol::payload;
 use tokio::sync::mpsc;
 
 use super::intake::{Arrived, Entry, Origin, Preparer, RECEIVE_BATCH, Read};
+use crate::budget::with_overhead;
 use crate::dead_letter::ReplayQueue;
 use crate::engine::intake_ends::IntakeEnds;
 use crate::failure::Failure;
-use crate::inbox::{Appender, Entries};
+use crate::inbox::{Appender, Chunk, Entries};
 use crate::mesh::Subscriber;
 
 /// Feeds the worker; one clone a way in. Ends at shutdown.
@@ -65,10 +66,13 @@ impl Feeder {
         let work = async {
             while let Some(chunk) = stored.next().await {
                 match chunk {
-                    Ok(chunk) => {
-                        let arrived = chunk
+                    Ok(Chunk { entries, mut reservation }) => {
+                        let arrived = entries
                             .into_iter()
-                            .map(|(index, (read, bytes))| (Arrived::Read(read, bytes), Origin::Inbox(index)))
+                            .map(|(index, (read, bytes))| {
+                                let own = reservation.split(with_overhead(bytes));
+                                (Arrived::Read(read, bytes, Some(own)), Origin::Inbox(index))
+                            })
                             .collect();
                         if !self.preparer.hand_over(arrived, &self.to).await {
                             return;
@@ -89,7 +93,7 @@ impl Feeder {
             loop {
                 let arrived = queue.next().await.into_iter().map(|(token, event)| {
                     let bytes = payload::bytes(&event).map_or(0, |data| data.len());
-                    (Arrived::Read(Ok(Arc::new(event)), bytes), Origin::Replay(token))
+                    (Arrived::Read(Ok(Arc::new(event)), bytes, None), Origin::Replay(token))
                 });
                 if !self.preparer.hand_over(arrived.collect(), &self.to).await {
                     return;

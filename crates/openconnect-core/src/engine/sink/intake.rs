@@ -12,7 +12,7 @@ use openconnect_protocol::wire;
 use tokio::sync::mpsc;
 
 use super::delivery::Deliverable;
-use crate::budget::{Budget, Reservation};
+use crate::budget::{Budget, EventLimit, Reservation};
 use crate::dead_letter::ReplayToken;
 use crate::engine::TRANSFORM_BATCH;
 use crate::failure::Failure;
@@ -89,7 +89,7 @@ type Ready = (Read, Origin, usize, Reservation);
 /// Reads what the mesh delivered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Decoder {
-    pub(crate) max_event_bytes: usize,
+    pub(crate) limit: EventLimit,
 }
 
 impl Decoder {
@@ -99,12 +99,10 @@ impl Decoder {
             return Err(unreadable(format!("the mesh could not deliver the event: {reason}")));
         }
         let event = wire::decode(stored.raw).map_err(|error| unreadable(error.to_string()))?;
-        let (bytes, limit) = (stored.raw.len(), self.max_event_bytes);
-        if bytes > limit {
-            let reason = format!("the event has {bytes} bytes, limits.max_event_bytes is {limit}");
-            return Err(Payload::Rejected(Arc::new(event), Failure::permanent("OC0403", reason)));
+        match self.limit.refuses("the event has", stored.raw.len()) {
+            Some(failure) => Err(Payload::Rejected(Arc::new(event), failure)),
+            None => Ok(Arc::new(event)),
         }
-        Ok(Arc::new(event))
     }
 }
 
@@ -118,15 +116,16 @@ pub(crate) struct Preparer {
 
 /// Something that has arrived.
 pub(crate) enum Arrived {
-    /// From the mesh: it is read once it has its part of the budget.
-    Raw(Bytes, Option<String>),
-    /// It took so many bytes where it came from.
-    Read(Read, usize),
+    /// From the mesh: it is read once it has its part of the budget. Until then it has one of the subscriber's.
+    Raw(Bytes, Option<String>, Option<Reservation>),
+    /// It took so many bytes where it came from, and has its part of the budget, or none yet.
+    Read(Read, usize, Option<Reservation>),
 }
 
 impl From<Delivery> for (Arrived, Origin) {
     fn from(delivery: Delivery) -> Self {
-        (Arrived::Raw(delivery.raw, delivery.unreadable), Origin::Mesh(delivery.ack))
+        let arrived = Arrived::Raw(delivery.raw, delivery.unreadable, delivery.reservation);
+        (arrived, Origin::Mesh(delivery.ack))
     }
 }
 
@@ -135,12 +134,12 @@ impl Preparer {
     /// handed over before waiting for more budget: else this would wait for itself.
     pub(crate) async fn hand_over(&self, arrived: Vec<(Arrived, Origin)>, to: &mpsc::Sender<Vec<Entry>>) -> bool {
         let mut ready = Vec::with_capacity(arrived.len().min(TRANSFORM_BATCH));
-        for (arrived, origin) in arrived {
-            let bytes = match &arrived {
-                Arrived::Raw(raw, _) => raw.len(),
-                Arrived::Read(_, bytes) => *bytes,
+        for (mut arrived, origin) in arrived {
+            let (bytes, own) = match &mut arrived {
+                Arrived::Raw(raw, ..) => (raw.len(), None),
+                Arrived::Read(_, bytes, own) => (*bytes, own.take()),
             };
-            let permit = match self.budget.try_acquire(bytes) {
+            let permit = match own.or_else(|| self.budget.try_acquire(bytes)) {
                 Some(permit) => permit,
                 None => {
                     if !self.send(std::mem::take(&mut ready), to).await {
@@ -150,11 +149,11 @@ impl Preparer {
                 }
             };
             let read = match arrived {
-                Arrived::Raw(raw, unreadable) => self.decoder.read(&Stored {
+                Arrived::Raw(raw, unreadable, _reservation) => self.decoder.read(&Stored {
                     raw: &raw,
                     unreadable: unreadable.map(Cow::Owned),
                 }),
-                Arrived::Read(read, _) => read,
+                Arrived::Read(read, ..) => read,
             };
             ready.push((read, origin, bytes, permit));
             if ready.len() == TRANSFORM_BATCH && !self.send(std::mem::take(&mut ready), to).await {

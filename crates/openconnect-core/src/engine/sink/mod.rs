@@ -91,13 +91,15 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     let profile = resolve_profile::<S>(&settings, &config)?;
     let state = StateDir::open(&settings, S::NAME)?;
     let budget = Budget::new(&settings.limits);
-    status.watch_budget(budget.clone());
+    let limit = budget.event_limit(&settings.limits);
+    let [received, entries_budget] = budget.divide([1, 3]);
+    status.watch_budget([received.clone(), entries_budget.clone()]);
     let mesh_ends = CancellationToken::new();
     let _mesh_guard = mesh_ends.clone().drop_guard();
     let (subscriber, acknowledge) = if drain {
         (None, Acknowledge::Inbox)
     } else {
-        let Some(subscriber) = subscribe(&settings, &budget, &mesh_ends, &shutdown).await? else {
+        let Some(subscriber) = subscribe(&settings, received, &mesh_ends, &shutdown).await? else {
             return Ok(Exit::Clean);
         };
         let mesh = subscriber.capabilities();
@@ -110,17 +112,20 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     let store = Store::in_folder(state.path());
     let rates = restore_rates(&settings, &store).await?;
     let sink = Arc::new(S::open(config, SinkContext::new(&settings.name, &profile, store.clone())).await?);
-    let decoder = Decoder {
-        max_event_bytes: settings.limits.max_event_bytes.as_usize(),
+    let decoder = Decoder { limit };
+    let inbox_options = InboxOptions {
+        max_bytes: settings.state.inbox_max.0,
+        drain,
+        ..InboxOptions::default()
     };
-    let (inbox, stored) = open_inbox(&settings, state.path(), acknowledge, drain, decoder)?.unzip();
+    let (inbox, stored) = open_inbox(&inbox_options, state.path(), acknowledge, decoder, &entries_budget)?.unzip();
     let replay = ReplayQueue::open(state.path())?;
     let (to_worker, entries) = mpsc::channel(INTAKE_QUEUE);
     let (fatal, mut failures) = mpsc::channel(2);
     let feeder = Feeder {
         preparer: Arc::new(Preparer {
             transforms,
-            budget: budget.clone(),
+            budget: entries_budget.clone(),
             decoder,
             hasher: RandomState::new(),
         }),
@@ -141,7 +146,7 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     status.set_state(State::Running);
     let worker = SinkWorker {
         sink: Arc::clone(&sink),
-        delivery: DeliveryState::new(rules(&settings, &profile, rates, &budget)),
+        delivery: DeliveryState::new(rules(&settings, &profile, rates, &entries_budget)),
         outcomes: Outcomes {
             inbox,
             replay: replay.clone(),
@@ -153,7 +158,7 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         status: status.clone(),
         shutdown,
         deadline: deadline(&settings.delivery),
-        budget,
+        budget: entries_budget,
         tasks: worker::Tasks::default(),
     };
     let exit = worker.run(entries, &mut failures).await;
@@ -179,17 +184,18 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
 type OpenInbox = (Inbox, Entries<(Read, usize)>);
 
 /// Opens the inbox, also when only an earlier run used it: what it left there is delivered, however this run acknowledges.
-fn open_inbox(settings: &Settings, state: &Path, acknowledge: Acknowledge, drain: bool, decoder: Decoder) -> Result<Option<OpenInbox>> {
+fn open_inbox(
+    options: &InboxOptions,
+    state: &Path,
+    acknowledge: Acknowledge,
+    decoder: Decoder,
+    budget: &Budget,
+) -> Result<Option<OpenInbox>> {
     if acknowledge == Acknowledge::Write && !state.join("inbox").exists() {
         return Ok(None);
     }
-    let options = InboxOptions {
-        max_bytes: settings.state.inbox_max.0,
-        drain,
-        ..InboxOptions::default()
-    };
     let decode = move |entry: &InboxEntry<'_>| (decoder.read(&entry.stored), entry.stored.raw.len());
-    Inbox::open(state, &options, decode).map(Some)
+    Inbox::open(state, options, budget.clone(), decode).map(Some)
 }
 
 /// The rate limits, with what an earlier run has spent.
@@ -216,7 +222,7 @@ fn rules(settings: &Settings, profile: &SinkProfile, rates: RateLimits, budget: 
         atomic: profile.atomic,
         batch: BatchLimits {
             events: profile.batch_events,
-            bytes: profile.batch_bytes.min(budget.total() / 2),
+            bytes: profile.batch_bytes.min(budget.largest()),
             age: profile.batch_age,
         },
         in_flight: profile.in_flight,

@@ -160,12 +160,11 @@ impl<S: Sink> SinkWorker<S> {
         Ok(())
     }
 
-    /// Batches close early from three quarters of the budget on, until half of it is free again.
+    /// Batches close early when the budget is short, until half of it is free again.
     fn watch_memory(&mut self) {
-        let (used, total) = (self.budget.used(), self.budget.total());
-        if used > total / 4 * 3 {
+        if self.budget.is_short() {
             self.delivery.set_memory_short(true);
-        } else if used < total / 2 {
+        } else if self.budget.used() < self.budget.total() / 2 {
             self.delivery.set_memory_short(false);
         }
     }

@@ -77,14 +77,15 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
     let (intake, intake_seen) = watch::channel(Intake::Open);
     let _follow = AbortOnDropHandle::new(tokio::spawn(follow(publisher.status(), intake, shutdown.clone())));
     let budget = Budget::new(&settings.limits);
-    status.watch_budget(budget.clone());
+    status.watch_budget([budget.clone()]);
+    let limit = budget.event_limit(&settings.limits);
     let (source, committer) = S::open(
         config,
         SourceContext {
             name: settings.name.clone(),
             offsets: saved(&*offsets).await?,
             intake: intake_seen,
-            max_event_bytes: settings.limits.max_event_bytes.as_usize(),
+            max_event_bytes: limit.bytes,
             budget: budget.clone(),
             store: Store::in_folder(state.path()),
             shutdown: shutdown.clone(),
@@ -100,7 +101,7 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
         topic: settings.mesh.topic.clone(),
         transforms,
         budget,
-        max_event_bytes: settings.limits.max_event_bytes.as_usize(),
+        limit,
         offsets,
         lease,
         dead_letters: Arc::new(dead_letters),

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::lease;
 use super::resolver::{Ending, Open, Pending};
+use crate::budget::EventLimit;
 use crate::engine::TRANSFORM_BATCH;
-use crate::failure::Failure;
 use crate::mesh::{Publisher, Told};
 use crate::record::Record;
 use crate::source::{Admitted, EMIT_QUEUE};
@@ -21,7 +21,7 @@ pub(super) struct Publishing<P> {
     pub(super) publisher: Publisher,
     pub(super) topic: String,
     pub(super) transforms: Transforms,
-    pub(super) max_event_bytes: usize,
+    pub(super) limit: EventLimit,
     pub(super) lease: lease::Watch,
     /// Where the mesh client tells how events ended, by number.
     pub(super) results: mpsc::UnboundedSender<Told>,
@@ -92,7 +92,7 @@ impl<P> Publishing<P> {
             } => (Some(event), partition, position, receipt),
             Record::Progress { partition, position } => (None, partition, Some(position), None),
         };
-        let event = match (event, self.too_large(admitted.data_bytes)) {
+        let event = match (event, self.limit.refuses("the event's data has", admitted.data_bytes)) {
             (None, _) => Err(Ending::Nothing),
             (Some(event), Some(failure)) => Err(Ending::Rejected(failure, event)),
             (Some(event), None) => Ok(event),
@@ -108,12 +108,6 @@ impl<P> Publishing<P> {
             _reservation: admitted.reservation,
         };
         (event, open)
-    }
-
-    fn too_large(&self, bytes: usize) -> Option<Failure> {
-        let limit = self.max_event_bytes;
-        let reason = || format!("the event's data has {bytes} bytes, limits.max_event_bytes is {limit}");
-        (bytes > limit).then(|| Failure::permanent("OC0403", reason()))
     }
 }
 

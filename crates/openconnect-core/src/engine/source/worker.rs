@@ -24,7 +24,7 @@ use super::reader;
 use super::resolver::Resolver;
 use super::tracker::{PositionTracker, Turn};
 use crate::admin::{State, StatusHandle};
-use crate::budget::Budget;
+use crate::budget::{Budget, EventLimit};
 use crate::dead_letter::DeadLetters;
 use crate::engine::circuit::Circuit;
 use crate::engine::retry::RetryPolicy;
@@ -50,7 +50,7 @@ pub(crate) struct SourceWorker<S: Source> {
     pub(crate) topic: String,
     pub(crate) transforms: Transforms,
     pub(crate) budget: Budget,
-    pub(crate) max_event_bytes: usize,
+    pub(crate) limit: EventLimit,
     pub(crate) offsets: Arc<dyn OffsetStore>,
     pub(crate) lease: Lease,
     pub(crate) flush_interval: Duration,
@@ -121,7 +121,7 @@ impl<S: Source> SourceWorker<S> {
             publisher: self.publisher.clone(),
             topic: self.topic,
             transforms: self.transforms,
-            max_event_bytes: self.max_event_bytes,
+            limit: self.limit,
             lease: self.lease.watch(),
             results,
             pending,

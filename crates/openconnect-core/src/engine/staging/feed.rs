@@ -1,17 +1,17 @@
-//! How events come to the worker: mesh and replays to the inbox, the inbox to the worker, transformed and budgeted.
+//! How events come to the worker: mesh and replays to the inbox, the inbox to the worker, transformed.
 
 use std::sync::Arc;
 
 use openconnect_protocol::wire;
 use tokio::sync::mpsc;
 
-use crate::budget::{Budget, Reservation};
+use crate::budget::{Reservation, with_overhead};
 use crate::dead_letter::ReplayQueue;
 use crate::engine::TRANSFORM_BATCH;
 use crate::engine::intake_ends::IntakeEnds;
 use crate::engine::sink::intake::{Decoder, Payload, RECEIVE_BATCH, Read};
 use crate::failure::Failure;
-use crate::inbox::{Appender, Entries, InboxEntry};
+use crate::inbox::{Appender, Chunk, Entries, InboxEntry};
 use crate::mesh::Subscriber;
 use crate::transform::{Transformed, Transforms};
 
@@ -46,35 +46,26 @@ pub(super) struct Entry {
 #[derive(Clone)]
 pub(super) struct Preparer {
     pub(super) transforms: Arc<Transforms>,
-    pub(super) budget: Budget,
 }
 
 impl Preparer {
-    /// Hands a chunk to the worker, as `wrap` says; false when the worker is gone. What has its reservation goes on before more budget
-    /// is waited for: else this would wait for itself.
-    pub(super) async fn hand_over<M>(&self, chunk: Vec<(u64, Decoded)>, to: &mpsc::Sender<M>, wrap: impl Fn(Vec<Entry>) -> M) -> bool {
-        let mut ready = Vec::new();
-        for (sequence, decoded) in chunk {
-            let reservation = match self.budget.try_acquire(decoded.bytes) {
-                Some(reservation) => reservation,
-                None => {
-                    let entries = self.transform(std::mem::take(&mut ready)).await;
-                    if !entries.is_empty() && to.send(wrap(entries)).await.is_err() {
-                        return false;
-                    }
-                    self.budget.acquire(decoded.bytes).await
-                }
-            };
-            ready.push((sequence, decoded, reservation));
-            if ready.len() == TRANSFORM_BATCH {
-                let entries = self.transform(std::mem::take(&mut ready)).await;
-                if to.send(wrap(entries)).await.is_err() {
-                    return false;
-                }
+    /// Hands a chunk to the worker, as `wrap` says; false when the worker is gone.
+    pub(super) async fn hand_over<M>(&self, chunk: Chunk<Decoded>, to: &mpsc::Sender<M>, wrap: impl Fn(Vec<Entry>) -> M) -> bool {
+        let Chunk { entries, mut reservation } = chunk;
+        let mut entries = entries.into_iter().map(|(sequence, decoded)| {
+            let own = reservation.split(with_overhead(decoded.bytes));
+            (sequence, decoded, own)
+        });
+        loop {
+            let ready: Vec<_> = entries.by_ref().take(TRANSFORM_BATCH).collect();
+            if ready.is_empty() {
+                return true;
+            }
+            let entries = self.transform(ready).await;
+            if to.send(wrap(entries)).await.is_err() {
+                return false;
             }
         }
-        let entries = self.transform(ready).await;
-        entries.is_empty() || to.send(wrap(entries)).await.is_ok()
     }
 
     async fn transform(&self, ready: Vec<(u64, Decoded, Reservation)>) -> Vec<Entry> {

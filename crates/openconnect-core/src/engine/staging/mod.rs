@@ -50,13 +50,11 @@ mod sealing;
 mod simulation;
 mod worker;
 
-/// Memory for generations that are read once more.
-const REREAD_BYTES: usize = 1 << 20;
 /// How long a start waits for the target to discard one thing.
 const DISCARD: Duration = Duration::from_secs(10);
 
-/// A staging sink's profile, with what the configuration says over it.
-fn profile<S: StagingSink>(settings: &Settings, config: &S::Config) -> StagingProfile {
+/// A staging sink's profile, with what the configuration says over it. One batch takes at most half of the budget.
+fn profile<S: StagingSink>(settings: &Settings, config: &S::Config, budget: &Budget) -> StagingProfile {
     let (own, delivery) = (S::profile(config), &settings.delivery);
     let bytes = delivery
         .batch
@@ -64,7 +62,7 @@ fn profile<S: StagingSink>(settings: &Settings, config: &S::Config) -> StagingPr
         .map_or(own.batch_bytes, crate::bytes_size::ByteSize::as_usize);
     StagingProfile {
         batch_events: delivery.batch.max_events.unwrap_or(own.batch_events).max(1),
-        batch_bytes: bytes.max(1),
+        batch_bytes: bytes.clamp(1, budget.largest()),
         in_flight: delivery.in_flight.unwrap_or(own.in_flight).max(1),
         ..own
     }
@@ -82,19 +80,21 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
         ..
     } = app;
     let transforms = Arc::new(Transforms::compile(&settings.transforms, Some(&settings.delivery.key))?);
-    let mut profile = profile::<S>(&settings, &config);
+    let state = StateDir::open(&settings, S::NAME)?;
+    let budget = Budget::new(&settings.limits);
+    let limit = budget.event_limit(&settings.limits);
+    let [received, waiting, reread] = budget.divide([1, 2, 1]);
+    status.watch_budget([received.clone(), waiting.clone(), reread.clone()]);
+    let mut profile = profile::<S>(&settings, &config, &waiting);
     if drain {
         profile.at_shutdown = AtShutdown::Seal;
     }
-    let state = StateDir::open(&settings, S::NAME)?;
-    let budget = Budget::new(&settings.limits);
-    status.watch_budget(budget.clone());
     let mesh_ends = CancellationToken::new();
     let _mesh_guard = mesh_ends.clone().drop_guard();
     let subscriber = if drain {
         None
     } else {
-        let Some(subscriber) = subscribe(&settings, &budget, &mesh_ends, &shutdown).await? else {
+        let Some(subscriber) = subscribe(&settings, received, &mesh_ends, &shutdown).await? else {
             return Ok(Exit::Clean);
         };
         let mesh = subscriber.capabilities();
@@ -124,16 +124,14 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
             .forget_handle(&token)
             .map_err(|failure| crate::Error::unavailable("OC0453", failure.message))?;
     }
-    let decode = feed::decode(Decoder {
-        max_event_bytes: settings.limits.max_event_bytes.as_usize(),
-    });
+    let decode = feed::decode(Decoder { limit });
     let options = InboxOptions {
         max_bytes: settings.state.inbox_max.0,
         staging: true,
         apart: sequences(&recovered.chains),
         drain,
     };
-    let (inbox, stored) = Inbox::open(state.path(), &options, decode.clone())?;
+    let (inbox, stored) = Inbox::open(state.path(), &options, waiting, decode.clone())?;
     let (to_worker, entries) = mpsc::channel(8);
     let (fatal, mut failures) = mpsc::channel(2);
     let feeder = Feeder {
@@ -142,7 +140,7 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
             shutdown: shutdown.clone(),
         },
     };
-    let preparer = Preparer { transforms, budget };
+    let preparer = Preparer { transforms };
     let receiving = subscriber.map(|subscriber| AbortOnDropHandle::new(tokio::spawn(feeder.clone().receive(subscriber, inbox.appender()))));
     let reading = AbortOnDropHandle::new(tokio::spawn(feeder.clone().read(stored, preparer.clone(), to_worker)));
     let replay = ReplayQueue::open(state.path())?;
@@ -158,11 +156,8 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
         inbox,
         records,
         chains: recovered.chains,
-        reread: Box::new(move |inbox, ranges| inbox.reread(ranges, decode.clone())),
-        preparer: Preparer {
-            budget: Budget::with_bytes(REREAD_BYTES),
-            ..preparer
-        },
+        reread: Box::new(move |inbox, ranges| inbox.reread(ranges, reread.clone(), decode.clone())),
+        preparer,
         status: status.clone(),
         shutdown,
         deadline: deadline(&settings.delivery),

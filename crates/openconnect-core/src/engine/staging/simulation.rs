@@ -25,7 +25,7 @@ use super::sequences;
 use super::worker::{Worker, WorkerParts};
 use crate::admin::StatusHandle;
 use crate::budget::Budget;
-use crate::config::{ConnectorConfig, DeadLetterSettings, DeliverySettings, Problems};
+use crate::config::{ConnectorConfig, DeadLetterSettings, DeliverySettings, Limits, Problems};
 use crate::dead_letter::DeadLetters;
 use crate::dead_letter::archive::letters;
 use crate::engine::circuit::Circuit;
@@ -260,14 +260,18 @@ async fn process(state: &Path, case: &Case, model: &Model, taken: &Taken, next: 
         model.discard(&handle).await;
         records.forget_handle(&token).unwrap();
     }
-    let decode = feed::decode(Decoder { max_event_bytes: 1 << 20 });
+    // As little memory as there can be.
+    let budget = Budget::with_bytes(0);
+    let limit = budget.event_limit(&Limits::default());
+    let [_, waiting, reread] = budget.divide([1, 2, 1]);
+    let decode = feed::decode(Decoder { limit });
     let options = InboxOptions {
         max_bytes: case.inbox_max,
         staging: true,
         apart: sequences(&recovered.chains),
         drain: false,
     };
-    let (inbox, stored) = reopened(|| Inbox::open(state, &options, decode.clone())).await;
+    let (inbox, stored) = reopened(|| Inbox::open(state, &options, waiting.clone(), decode.clone())).await;
     let shutdown = CancellationToken::new();
     let (to_worker, entries) = mpsc::channel(8);
     let (fatal, mut failures) = mpsc::channel(2);
@@ -279,7 +283,6 @@ async fn process(state: &Path, case: &Case, model: &Model, taken: &Taken, next: 
     };
     let preparer = Preparer {
         transforms: Arc::new(Transforms::compile(&[], None).unwrap()),
-        budget: Budget::with_bytes(1 << 20),
     };
     let reading = AbortOnDropHandle::new(tokio::spawn(feeder.read(stored, preparer.clone(), to_worker)));
     let rules = GroupRules::new()
@@ -311,7 +314,7 @@ async fn process(state: &Path, case: &Case, model: &Model, taken: &Taken, next: 
         inbox,
         records,
         chains: recovered.chains,
-        reread: Box::new(move |inbox, ranges| inbox.reread(ranges, decode.clone())),
+        reread: Box::new(move |inbox, ranges| inbox.reread(ranges, reread.clone(), decode.clone())),
         preparer,
         status: StatusHandle::new("model", "model-sink", "0"),
         shutdown: shutdown.clone(),

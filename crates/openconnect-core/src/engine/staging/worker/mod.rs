@@ -59,7 +59,6 @@ pub(super) struct WorkerParts<S> {
     /// What another run left.
     pub(super) chains: Vec<Chain>,
     pub(super) reread: Reread,
-    /// With a budget of its own, so that a generation that is read once more never waits for those behind it.
     pub(super) preparer: Preparer,
     pub(super) status: StatusHandle,
     pub(super) shutdown: CancellationToken,
