@@ -1,23 +1,33 @@
 //! Text from events: minijinja templates over an event's attributes and data. An absent name is an error, not an empty text.
 //!
 //! Variables: `id`, `source`, `type`, `subject`, `time`, `datacontenttype`, `dataschema`, every extension by its name, and
-//! `data` (parsed when it is JSON, else text). `language.rs`: what else a template can say, which is little, so that no
-//! template takes long or makes much.
+//! `data` (parsed when it is JSON, else text); of a group of events `events` and `count`.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `language` | what else a template can say, which is little, so that no template takes long or makes much |
+//! | `tags` | what may stand in a tag; loops get a bound |
+//! | `variables` | events as variables |
+//! | `work` | what a rendering may read |
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use cloudevents::event::ExtensionValue;
-use cloudevents::{AttributesReader, Event};
-use minijinja::value::{Object, Value};
+use cloudevents::Event;
+use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind};
-use openconnect_protocol::payload;
 
 use openconnect_config::error::{Error, Result};
 use openconnect_config::failure::Failure;
 
 mod language;
+mod tags;
+#[cfg(test)]
+mod tests;
+mod variables;
+mod work;
 
 use language::{Bounded, OUTPUT};
+use work::Work;
 
 const NAME: &str = "template";
 
@@ -59,11 +69,8 @@ impl Template {
             });
         }
         let wrong = |what: String| Error::config("OC0121", format!("the template `{text}` is wrong: {what}"));
-        if let Some(what) = language::refused(text) {
-            return Err(wrong(what));
-        }
         environment
-            .add_template_owned(NAME, text.to_owned())
+            .add_template_owned(NAME, tags::bounded(text).map_err(wrong)?)
             .map_err(|e| wrong(describe(&e)))?;
         Ok(Self {
             inner: Inner::Compiled(Arc::new(environment)),
@@ -83,20 +90,50 @@ impl Template {
         self.constant().is_some()
     }
 
-    /// Renders for one event. A missing name, or output over 64 KiB, is a permanent failure.
+    /// Renders for one event.
+    ///
+    /// # Errors
+    ///
+    /// A missing name, too much work, or output over 64 KiB: a permanent failure.
     pub fn render(&self, event: &Event) -> Result<String, Failure> {
-        match &self.inner {
-            Inner::Constant(text) => Ok(text.to_string()),
-            Inner::Compiled(_) => self.render_with(Value::from_object(EventVariables::new(event.clone()))),
-        }
+        self.render_for(|work| variables::event(event, work))
+    }
+
+    /// Renders one text for several events, such as a message for people. The template sees the list `events`, each with the names that a
+    /// template for one event sees, and `count`, their number.
+    ///
+    /// # Errors
+    ///
+    /// As of [`render`](Self::render). A loop goes over at most 1,000 events.
+    ///
+    /// ```
+    /// use openconnect_transform::template::Template;
+    /// # use cloudevents::{Event, EventBuilder, EventBuilderV10};
+    /// # let event = |id: &str| EventBuilderV10::new().id(id).source("/alerts").ty("alert").build();
+    /// let events = [event("1")?, event("2")?];
+    /// let template = Template::compile("{{ count }} alerts:{% for e in events %} {{ e.type }} {{ e.id }}{% if not loop.last %},{% endif %}{% endfor %}")?;
+    /// assert_eq!(template.render_group(&events)?, "2 alerts: alert 1, alert 2");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn render_group<'a>(&self, events: impl IntoIterator<Item = &'a Event>) -> Result<String, Failure> {
+        self.render_for(|work| variables::events(events, work))
     }
 
     /// Renders with other variables than an event's: a map, or anything that serialises to one.
+    ///
+    /// # Errors
+    ///
+    /// As of [`render`](Self::render).
     pub fn render_with(&self, variables: Value) -> Result<String, Failure> {
+        self.render_for(|work| variables::values(variables, work))
+    }
+
+    fn render_for(&self, variables: impl FnOnce(&Arc<Work>) -> Value) -> Result<String, Failure> {
         let environment = match &self.inner {
             Inner::Constant(text) => return Ok(text.to_string()),
             Inner::Compiled(environment) => environment,
         };
+        let variables = variables(&Arc::default());
         let mut out = Bounded::default();
         let rendered = environment
             .get_template(NAME)
@@ -123,132 +160,4 @@ fn describe(error: &minijinja::Error) -> String {
         .and_then(|range| Some(format!(" at `{}`", error.template_source()?.get(range)?)))
         .unwrap_or_default();
     format!("{}{detail}{source}{line}", error.kind())
-}
-
-/// An event as template variables; the data is parsed only when a template asks for it, and once.
-#[derive(Debug)]
-struct EventVariables {
-    event: Event,
-    data: OnceLock<Option<Value>>,
-}
-
-impl EventVariables {
-    fn new(event: Event) -> Self {
-        Self {
-            event,
-            data: OnceLock::new(),
-        }
-    }
-}
-
-impl Object for EventVariables {
-    fn get_value(self: &Arc<Self>, name: &Value) -> Option<Value> {
-        let event = &self.event;
-        match name.as_str()? {
-            "id" => Some(event.id().into()),
-            "source" => Some(event.source().as_str().into()),
-            "type" => Some(event.ty().into()),
-            "subject" => event.subject().map(Into::into),
-            "time" => event
-                .time()
-                .map(|time| time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true).into()),
-            "datacontenttype" => event.datacontenttype().map(Into::into),
-            "dataschema" => event.dataschema().map(|schema| schema.as_str().into()),
-            "data" => self.data.get_or_init(|| data(event)).clone(),
-            name => event.extension(name).map(|value| match value {
-                ExtensionValue::String(text) => text.as_str().into(),
-                ExtensionValue::Boolean(value) => (*value).into(),
-                ExtensionValue::Integer(value) => (*value).into(),
-            }),
-        }
-    }
-}
-
-fn data(event: &Event) -> Option<Value> {
-    if let Some(json) = payload::json(event) {
-        return serde_json::from_str::<serde_json::Value>(&json).ok().map(Value::from_serialize);
-    }
-    let bytes = payload::bytes(event)?;
-    std::str::from_utf8(&bytes).ok().map(Into::into)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use cloudevents::{EventBuilder, EventBuilderV10};
-
-    #[test]
-    fn attributes_extensions_and_data_are_there_and_what_is_missing_is_named() {
-        let event = EventBuilderV10::new()
-            .id("1")
-            .source("/s")
-            .ty("t")
-            .extension("partitionkey", "a/b")
-            .data("application/json", "{\"order\":{\"id\":12345678901234567}}".to_owned())
-            .build()
-            .unwrap();
-        let render = |text: &str| Template::compile(text).unwrap().render(&event);
-        assert_eq!(
-            render("/{{ type }}/{{ partitionkey | urlencode }}/{{ data.order.id }}").unwrap(),
-            "/t/a%2Fb/12345678901234567"
-        );
-        assert_eq!(render("{{ subject | default('none') }}").unwrap(), "none");
-        let failure = render("x {{ data.order.name }}").unwrap_err();
-        assert!(failure.message.contains("order.name"), "{failure}");
-        assert!(Template::compile("{{ data.").is_err());
-        assert!(Template::compile("plain").unwrap().is_constant());
-    }
-
-    #[test]
-    fn a_template_that_could_take_long_or_make_much_is_refused_or_stopped() {
-        let long = "\"<'\\\\".repeat(60_000);
-        let data = serde_json::json!({ "text": long, "list": [long, long], "short": "ab" }).to_string();
-        let event = EventBuilderV10::new().id("1").source("/s").ty("t");
-        let event = event.data("application/json", data).build().unwrap();
-        for refused in [
-            "{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}",
-            "{% set x = data %}{{ x }}",
-            "{%- with x = data %}{{ x }}{% endwith %}",
-            "{% filter upper %}x{% endfilter %}",
-            "{% macro f() %}{{ f() }}{% endmacro %}",
-            "{{ 'x' * 100000000 }}",
-            "{{ data.text ~ data.text }}",
-            "{{ data.text + data.text }}",
-            "{{ '}}' ~ data.text }}",
-            "{# }} #}{{ 'a\\'' ~ data.text }}",
-            &format!("{{{{ {} }}}}", "(".repeat(3_000)),
-            &format!("{{{{ id{} }}}}", " | upper".repeat(1_000)),
-        ] {
-            assert_eq!(Template::compile(refused).unwrap_err().code, "OC0121", "{refused}");
-        }
-        for stopped in [
-            "{{ range(3) }}",
-            "{{ data.list | map('upper') }}",
-            "{{ data.list | batch(1000000000) }}",
-            "{{ data.text | indent(1000000000) }}",
-            "{{ data.text }}",
-            "{{ data.list | join(data.text) }}",
-            "{{ data.text | replace('', data.text) }}",
-            "{{ data.short | tojson | tojson | tojson | tojson | tojson | tojson | tojson | tojson | tojson | tojson | tojson \
-             | tojson | tojson | tojson | tojson | tojson | tojson | tojson | tojson | tojson | tojson | length }}",
-            "{{ data.text | urlencode | length }}",
-            &"{{ data.short | replace('a', id) | urlencode }}{{ data.text }}".repeat(50),
-        ] {
-            let failure = Template::compile(stopped).unwrap().render(&event).unwrap_err();
-            assert!(["OC0440", "OC0441"].contains(&failure.code.as_str()), "{stopped}: {failure}");
-            assert!(!failure.message.contains("\"<'"), "{failure}");
-        }
-        for (fine, text) in [
-            (
-                "{% if data.short is defined and data.text %}{{ data.short }}{%- else -%}none{% endif %}",
-                "ab",
-            ),
-            ("{{ data.short[:1] | upper }}~{{ data.list | length }}*+", "A~2*+"),
-            ("{{ data.short | replace('a', '+~*') }}", "+~*b"),
-            ("{{ data.short | tojson }}{{ [1, 'x'] | join('-') }}{# ~ #}", "\"ab\"1-x"),
-        ] {
-            assert_eq!(Template::compile(fine).unwrap().render(&event).unwrap(), text, "{fine}");
-        }
-    }
 }

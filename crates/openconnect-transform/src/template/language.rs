@@ -1,22 +1,23 @@
-//! What a template can say: names, filters and `if`.
+//! What a template can say: names, filters, `if` and `for`.
 //!
-//! There is no way to make a text out of several inside a template, and no loop: each part is as large as something in the
-//! event or what one filter made, filters have a limit, and the parts are counted as they are written. So the work and the
-//! memory of a rendering follow from the lengths of the template and of the event. A step of jq does the rest.
+//! There is no way to make a text out of several inside a template: each part is as large as something in the event or what one filter
+//! made, filters have a limit, and the parts are counted as they are written. A loop has a limited number of elements, stands in no other
+//! loop, and what its body reads over and over is counted ([`work`]). So the work and the memory of a rendering follow from the lengths of
+//! the template and of the event. A step of jq does the rest.
 
 use std::borrow::Cow;
 
-use minijinja::value::Value;
-use minijinja::{Environment, Error, ErrorKind, filters, tests};
+use minijinja::value::{Value, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, State, filters, tests};
 
-/// Bytes of a template's text.
-const LONGEST: usize = 4 << 10;
+use super::work;
+
 /// Bytes of a rendered text, and of what a filter makes.
 pub(super) const OUTPUT: usize = 64 << 10;
 /// Instructions of one rendering. The length of the template comes first.
 const FUEL: u64 = 50_000;
-
-const STATEMENTS: [&str; 4] = ["if", "elif", "else", "endif"];
+/// Elements that a loop goes over.
+const ELEMENTS: usize = 1_000;
 
 /// An environment with the functions that templates have.
 pub(super) fn environment() -> Environment<'static> {
@@ -26,21 +27,22 @@ pub(super) fn environment() -> Environment<'static> {
     environment.set_fuel(Some(FUEL));
     environment.add_filter("abs", filters::abs);
     environment.add_filter("bool", filters::bool);
-    environment.add_filter("capitalize", filters::capitalize);
+    add_text_filter(&mut environment, "capitalize", capitalize);
     environment.add_filter("default", filters::default);
+    environment.add_filter("each", each);
     environment.add_filter("first", filters::first);
     environment.add_filter("float", filters::float);
     environment.add_filter("int", filters::int);
     environment.add_filter("join", join);
     environment.add_filter("last", filters::last);
-    environment.add_filter("length", filters::length);
-    environment.add_filter("lower", filters::lower);
+    environment.add_filter("length", length);
+    add_text_filter(&mut environment, "lower", str::to_lowercase);
     environment.add_filter("replace", replace);
     environment.add_filter("round", filters::round);
-    environment.add_filter("title", filters::title);
+    add_text_filter(&mut environment, "title", |text| filters::title(text.into()));
     environment.add_filter("tojson", tojson);
-    environment.add_filter("trim", |text: Cow<'_, str>| text.trim().to_owned());
-    environment.add_filter("upper", filters::upper);
+    add_text_filter(&mut environment, "trim", |text| text.trim().to_owned());
+    add_text_filter(&mut environment, "upper", str::to_uppercase);
     environment.add_filter("urlencode", urlencode);
     environment.add_test("boolean", tests::is_boolean);
     environment.add_test("defined", tests::is_defined);
@@ -55,64 +57,38 @@ pub(super) fn environment() -> Environment<'static> {
     environment
 }
 
-/// What a template holds that templates don't have.
-pub(super) fn refused(text: &str) -> Option<String> {
-    if text.len() > LONGEST {
-        return Some(format!("it is longer than {} KiB", LONGEST >> 10));
+/// Adds a filter that makes a text of a text.
+fn add_text_filter(environment: &mut Environment<'static>, name: &'static str, change: fn(&str) -> String) {
+    environment.add_filter(name, move |state: &State<'_, '_>, text: Cow<'_, str>| -> Result<String, Error> {
+        work::read(state, text.len())?;
+        Ok(change(&text))
+    });
+}
+
+fn capitalize(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().into_iter().flat_map(char::to_uppercase);
+    first.collect::<String>() + &chars.as_str().to_lowercase()
+}
+
+/// What a loop goes over: a list or map, if it has not too many elements. `uses`: how often the loop's body names an element.
+fn each(state: &State<'_, '_>, list: &Value, uses: usize) -> Result<Value, Error> {
+    let wrong = |what: String| Err(Error::new(ErrorKind::InvalidOperation, what));
+    if !matches!(list.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
+        return wrong(format!("a loop over a value of type {}; it must be a list or a map", list.kind()));
     }
-    let mut rest = text;
-    while let Some((at, open)) = next_tag(rest) {
-        let inside = &rest[at + 2..];
-        let code = match open {
-            "{#" => "",
-            _ => code(inside),
-        };
-        let word = code.trim_start_matches(['-', '+']).split_whitespace().next().unwrap_or_default();
-        if open == "{%" && !STATEMENTS.contains(&word.trim_end_matches('-')) {
-            return Some(format!("it has `{word}`; of statements there is only `if`"));
-        }
-        if let Some(operator) = operators(code) {
-            return Some(format!(
-                "it has the operator `{operator}`; write texts beside each other, and calculate in a jq step"
-            ));
-        }
-        let close = if open == "{#" { "#}" } else { "" };
-        let end = inside[code.len()..].find(close).unwrap_or(0);
-        rest = &inside[code.len() + end..];
+    let elements: Vec<Value> = list.try_iter()?.take(ELEMENTS + 1).collect();
+    if elements.len() > ELEMENTS {
+        return wrong(format!("a loop over more than {ELEMENTS} elements"));
     }
-    None
+    let elements = Value::from(elements);
+    work::read_list(state, &elements, uses)?;
+    Ok(elements)
 }
 
-fn next_tag(text: &str) -> Option<(usize, &'static str)> {
-    ["{{", "{%", "{#"]
-        .into_iter()
-        .filter_map(|open| Some((text.find(open)?, open)))
-        .min()
-}
-
-/// The code of a tag: up to its end, which is not looked for in texts in quotes.
-fn code(inside: &str) -> &str {
-    let end = outside_quotes(inside).find(|(at, _)| ["}}", "%}"].iter().any(|close| inside[*at..].starts_with(close)));
-    end.map_or(inside, |(at, _)| &inside[..at])
-}
-
-fn operators(code: &str) -> Option<char> {
-    outside_quotes(code).find_map(|(_, c)| matches!(c, '~' | '+' | '*').then_some(c))
-}
-
-fn outside_quotes(code: &str) -> impl Iterator<Item = (usize, char)> {
-    let (mut quote, mut escaped) = (None, false);
-    code.char_indices().filter(move |(_, c)| {
-        let outside = quote.is_none();
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if *c == '\\' => escaped = true,
-            Some(mark) if *c == mark => quote = None,
-            None if matches!(c, '"' | '\'') => quote = Some(*c),
-            _ => {}
-        }
-        outside
-    })
+fn length(state: &State<'_, '_>, value: &Value) -> Result<usize, Error> {
+    work::read(state, value.as_str().map_or(0, str::len))?;
+    filters::length(value)
 }
 
 /// A text that is made piece by piece, up to [`OUTPUT`].
@@ -122,6 +98,12 @@ pub(super) struct Bounded(String);
 impl Bounded {
     pub(super) fn into_text(self) -> String {
         self.0
+    }
+
+    /// The text as what a filter gives, which the rendering then reads.
+    fn into_value(self, state: &State<'_, '_>) -> Result<String, Error> {
+        work::read(state, self.0.len())?;
+        Ok(self.0)
     }
 
     fn push(&mut self, piece: &str) -> Result<(), Error> {
@@ -155,7 +137,8 @@ impl std::io::Write for Bounded {
     }
 }
 
-fn join(list: &Value, between: Option<Cow<'_, str>>) -> Result<String, Error> {
+fn join(state: &State<'_, '_>, list: &Value, between: Option<Cow<'_, str>>) -> Result<String, Error> {
+    work::read(state, list.len().unwrap_or_default())?;
     let mut out = Bounded::default();
     for (at, item) in list.try_iter()?.enumerate() {
         if at > 0 {
@@ -163,7 +146,7 @@ fn join(list: &Value, between: Option<Cow<'_, str>>) -> Result<String, Error> {
         }
         show(&item, &mut out)?;
     }
-    Ok(out.0)
+    out.into_value(state)
 }
 
 fn show(value: &Value, out: &mut Bounded) -> Result<(), Error> {
@@ -174,7 +157,8 @@ fn show(value: &Value, out: &mut Bounded) -> Result<(), Error> {
     }
 }
 
-fn replace(text: Cow<'_, str>, from: Cow<'_, str>, to: Cow<'_, str>) -> Result<String, Error> {
+fn replace(state: &State<'_, '_>, text: Cow<'_, str>, from: Cow<'_, str>, to: Cow<'_, str>) -> Result<String, Error> {
+    work::read(state, text.len())?;
     let mut out = Bounded::default();
     let mut last = 0;
     for (at, found) in text.match_indices(&*from) {
@@ -183,17 +167,17 @@ fn replace(text: Cow<'_, str>, from: Cow<'_, str>, to: Cow<'_, str>) -> Result<S
         last = at + found.len();
     }
     out.push(&text[last..])?;
-    Ok(out.0)
+    out.into_value(state)
 }
 
-fn tojson(value: &Value) -> Result<String, Error> {
+fn tojson(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
     let mut out = Bounded::default();
     serde_json::to_writer(&mut out, value)
         .map_err(|error| Error::new(ErrorKind::BadSerialization, "the value can't be made JSON").with_source(error))?;
-    Ok(out.0)
+    out.into_value(state)
 }
 
-fn urlencode(text: Cow<'_, str>) -> Result<String, Error> {
+fn urlencode(state: &State<'_, '_>, text: Cow<'_, str>) -> Result<String, Error> {
     let mut out = Bounded::default();
     for byte in text.bytes() {
         match byte {
@@ -201,5 +185,5 @@ fn urlencode(text: Cow<'_, str>) -> Result<String, Error> {
             _ => out.push(&format!("%{byte:02X}"))?,
         }
     }
-    Ok(out.0)
+    out.into_value(state)
 }
