@@ -1,16 +1,20 @@
 //! A whole source with positions: one event a line of a file that only grows, resuming at a byte offset.
 //!
-//! A line is `key<TAB>data`; what has no line break yet is not read.
+//! A line is `key<TAB>data`; what has no line break yet is not read. It has a command of its own, `preview`.
 
+use std::collections::BTreeMap;
 use std::io::SeekFrom;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
+use openconnect_core::clap::{ArgMatches, Command};
+use openconnect_core::cli::{CommandContext, ConnectorCommand};
 use openconnect_core::cloudevents::{EventBuilder, EventBuilderV10};
 use openconnect_core::config::{ConnectorConfig, Problems};
 use openconnect_core::record::{Partition, Record};
 use openconnect_core::source::{Emitter, NoCommit, Replay, Source, SourceContext, SourceProfile};
-use openconnect_core::{Error, Failure, Result};
+use openconnect_core::{Error, Exit, Failure, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::fs::File;
@@ -22,7 +26,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const CHUNK: usize = 64 << 10;
 
 /// Reads a file line by line.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LinesConfig {
     /// The file.
@@ -105,4 +109,25 @@ impl LinesSource {
     }
 }
 
-openconnect_core::source_main!(LinesSource, offsets = openconnect_offsets_sql::SqlOffsets);
+/// `lines-source preview`: the first lines of the file.
+struct Preview;
+
+impl ConnectorCommand<LinesConfig> for Preview {
+    fn command(&self) -> Command {
+        Command::new("preview").about("Prints the first lines that would be read")
+    }
+
+    fn run<'a>(&'a self, _: &'a ArgMatches, cx: CommandContext<'a, LinesConfig>) -> LocalBoxFuture<'a, Result<Exit>> {
+        Box::pin(async move {
+            let (mut source, _) = LinesSource::open(cx.config.clone(), SourceContext::alone("preview", BTreeMap::new())).await?;
+            let lines = source.lines().await.map_err(|e| Error::unavailable("LINES_FILE", e.to_string()))?;
+            let lines = String::from_utf8_lossy(&lines);
+            cx.print(&serde_json::json!({ "lines": lines.lines().collect::<Vec<_>>() }), || {
+                lines.trim_end().to_owned()
+            });
+            Ok(Exit::Clean)
+        })
+    }
+}
+
+openconnect_core::source_main!(LinesSource, offsets = openconnect_offsets_sql::SqlOffsets, commands = [&Preview]);

@@ -108,6 +108,15 @@ fn a_connector_adds_a_command_of_its_own() {
     assert_eq!(sink.run(&["--output", "json", "preview", "7"]).json()["line"], "> 7");
     assert!(sink.run(&["--help"]).ok().contains("preview"));
     assert_eq!(sink.run(&["preview"]).code, 78);
+
+    let source = Instance::source(SOURCE);
+    std::fs::write(source.dir.path().join("lines.txt"), "k\tone\nk\ttwo\nhalf").unwrap();
+    assert_eq!(source.run(&["preview"]).ok(), "k\tone\nk\ttwo\n");
+    let lines = &source.run(&["--output", "json", "preview"]).json()["lines"];
+    assert_eq!(*lines, serde_json::json!(["k\tone", "k\ttwo"]));
+    assert!(source.run(&["--help"]).ok().contains("preview"));
+    assert!(source.run(&["completions", "bash"]).ok().contains("preview"));
+    assert!(!source.dir.path().join("state").exists(), "a preview makes no state");
 }
 
 #[test]

@@ -60,17 +60,26 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 ///
 /// A source that keeps positions hands in what opens `state.offsets`, so that several processes can share them:
 /// `openconnect_core::source_main!(MySource, offsets = openconnect_offsets_sql::SqlOffsets);`.
+///
+/// A source with commands of its own hands them in last: `openconnect_core::source_main!(MySource, commands = [&Preview]);`, or
+/// `openconnect_core::source_main!(MySource, offsets = SqlOffsets, commands = [&Preview]);`, see [`ConnectorCommand`](crate::cli::ConnectorCommand).
 #[macro_export]
 macro_rules! source_main {
     ($source:ty) => {
-        $crate::source_main!(@main $source, ::std::option::Option::None);
+        $crate::source_main!($source, commands = []);
     };
     ($source:ty, offsets = $offsets:expr) => {
-        $crate::source_main!(@main $source, ::std::option::Option::Some(&$offsets));
+        $crate::source_main!($source, offsets = $offsets, commands = []);
     };
-    (@main $source:ty, $shared:expr) => {
+    ($source:ty, commands = [$($command:expr),*]) => {
+        $crate::source_main!(@main $source, ::std::option::Option::None, [$($command),*]);
+    };
+    ($source:ty, offsets = $offsets:expr, commands = [$($command:expr),*]) => {
+        $crate::source_main!(@main $source, ::std::option::Option::Some(&$offsets), [$($command),*]);
+    };
+    (@main $source:ty, $shared:expr, [$($command:expr),*]) => {
         fn main() -> ::std::process::ExitCode {
-            $crate::cli::source::<$source>(::std::env!("CARGO_PKG_VERSION"), $shared, ::std::env::args_os())
+            $crate::cli::source::<$source>(::std::env!("CARGO_PKG_VERSION"), $shared, &[$($command),*], ::std::env::args_os())
         }
     };
 }
@@ -89,23 +98,28 @@ macro_rules! sink_main {
     };
 }
 
-/// Makes `main` of a staging sink's binary: `openconnect_core::staging_sink_main!(MySink);`.
+/// Makes `main` of a staging sink's binary: `openconnect_core::staging_sink_main!(MySink);`. Commands of its own are handed in as a sink's are:
+/// `openconnect_core::staging_sink_main!(MySink, commands = [&Preview]);`.
 #[macro_export]
 macro_rules! staging_sink_main {
     ($sink:ty) => {
+        $crate::staging_sink_main!($sink, commands = []);
+    };
+    ($sink:ty, commands = [$($command:expr),*]) => {
         fn main() -> ::std::process::ExitCode {
-            $crate::cli::staging_sink::<$sink>(::std::env!("CARGO_PKG_VERSION"), ::std::env::args_os())
+            $crate::cli::staging_sink::<$sink>(::std::env!("CARGO_PKG_VERSION"), &[$($command),*], ::std::env::args_os())
         }
     };
 }
 
-/// The command line of the source `S`; `version` is that of the connector, `shared_offsets` opens `state.offsets`.
+/// The command line of the source `S`; `version` is that of the connector, `shared_offsets` opens `state.offsets`, `commands` are its own.
 pub fn source<S: Source>(
     version: &'static str,
     shared_offsets: Option<&'static dyn SharedOffsets>,
+    commands: ConnectorCommands<S::Config>,
     arguments: impl IntoIterator<Item = OsString>,
 ) -> ExitCode {
-    main::<AsSource<S>>(version, shared_offsets, &[], arguments)
+    main::<AsSource<S>>(version, shared_offsets, commands, arguments)
 }
 
 /// The command line of the sink `S`; `version` is that of the connector, `commands` are its own.
@@ -117,9 +131,13 @@ pub fn sink<S: Sink>(
     main::<AsSink<S>>(version, None, commands, arguments)
 }
 
-/// The command line of the staging sink `S`; `version` is that of the connector.
-pub fn staging_sink<S: StagingSink>(version: &'static str, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    main::<AsStagingSink<S>>(version, None, &[], arguments)
+/// The command line of the staging sink `S`; `version` is that of the connector, `commands` are its own.
+pub fn staging_sink<S: StagingSink>(
+    version: &'static str,
+    commands: ConnectorCommands<S::Config>,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> ExitCode {
+    main::<AsStagingSink<S>>(version, None, commands, arguments)
 }
 
 /// What the commands share.
