@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
+use openconnect_mesh::{Config, Mesh};
 use serde_json::Value;
 
 const CANARY: &str = "canary-77aa-s3cret";
@@ -221,6 +223,89 @@ fn offsets_are_shown_set_and_reset() {
         serde_json::json!({})
     );
     assert_eq!(Instance::sink(SINK).run(&["offsets", "show"]).code, 78);
+}
+
+/// A process that is killed where the test ends, however it ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Runs the source until all three lines are acknowledged.
+async fn read_all(source: &Instance) -> Running {
+    let running = Running(source.command(&["run"]).spawn().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while std::fs::read_to_string(source.dir.path().join("offset")).unwrap_or_default() != "3" {
+        assert!(Instant::now() < deadline, "the queue is not read");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    running
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_that_the_system_keeps_are_shown_and_set_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let mesh = Mesh::start(Config::embedded(dir.path().join("mesh"))).await.unwrap();
+    let source = Instance::new(
+        "queue_source",
+        &format!(
+            "name: queue\nmesh: {{url: 'tcp://{}', topic: t}}\nstate: {{flush_interval: 10ms}}\nsource: {{queue: .}}\n",
+            mesh.tcp_addr()
+        ),
+    );
+    let offset = source.dir.path().join("offset");
+    std::fs::write(source.dir.path().join("log"), "one\ntwo\nthree\n").unwrap();
+    assert!(source.run(&["offsets", "show"]).ok().contains("no offsets"));
+
+    let running = read_all(&source).await;
+    assert_eq!(source.run(&["offsets", "show"]).ok(), "queue  3\n");
+    for refused in [&["offsets", "set", "queue", "1"][..], &["offsets", "reset", "--all"]] {
+        let ended = source.run(refused);
+        assert!(
+            ended.code != 0 && ended.err.contains("OC0511") && ended.err.contains("queue-"),
+            "{ended:?}"
+        );
+    }
+    drop(running);
+
+    for (arguments, code) in [
+        (["offsets", "set", "queue", "\"one\""], "OC0506"),
+        (["offsets", "set", "other", "1"], "QUEUE"),
+    ] {
+        let ended = source.run(&arguments);
+        assert!(ended.code == 78 && ended.err.contains(code), "{ended:?}");
+    }
+    assert_eq!(source.run(&["offsets", "reset", "other"]).code, 78);
+    assert_eq!(source.run(&["offsets", "show"]).ok(), "queue  3\n");
+    source.run(&["offsets", "set", "queue", "1"]).ok();
+    assert_eq!(std::fs::read_to_string(&offset).unwrap(), "1");
+    drop(read_all(&source).await);
+    source.run(&["offsets", "reset", "queue"]).ok();
+    assert!(!offset.exists());
+    assert!(!source.dir.path().join("state/queue/offsets.redb").exists());
+    mesh.shutdown().await;
+}
+
+#[test]
+fn offsets_that_only_the_system_can_change_are_refused() {
+    let source = Instance::new(
+        "folder_source",
+        "name: f\nmesh: {url: 'tcp://127.0.0.1:1', topic: t}\nsource: {folder: .}\n",
+    );
+    for arguments in [
+        &["offsets", "show"][..],
+        &["offsets", "set", "folder", "\"a\""],
+        &["offsets", "reset", "--all"],
+    ] {
+        let ended = source.run(arguments);
+        assert!(ended.code == 78 && ended.err.contains("OC0512"), "{ended:?}");
+    }
+    assert!(!source.dir.path().join("state").exists(), "a refused command makes no state");
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::marker::PhantomData;
 
+use super::args::OffsetsCommand;
+use super::{Cli, offsets};
 use crate::config::{ConnectorConfig, Section};
 use crate::engine::check::{CheckReport, check_sink, check_source, check_staging_sink};
 use crate::engine::{App, run_sink, run_source, run_staging_sink};
-use crate::error::{Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::staging::StagingSink;
@@ -19,6 +21,14 @@ pub(crate) trait Connector: 'static {
 
     fn run(app: App<Self::Config>) -> impl Future<Output = Result<Exit>> + Send;
     fn check(app: App<Self::Config>, connect: bool) -> impl Future<Output = Result<CheckReport>>;
+
+    /// `offsets …`, which is for sources.
+    fn offsets(_: &Cli, _: &OffsetsCommand) -> Result<Exit> {
+        Err(
+            Error::config("OC0505", "a sink has no offsets: the mesh knows where its consumer group is")
+                .hint("`dead-letters list` shows what this sink could not deliver"),
+        )
+    }
 }
 
 /// A source as a connector.
@@ -35,6 +45,10 @@ impl<S: Source> Connector for AsSource<S> {
 
     fn check(app: App<Self::Config>, connect: bool) -> impl Future<Output = Result<CheckReport>> {
         check_source::<S>(app, connect)
+    }
+
+    fn offsets(cli: &Cli, command: &OffsetsCommand) -> Result<Exit> {
+        offsets::offsets::<S>(cli, command, cli.load::<Self>()?)
     }
 }
 

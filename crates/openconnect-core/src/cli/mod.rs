@@ -246,7 +246,7 @@ fn execute<C: Connector>(cli: &Cli, command: &Command) -> Result<Exit> {
         Command::Run => run::run::<C>(cli),
         Command::Check { connect } => check::check::<C>(cli, *connect),
         Command::Config { command } => config::config::<C>(cli, command),
-        Command::Offsets { command } => offsets::offsets::<C>(cli, command),
+        Command::Offsets { command } => C::offsets(cli, command),
         Command::Inbox {
             command: InboxCommand::Drain,
         } => run::drain::<C>(cli),

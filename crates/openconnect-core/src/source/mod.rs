@@ -6,6 +6,7 @@
 //! | `profile.rs` | [`SourceProfile`]: can it replay, who keeps its positions |
 //! | `emitter.rs` | [`Emitter`]: the way into the engine |
 //! | `committer.rs` | [`Committer`]: acknowledgements upstream |
+//! | `upstream.rs` | [`UpstreamOffsets`]: offsets that the system keeps, shown and set by commands |
 //! | `runner.rs` | [`SourceRunner`]: a source without the engine, for tests |
 //!
 //! The core owns the rest: publishing, offsets, retry, back-pressure, shutdown. Of each event it waits for the outcome; an offset
@@ -28,12 +29,15 @@ mod committer;
 mod emitter;
 mod profile;
 mod runner;
+mod upstream;
 
 pub use committer::{Committer, NoCommit};
 pub use emitter::Emitter;
 pub(crate) use emitter::{Admitted, EMIT_QUEUE};
 pub use profile::{OffsetKeeper, Replay, SourceProfile};
 pub use runner::SourceRunner;
+use upstream::NoUpstreamOffsets;
+pub use upstream::UpstreamOffsets;
 
 /// Can the mesh take events now? A source that can refuse (HTTP) answers from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,6 +195,18 @@ pub trait Source: Send + Sized + 'static {
     fn check(config: Self::Config) -> impl Future<Output = Result<()>> + Send {
         let _ = config;
         async { Ok(()) }
+    }
+
+    /// Opens the offsets of the instance `name` at the system, for `offsets show|set|reset`. Called where [`profile`](Self::profile) says
+    /// [`OffsetKeeper::Upstream`], by the command alone: `open` is not called then, and other processes of the instance may be running.
+    ///
+    /// Without it the commands refuse with `OC0512`. It is written as `async fn upstream_offsets(…) -> Result<impl UpstreamOffsets<u64>>`.
+    ///
+    /// # Errors
+    /// The system can't be reached, or refuses.
+    fn upstream_offsets(config: Self::Config, name: &str) -> impl Future<Output = Result<impl UpstreamOffsets<Self::Position>>> + Send {
+        let _ = (config, name);
+        async { Ok(NoUpstreamOffsets) }
     }
 
     /// Prepares. Called once, before the first `read`, when this process may read: a standby has waited for its lease by then.

@@ -19,7 +19,9 @@ pub enum OffsetKeeper {
     /// The core: in the state folder, or in the database of `state.offsets`. One process is active, by lease.
     Core,
     /// The system that is read, as a message queue does for its consumer groups: positions go to the
-    /// [`Committer`](super::Committer) alone. There is no lease; the system shares the work among the processes.
+    /// [`Committer`](super::Committer) alone. Nothing is stored in the state folder, and there is no lease; the system shares the work
+    /// among the processes. `offsets show|set|reset` act on the system through
+    /// [`UpstreamOffsets`](super::UpstreamOffsets).
     Upstream,
     /// Nobody: there are none.
     Nobody,
