@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use openconnect_testkit::prove::fault::Part;
 use openconnect_testkit::prove::subject::Subject;
 use openconnect_testkit::prove::{self, Failpoint};
-use openconnect_testkit::subjects::PIPELINE;
+use openconnect_testkit::subjects::{PIPELINE, by_spool};
 
 const SOURCE: Subject = Subject {
     name: "http-source",
@@ -19,6 +19,18 @@ const SUBJECTS: &[Subject] = &[
     Subject {
         name: "http-source-grpc",
         grpc: true,
+        ..SOURCE
+    },
+    Subject {
+        name: "http-source-spool",
+        source_settings: by_spool,
+        failpoints: &[
+            Failpoint::Published,
+            Failpoint::InboxAppended,
+            Failpoint::InboxSynced,
+            Failpoint::BeforeCheckpoint,
+            Failpoint::Checkpoint,
+        ],
         ..SOURCE
     },
 ];

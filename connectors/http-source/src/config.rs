@@ -4,6 +4,7 @@ use openconnect_core::bytes_size::ByteSize;
 use openconnect_core::config::Import;
 use openconnect_core::config::{ConnectorConfig, EventKind, NO_EFFECT, Problems};
 use openconnect_core::duration::HumanDuration;
+use openconnect_core::source::Accept;
 use openconnect_core::template::Template;
 use openconnect_core::tls::TlsServerSettings;
 use openconnect_http::server::Auth;
@@ -59,7 +60,13 @@ pub struct HttpSourceConfig {
     #[serde(default = "default_read_timeout")]
     #[schemars(extend("x-effect" = NO_EFFECT))]
     pub read_timeout: HumanDuration,
-    /// How long a request waits for the mesh before it is answered with 503.
+    /// When a request is answered with success: when the mesh has its events, or when they are in the spool on this machine's disk
+    /// (`state.inbox_max` bounds it), from where they are published, also after the mesh was down for long. `spool` is for senders that
+    /// neither wait nor send again. A crash loses none of its events; the loss of the disk loses those that the mesh does not have.
+    #[serde(default)]
+    #[schemars(extend("x-effect" = "what is in the spool is published first; nothing is left out"))]
+    pub accept: Accept,
+    /// How long a request waits for the mesh, or for the spool's disk, before it is answered with 503.
     #[serde(default = "default_response_timeout")]
     #[schemars(extend(
         "x-effect" = "shorter: more requests are answered with 503 and sent again, which REPEATS events whose publish was on its way"

@@ -67,7 +67,7 @@ impl Server {
         self.auth.check_head(&head.headers)?;
         match *self.intake.borrow() {
             Intake::Open => {}
-            Intake::Blocked => return Err(Problem::unavailable("the mesh can't take events at the moment")),
+            Intake::Blocked => return Err(Problem::unavailable("no events can be taken at the moment")),
             Intake::Closed => return Err(Problem::unavailable("shutting down")),
         }
         let (body, memory) = server::read(incoming, content_length(&head.headers), &self.limits, &self.budget).await?;
@@ -148,13 +148,11 @@ impl Server {
         drop(memory);
         self.batches
             .try_send(batch)
-            .map_err(|_| Problem::unavailable("too many requests are waiting for the mesh"))?;
+            .map_err(|_| Problem::unavailable("too many requests are waiting"))?;
         match tokio::time::timeout(self.response_timeout, result).await {
             Ok(Ok(Ok(()))) => Ok(()),
-            Ok(_) => Err(Problem::unavailable("the mesh has not confirmed every event")),
-            Err(_) => Err(Problem::unavailable(
-                "the mesh did not confirm in time; the events may have arrived",
-            )),
+            Ok(_) => Err(Problem::unavailable("not every event was accepted")),
+            Err(_) => Err(Problem::unavailable("the events were not accepted in time; they may have arrived")),
         }
     }
 }

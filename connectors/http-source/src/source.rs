@@ -49,8 +49,8 @@ impl Source for HttpSource {
     type Committer = NoCommit;
 
     /// Its client sends again what was not answered with 2xx.
-    fn profile(_: &HttpSourceConfig) -> SourceProfile {
-        SourceProfile::new(Replay::ByCaller)
+    fn profile(config: &HttpSourceConfig) -> SourceProfile {
+        SourceProfile::new(Replay::ByCaller).with_accept(config.accept)
     }
 
     async fn open(config: HttpSourceConfig, cx: SourceContext<NoPosition>) -> Result<(Self, NoCommit)> {

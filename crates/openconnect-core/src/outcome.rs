@@ -1,5 +1,6 @@
 //! How an event ended, and who waits to learn it.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::oneshot;
@@ -30,8 +31,8 @@ impl Outcome {
 ///
 /// The source makes it with [`Receipt::new`], gives a clone to each event of the request
 /// ([`Record::with_receipt`](crate::record::Record::with_receipt)) and waits for the other end. The result arrives when every
-/// clone has its outcome: when the mesh has confirmed the event, a transform has dropped it, or its dead letter is written. A
-/// receipt that is dropped without an outcome counts as [`Outcome::Failed`]: no caller waits for ever, and none is told that an
+/// clone has its outcome: when the mesh has confirmed the event, a transform has dropped it, or its dead letter is written; with
+/// [`Accept::Spool`](crate::source::Accept::Spool) when the event is durable in the spool. A receipt that is dropped without an outcome counts as [`Outcome::Failed`]: no caller waits for ever, and none is told that an
 /// event is safe when it is not.
 #[derive(Debug, Clone)]
 pub struct Receipt {
@@ -40,21 +41,36 @@ pub struct Receipt {
 }
 
 /// What the receipts of a request share; the last of them sends the result.
-#[derive(Debug)]
 struct Request {
     failed: OnceLock<Failure>,
-    result: Option<oneshot::Sender<Result<(), Failure>>>,
+    tell: Option<Tell>,
+}
+
+/// Who learns the result.
+type Tell = Box<dyn FnOnce(Result<(), Failure>) + Send + Sync>;
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("failed", &self.failed).finish_non_exhaustive()
+    }
 }
 
 impl Receipt {
     /// A receipt and the end where the result of its request arrives: the first failure, when an event was not delivered.
     pub fn new() -> (Self, oneshot::Receiver<Result<(), Failure>>) {
         let (sender, result) = oneshot::channel();
+        // The caller may have dropped its end; ignore that.
+        let tell = |told| _ = sender.send(told);
+        (Self::telling(tell), result)
+    }
+
+    /// A receipt whose result goes to `tell`, which must not block.
+    pub(crate) fn telling(tell: impl FnOnce(Result<(), Failure>) + Send + Sync + 'static) -> Self {
         let request = Arc::new(Request {
             failed: OnceLock::new(),
-            result: Some(sender),
+            tell: Some(Box::new(tell)),
         });
-        (Self { request, resolved: false }, result)
+        Self { request, resolved: false }
     }
 
     /// Tells the outcome. The core calls it; a test of a source may.
@@ -79,8 +95,8 @@ impl Drop for Receipt {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        if let Some(result) = self.result.take() {
-            let _ = result.send(self.failed.take().map_or(Ok(()), Err));
+        if let Some(tell) = self.tell.take() {
+            tell(self.failed.take().map_or(Ok(()), Err));
         }
     }
 }

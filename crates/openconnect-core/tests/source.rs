@@ -13,7 +13,7 @@ use openconnect_core::engine::{App, run_source};
 use openconnect_core::error::Exit;
 use openconnect_core::offsets::{FileStore, OffsetStore as _};
 use openconnect_core::record::{Partition, Record};
-use openconnect_core::source::{Committer, Emitter, OffsetKeeper, Replay, Source, SourceContext, SourceProfile};
+use openconnect_core::source::{Accept, Committer, Emitter, OffsetKeeper, Replay, Source, SourceContext, SourceProfile};
 use openconnect_core::{Failure, Result};
 use openconnect_mesh::{Config, Mesh, MeshHandle};
 use serde_json::json;
@@ -29,6 +29,7 @@ struct Script {
     commits: Arc<Mutex<VecDeque<Result<(), Failure>>>>,
     committed: Arc<Mutex<Vec<u64>>>,
     upstream: bool,
+    accept: Accept,
 }
 
 impl Script {
@@ -68,7 +69,7 @@ impl Source for Scripted {
     type Committer = ScriptedCommitter;
 
     fn profile(config: &NoConfig) -> SourceProfile {
-        let profile = SourceProfile::new(Replay::FromPosition);
+        let profile = SourceProfile::new(Replay::FromPosition).with_accept(config.script.accept);
         if config.script.upstream {
             profile.with_offsets(OffsetKeeper::Upstream)
         } else {
@@ -328,4 +329,19 @@ async fn what_the_metrics_say_is_what_happened() {
         "{page}"
     );
     running.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spool_is_refused_for_a_source_that_reads_from_positions() {
+    for upstream in [false, true] {
+        let script = Script {
+            upstream,
+            accept: Accept::Spool,
+            ..Script::default()
+        };
+        let mut running = run(&script, Duration::from_millis(1)).await;
+        let error = (&mut running.task).await.unwrap().unwrap_err();
+        assert_eq!((error.code, error.exit), ("OC0217", Exit::Config));
+        assert!(!running.state.join("inbox").exists());
+    }
 }

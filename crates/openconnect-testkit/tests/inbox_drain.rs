@@ -79,13 +79,3 @@ async fn a_staging_sink_completes_what_is_open_and_ends() {
     let ids: BTreeSet<String> = lines.lines().map(id).collect();
     assert_eq!(ids.len(), sending.confirmed.len(), "an event was shown twice");
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_source_has_no_inbox_to_drain() {
-    let kit = Kit::new("a_source_has_no_inbox").unwrap();
-    let settings = json!({ "mesh": { "topic": "orders" }, "source": { "listen": free_address().unwrap() } });
-    let source = Connector::prepare(&kit, "openconnect-http-source", "hook", settings).unwrap();
-    let refused = source.command(&["inbox", "drain"]).await.unwrap();
-    assert_eq!(refused.code, Some(78), "{}", refused.text());
-    assert!(refused.text().contains("OC0510"), "{}", refused.text());
-}

@@ -6,6 +6,8 @@
 //! | `openconnect_events_total{outcome}` | events by outcome: `received`, `delivered`, `filtered`, `dead_lettered`, `failed` |
 //! | `openconnect_retries_total` | attempts that were repeated |
 //! | `openconnect_backlog` | events accepted and not yet resolved |
+//! | `openconnect_spool_events`, `openconnect_spool_oldest_seconds` | a source's spool: events that wait for the mesh, and how long the oldest has |
+//! | `openconnect_spool_bytes`, `openconnect_spool_limit_bytes` | its bytes on disk, and how many there may be |
 //! | `openconnect_write_seconds` | histogram: one write to the target, or one publish until it is acknowledged |
 //! | `openconnect_memory_used_bytes`, `openconnect_memory_budget_bytes` | use and size of the byte budget |
 //! | `openconnect_guarantee{guarantee}` | 1, the computed guarantee as label |
@@ -42,6 +44,28 @@ pub(crate) fn render(status: &StatusHandle, version: &str) -> String {
     page.line("openconnect_retries_total", "", retried);
     page.head("openconnect_backlog", "gauge", "Events accepted and not yet resolved.");
     page.line("openconnect_backlog", "", status.backlog());
+    if let Some(spool) = status.spool() {
+        page.head(
+            "openconnect_spool_events",
+            "gauge",
+            "Events in the spool, which the mesh has not confirmed.",
+        );
+        page.line("openconnect_spool_events", "", spool.events);
+        page.head(
+            "openconnect_spool_oldest_seconds",
+            "gauge",
+            "How long the oldest event of the spool has waited.",
+        );
+        page.line("openconnect_spool_oldest_seconds", "", spool.oldest_age().as_secs_f64());
+        page.head(
+            "openconnect_spool_bytes",
+            "gauge",
+            "Bytes of the spool on disk; they are freed by segments.",
+        );
+        page.line("openconnect_spool_bytes", "", spool.bytes);
+        page.head("openconnect_spool_limit_bytes", "gauge", "How many bytes the spool may have.");
+        page.line("openconnect_spool_limit_bytes", "", spool.limit);
+    }
     let (used, limit) = status.memory();
     page.head("openconnect_memory_used_bytes", "gauge", "Bytes of the budget in use.");
     page.line("openconnect_memory_used_bytes", "", used);

@@ -24,8 +24,8 @@ use crate::error::{Error, Result};
 mod metrics;
 mod status;
 
-pub(crate) use status::guarantee_name;
 pub use status::{Counts, Role, State, StatusHandle};
+pub(crate) use status::{SpoolStatus, guarantee_name};
 
 const MAX_CONNECTIONS: usize = 64;
 const MAX_HEAD: usize = 16 * 1024;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::budget::Budget;
 use crate::config::Guarantee;
+use crate::inbox::now_ms;
 use crate::mesh::Capabilities;
 
 /// How long a connector may be blocked before readiness goes red.
@@ -122,7 +123,30 @@ struct Detail {
     server: Option<Capabilities>,
     positions: BTreeMap<String, Value>,
     partitions_left_out: u64,
+    spool: Option<SpoolStatus>,
     last_error: Option<LastError>,
+}
+
+/// A source's spool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SpoolStatus {
+    /// Events that the mesh has not confirmed.
+    pub(crate) events: u64,
+    /// Bytes on disk. They are freed by segments, so an empty spool has some.
+    pub(crate) bytes: u64,
+    /// `state.inbox_max`.
+    pub(crate) limit: u64,
+    /// Since when the oldest of them is in it, in ms since the epoch.
+    pub(crate) oldest_ms: Option<u64>,
+    /// Why nothing is published now.
+    pub(crate) waits_for: Option<String>,
+}
+
+impl SpoolStatus {
+    /// How long the oldest event has waited; zero when none waits.
+    pub(crate) fn oldest_age(&self) -> Duration {
+        Duration::from_millis(self.oldest_ms.map_or(0, |since| now_ms().saturating_sub(since)))
+    }
 }
 
 #[derive(Debug)]
@@ -167,6 +191,7 @@ impl StatusHandle {
                 server: None,
                 positions: BTreeMap::new(),
                 partitions_left_out: 0,
+                spool: None,
                 last_error: None,
             }),
         }))
@@ -236,6 +261,16 @@ impl StatusHandle {
         } else {
             detail.partitions_left_out += 1;
         }
+    }
+
+    /// How full a source's spool is; none where there is no spool.
+    pub(crate) fn spool(&self) -> Option<SpoolStatus> {
+        self.detail().spool.clone()
+    }
+
+    /// Sets how full a source's spool is, and whether it is published.
+    pub(crate) fn set_spool(&self, spool: SpoolStatus) {
+        self.detail().spool = Some(spool);
     }
 
     /// Sets the number of events that are accepted and not yet resolved (inbox, window).
@@ -356,6 +391,13 @@ impl StatusHandle {
             "positions": detail.positions,
             "positions_left_out": detail.partitions_left_out,
             "backlog": self.backlog(),
+            "spool": detail.spool.as_ref().map(|spool| json!({
+                "events": spool.events,
+                "bytes": spool.bytes,
+                "limit": spool.limit,
+                "oldest_seconds": spool.oldest_age().as_secs(),
+                "waits_for": spool.waits_for,
+            })),
             "memory": { "used": used, "limit": limit },
             "last_error": detail.last_error.as_ref().map(|e| json!({
                 "code": e.code,

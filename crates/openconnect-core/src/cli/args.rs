@@ -76,7 +76,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: OffsetsCommand,
     },
-    /// Delivers what a sink's inbox holds.
+    /// Delivers what a sink's inbox, or a source's spool, holds.
     Inbox {
         /// What to do.
         #[command(subcommand)]
@@ -147,8 +147,8 @@ pub(crate) enum OffsetsCommand {
 /// `inbox …`
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum InboxCommand {
-    /// Delivers everything in the inbox and ends, without a subscription: for a replica that goes for good. Open files and digests are
-    /// completed. The connector must not run meanwhile.
+    /// Delivers everything in the inbox and ends; nothing new is taken: for a replica that goes for good. Open files and digests are
+    /// completed; a source's spool is published. The connector must not run meanwhile.
     Drain,
 }
 

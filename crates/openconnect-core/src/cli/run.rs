@@ -6,7 +6,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Cli, Connector, runtime, systemd};
 use crate::admin::{AdminServer, State, StatusHandle};
-use crate::config::{Loaded, Section, Settings};
+use crate::config::{Loaded, Settings};
 use crate::engine::App;
 use crate::error::{Error, Exit, Result};
 use crate::telemetry;
@@ -17,10 +17,6 @@ pub(crate) fn run<C: Connector>(cli: &Cli) -> Result<Exit> {
 
 /// `inbox drain`.
 pub(crate) fn drain<C: Connector>(cli: &Cli) -> Result<Exit> {
-    if C::SECTION == Section::Source {
-        return Err(Error::config("OC0510", "a source has no inbox")
-            .hint("a source that stopped has published everything before its offset: `offsets show`"));
-    }
     start::<C>(cli, true)
 }
 

@@ -389,7 +389,8 @@ pub struct StateSettings {
     /// How often offsets are written (sources).
     #[schemars(extend("x-effect" = "longer: more events are repeated after a crash; none is left out"))]
     pub flush_interval: HumanDuration,
-    /// Largest size of the inbox on disk (sinks). When it is full, nothing more is taken from the mesh.
+    /// Largest size of the inbox on disk: of a sink's, and of a source's spool (`accept: spool`). When it is full, nothing more is taken
+    /// from the mesh, or from the source's callers.
     #[schemars(extend("x-effect" = "smaller than what is in the inbox: nothing more is taken until it is below; nothing is lost"))]
     pub inbox_max: ByteSize,
 }

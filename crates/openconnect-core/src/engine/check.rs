@@ -3,13 +3,14 @@
 use tokio_util::sync::CancellationToken;
 
 use super::sink::resolve_profile;
+use super::source::fits;
 use super::{App, group, guarantee};
 use crate::config::{Acknowledge, Guarantee, Settings};
 use crate::error::{Error, Result};
 use crate::mesh::{Capabilities, Publisher, Subscriber};
 use crate::offsets::{self, SharedOffsets};
 use crate::sink::Sink;
-use crate::source::{OffsetKeeper, Source};
+use crate::source::{Accept, OffsetKeeper, Source};
 use crate::staging::StagingSink;
 use crate::state::{StateDir, volatile};
 use crate::transform::{KeyExpression, Transforms};
@@ -78,8 +79,12 @@ pub async fn check_source<S: Source>(app: App<S::Config>, connect: bool) -> Resu
     let mut lines = Lines(Vec::new());
     lines.compiled(&app.settings);
     let profile = S::profile(&app.config);
-    let computed = guarantee::of_source(profile.replay);
+    let computed = guarantee::of_source(profile.replay, profile.accept);
     lines.guarantee(&computed, &app.settings);
+    if profile.accept == Accept::Spool {
+        spool(&app.settings, &mut lines);
+        lines.result("source.accept", "the source has no positions", fits(S::NAME, &profile));
+    }
     match profile.offsets {
         OffsetKeeper::Core => positions::<S>(&app.settings, app.shared_offsets, connect, &mut lines).await,
         OffsetKeeper::Upstream => lines.add("offsets", CheckState::Ok, "kept by the system that is read"),
@@ -211,6 +216,24 @@ fn inbox(settings: &Settings, mesh: &Capabilities, lines: &mut Lines) {
         CheckState::Warning,
         format!("{text}. {kind}: put state.dir on a persistent volume; {or}"),
     );
+}
+
+/// Where events wait for the mesh whose senders were told that they are safe, and what is lost with that place.
+fn spool(settings: &Settings, lines: &mut Lines) {
+    let folder = StateDir::path_of(&settings.state, &settings.name).join("inbox");
+    let text = format!(
+        "events that count as delivered for their senders wait in {} until the mesh has them, {} at the most; with that folder those are lost",
+        folder.display(),
+        settings.state.inbox_max
+    );
+    match volatile(&folder) {
+        None => lines.add("spool", CheckState::Ok, text),
+        Some(kind) => lines.add(
+            "spool",
+            CheckState::Warning,
+            format!("{text}. {kind}: put state.dir on a persistent volume, or set source.accept to mesh"),
+        ),
+    }
 }
 
 async fn mesh(settings: &Settings, lines: &mut Lines) -> Option<Capabilities> {

@@ -4,7 +4,7 @@ use crate::config::{Acknowledge, Guarantee};
 use crate::error::{Error, Result};
 use crate::inbox::WINDOW_EVENTS;
 use crate::mesh::Capabilities;
-use crate::source::Replay;
+use crate::source::{Accept, Replay};
 use crate::staging::Repeats;
 
 /// A guarantee and the link that sets it.
@@ -30,14 +30,18 @@ impl Guarantee {
 }
 
 /// A source's guarantee.
-pub(crate) fn of_source(replay: Replay) -> Computed {
-    let (guarantee, because) = if replay != Replay::Never {
-        (
+pub(crate) fn of_source(replay: Replay, accept: Accept) -> Computed {
+    let (guarantee, because) = match (replay, accept) {
+        (Replay::Never, _) => (Guarantee::AtMostOnce, "this source can't read an event a second time after a crash"),
+        (_, Accept::Mesh) => (
             Guarantee::AtLeastOnce,
             "the source goes on, or its client is told, only after the mesh has confirmed the event",
-        )
-    } else {
-        (Guarantee::AtMostOnce, "this source can't read an event a second time after a crash")
+        ),
+        (_, Accept::Spool) => (
+            Guarantee::AtLeastOnce,
+            "the source goes on, or its client is told, only after the event is in the spool on disk, which keeps it until the mesh has \
+             confirmed it",
+        ),
     };
     Computed {
         guarantee,

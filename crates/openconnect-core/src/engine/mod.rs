@@ -2,7 +2,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `source/` | a source's run: its worker polls, publishes and stores offsets; its resolver follows the outcome of each event; its lease |
+//! | `source/` | a source's run: its worker polls, publishes and stores offsets; its spool; its resolver follows the outcome of each event; its lease |
 //! | `sink/` | a sink's run: events come in from the mesh, the inbox and the replay; its worker writes what the pure state of delivery asks for |
 //! | `staging/` | a staging sink's run: events wait in the inbox until their group is visible |
 //! | `intake_ends.rs` | how the tasks of a sink's intake end |
@@ -50,7 +50,7 @@ pub struct App<C> {
     pub shared_offsets: Option<&'static dyn SharedOffsets>,
     /// What the admin server shows.
     pub status: StatusHandle,
-    /// A sink delivers what its inbox holds, takes nothing from the mesh, and ends.
+    /// A sink delivers what its inbox holds, a source publishes what its spool holds; it takes nothing new, and ends.
     pub drain: bool,
     /// Cancelled when the connector shall stop.
     pub shutdown: CancellationToken,
@@ -81,18 +81,19 @@ async fn subscribe(
 /// Refuses a guarantee that is too weak for a sink, and says which one holds.
 fn announce_sink(connector: &str, settings: &Settings, computed: &Computed, mesh: Capabilities, status: &StatusHandle) -> Result<()> {
     guarantee::enforce(computed, settings.delivery.require)?;
-    log_running(connector, settings, computed, &mesh);
+    log_running(connector, settings, computed, Some(&mesh));
     status.set_server(mesh);
     status.set_guarantee(computed.guarantee);
     Ok(())
 }
 
-fn log_running(connector: &str, settings: &Settings, computed: &Computed, mesh: &Capabilities) {
+/// `mesh` is what its server has told; none while there is no session.
+fn log_running(connector: &str, settings: &Settings, computed: &Computed, mesh: Option<&Capabilities>) {
     tracing::info!(
         connector,
         name = settings.name,
         guarantee = computed.guarantee.as_str(),
-        server = mesh.server,
+        server = mesh.map(|mesh| mesh.server.as_str()),
         topic = settings.mesh.topic,
         "running: {}",
         computed.because

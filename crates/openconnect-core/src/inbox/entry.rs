@@ -6,7 +6,7 @@
 //! | 1 | length (4 bytes) and text of the reason, then what the mesh could not read |
 //! | 2 | a [`Header`] (32 bytes), then one of the above |
 //!
-//! Numbers are big-endian. Sinks that write each event by itself have no headers; staging sinks do.
+//! Numbers are big-endian. Staging sinks and sources with a spool have headers; sinks that write each event by itself do not.
 
 use std::borrow::Cow;
 
@@ -74,14 +74,14 @@ impl<'a> Stored<'a> {
     }
 }
 
-/// What a staging sink's inbox knows of an entry beside the event.
+/// What an inbox knows of an entry beside the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     /// When it arrived, in ms since the epoch.
     pub(super) arrived_ms: u64,
     /// The entry of which this is a copy; none for an original, whose sequence is its index.
     pub(super) copy_of: Option<u64>,
-    /// None for what is no event.
+    /// None for what is no event, and where repeats are not dropped.
     pub(super) identity: Option<Identity>,
 }
 

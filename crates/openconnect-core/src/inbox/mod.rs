@@ -1,6 +1,7 @@
-//! The sink's inbox: events that the mesh has been told are safe, in a local journal until they have their outcome.
+//! The inbox: events that the mesh (of a sink) or the caller (of a source with a spool) has been told are safe, in a local
+//! journal until they have their outcome.
 //!
-//! A writer thread appends what arrives, syncs once for all that is queued, and only then acknowledges to the mesh. A
+//! A writer thread appends what arrives, syncs once for all that is queued, and only then acknowledges. A
 //! reader thread hands the entries to the engine in order. What is resolved is kept as a prefix and the numbers beyond it,
 //! in a small file that is replaced as a whole; after a crash some resolved events are delivered again, none is missing.
 //!
@@ -71,7 +72,9 @@ const CLOSE: Duration = Duration::from_secs(5);
 pub(crate) struct InboxOptions {
     /// Nothing is appended beyond this size.
     pub(crate) max_bytes: u64,
-    /// For a staging sink: entries keep the time of their arrival, repeats are dropped, held entries do not pin the journal.
+    /// Entries keep the time of their arrival.
+    pub(crate) timed: bool,
+    /// For a staging sink: as `timed`; repeats are dropped, and held entries do not pin the journal.
     pub(crate) staging: bool,
     /// Ranges of sequences, ascending, that are read by [`Inbox::reread`] and not handed over with the others.
     pub(crate) apart: Vec<(u64, u64)>,
@@ -167,13 +170,8 @@ impl Inbox {
         decode: impl Fn(&InboxEntry<'_>) -> T + Send + 'static,
     ) -> Result<(Self, Entries<T>)> {
         let dir = state.join("inbox");
-        let segment_bytes = if options.staging {
-            (options.max_bytes / SEGMENTS).clamp(SMALLEST_SEGMENT, SEGMENT_BYTES)
-        } else {
-            SEGMENT_BYTES
-        };
         let journal_options = JournalOptions {
-            segment_bytes,
+            segment_bytes: (options.max_bytes / SEGMENTS).clamp(SMALLEST_SEGMENT, SEGMENT_BYTES),
             fsync: true,
         };
         let (journal, recovery) = Journal::open(&dir, journal_options).map_err(|e| unusable(&dir, &e))?;
@@ -215,6 +213,7 @@ impl Inbox {
             wake,
             handle: Handle::current(),
             max_bytes: options.max_bytes,
+            is_timed: options.timed || options.staging,
             window,
             copied_through: 0,
             last_copy: None,
@@ -310,6 +309,11 @@ impl Inbox {
         self.appender.shared.size.load(Ordering::Acquire) as f64 >= self.appender.max_bytes as f64 * PRESSURE
     }
 
+    /// Bytes on disk, and how many there may be.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        (self.appender.shared.size.load(Ordering::Acquire), self.appender.max_bytes)
+    }
+
     /// Why nothing can be appended at the moment, for people.
     pub(crate) fn problem(&self) -> Option<String> {
         self.appender.shared.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -394,6 +398,16 @@ impl Appender {
         self.queue(deliveries.into_iter().map(Arriving::from).collect()).await
     }
 
+    /// Queues a source's events; `done` is called once all of them are on disk. Waits while the inbox is over its size.
+    pub(crate) async fn append_events(&self, raw: Vec<Bytes>, done: impl FnOnce() + Send + 'static) -> std::result::Result<(), Failure> {
+        let mut arriving: Vec<Arriving> = raw.into_iter().map(Arriving::unconfirmed).collect();
+        // They become durable together, and are confirmed in their order.
+        if let Some(last) = arriving.last_mut() {
+            last.confirm = Confirm::Call(Box::new(done));
+        }
+        self.queue(arriving).await
+    }
+
     /// Queues an event of the replay `scope`, taken once for each replay; `done` is called once it is on disk.
     pub(crate) async fn append_replayed(
         &self,
@@ -402,11 +416,9 @@ impl Appender {
         done: impl FnOnce() + Send + 'static,
     ) -> std::result::Result<(), Failure> {
         let arriving = Arriving {
-            raw,
-            unreadable: None,
             scope,
-            confirm: Confirm::Replay(Box::new(done)),
-            _reservation: None,
+            confirm: Confirm::Call(Box::new(done)),
+            ..Arriving::unconfirmed(raw)
         };
         self.queue(vec![arriving]).await
     }

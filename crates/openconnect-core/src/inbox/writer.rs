@@ -30,8 +30,10 @@ const COPY_INTERVAL: Duration = Duration::from_secs(1);
 /// Who learns that an event is durable.
 pub(super) enum Confirm {
     Mesh(Ack),
-    /// The replay of dead letters.
-    Replay(Box<dyn FnOnce() + Send>),
+    /// The replay of dead letters, or a source's spool.
+    Call(Box<dyn FnOnce() + Send>),
+    /// One after it does.
+    Nobody,
 }
 
 /// An event to append.
@@ -44,14 +46,25 @@ pub(super) struct Arriving {
     pub(super) _reservation: Option<Reservation>,
 }
 
+impl Arriving {
+    pub(super) fn unconfirmed(raw: Bytes) -> Self {
+        Self {
+            raw,
+            unreadable: None,
+            scope: String::new(),
+            confirm: Confirm::Nobody,
+            _reservation: None,
+        }
+    }
+}
+
 impl From<Delivery> for Arriving {
     fn from(delivery: Delivery) -> Self {
         Self {
-            raw: delivery.raw,
             unreadable: delivery.unreadable,
-            scope: String::new(),
             confirm: Confirm::Mesh(delivery.ack),
             _reservation: delivery.reservation,
+            ..Self::unconfirmed(delivery.raw)
         }
     }
 }
@@ -82,7 +95,9 @@ pub(super) struct Writer {
     pub(super) wake: blocking::SyncSender<()>,
     pub(super) handle: Handle,
     pub(super) max_bytes: u64,
-    /// There for a staging sink: entries have headers, and repeats are dropped.
+    /// Do entries have headers?
+    pub(super) is_timed: bool,
+    /// There for a staging sink: repeats are dropped.
     pub(super) window: Option<IdentityWindow>,
     /// Everything up to this index is resolved or was copied.
     pub(super) copied_through: u64,
@@ -174,22 +189,25 @@ impl Writer {
         let mut together = HashSet::new();
         for arriving in held {
             let mut entry = BytesMut::new();
+            let mut known_by = None;
             if let Some(window) = &self.window {
-                let identity = match &arriving.unreadable {
+                known_by = match &arriving.unreadable {
                     None => wire::decode(&arriving.raw).ok().map(|event| identity(&event, &arriving.scope)),
                     Some(_) => None,
                 };
-                if let Some(identity) = identity {
+                if let Some(identity) = known_by {
                     let repeated = window.contains(&identity) || !together.insert(identity);
                     if repeated && !planted(Defect::TakeRepeats) {
                         continue;
                     }
                     identities.push(identity);
                 }
+            }
+            if self.is_timed {
                 let header = Header {
                     arrived_ms: now_ms(),
                     copy_of: None,
-                    identity,
+                    identity: known_by,
                 };
                 header.encode(&mut entry);
             }
@@ -327,6 +345,7 @@ impl Writer {
 fn confirm(arriving: Arriving) {
     match arriving.confirm {
         Confirm::Mesh(ack) => ack.ack(),
-        Confirm::Replay(done) => done(),
+        Confirm::Call(done) => done(),
+        Confirm::Nobody => {}
     }
 }

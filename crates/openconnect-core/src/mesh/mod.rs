@@ -148,6 +148,18 @@ impl Publisher {
     /// Connects to the first server that answers; waits for as long as none does (the status tells). Fails at once on what
     /// no wait mends: wrong password, bad URL. `ends` stops everything at once.
     pub async fn connect(settings: &MeshSettings, group: &str, ends: CancellationToken) -> Result<Self> {
+        let (publisher, session) = Self::open(settings, group, ends)?;
+        session.await?;
+        Ok(publisher)
+    }
+
+    /// As [`Self::connect`], without the wait: events are taken at once, and sent when there is a session. The future ends with the
+    /// first session, or fails on what no wait mends.
+    pub(crate) fn open(
+        settings: &MeshSettings,
+        group: &str,
+        ends: CancellationToken,
+    ) -> Result<(Self, impl Future<Output = Result<()>> + Send + 'static)> {
         let dialer = Arc::new(Dialer::new(settings, group)?);
         let (status, status_seen) = watch::channel(MeshStatus::Disconnected {
             reason: "not connected yet".into(),
@@ -184,8 +196,10 @@ impl Publisher {
             capabilities: capabilities_seen.clone(),
             request_timeout: dialer.request_timeout,
         }));
-        wait_for_session(capabilities_seen, &mut failed_seen).await?;
-        Ok(publisher)
+        Ok((
+            publisher,
+            async move { wait_for_session(capabilities_seen, &mut failed_seen).await },
+        ))
     }
 
     /// Waits for room in the window, then queues the event for `topic`. Events with the same `key` reach the mesh in the

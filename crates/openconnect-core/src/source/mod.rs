@@ -34,17 +34,17 @@ mod upstream;
 pub use committer::{Committer, NoCommit};
 pub use emitter::Emitter;
 pub(crate) use emitter::{Admitted, EMIT_QUEUE};
-pub use profile::{OffsetKeeper, Replay, SourceProfile};
+pub use profile::{Accept, OffsetKeeper, Replay, SourceProfile};
 pub use runner::SourceRunner;
 use upstream::NoUpstreamOffsets;
 pub use upstream::UpstreamOffsets;
 
-/// Can the mesh take events now? A source that can refuse (HTTP) answers from it.
+/// Can events be taken now: by the mesh, or with [`Accept::Spool`] by the spool? A source that can refuse (HTTP) answers from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intake {
     /// Events are being accepted.
     Open,
-    /// The mesh can't be reached, or refuses; what is polled waits.
+    /// The mesh can't be reached, or refuses; or the spool is full, or can't be written. What is polled waits.
     Blocked,
     /// Shutting down: nothing new is taken.
     Closed,
@@ -57,7 +57,7 @@ pub struct SourceContext<P> {
     pub name: String,
     /// Saved offsets: the last position up to which everything was resolved, per partition.
     pub offsets: BTreeMap<Partition, P>,
-    /// Whether the mesh takes events now.
+    /// Whether events are taken now.
     pub intake: watch::Receiver<Intake>,
     /// `limits.max_event_bytes`: larger events are dead-lettered by the core; a source that can refuse earlier should.
     pub max_event_bytes: usize,

@@ -1,5 +1,8 @@
 //! What the core must know about a source before it runs: it depends on the configuration.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// What becomes of an event that was read and not confirmed when the process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -27,6 +30,21 @@ pub enum OffsetKeeper {
     Nobody,
 }
 
+/// When an event counts as delivered for whoever sent it: its receipt is resolved then, and its position may be committed.
+///
+/// A source whose callers can't wait for the mesh has it as a setting, `accept`, and hands it on with
+/// [`SourceProfile::with_accept`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Accept {
+    /// When the mesh has confirmed it.
+    #[default]
+    Mesh,
+    /// When it is in the spool: an inbox on the disk of this process, fsynced. The events are published from there, in order, also
+    /// after a long outage of the mesh. With the state folder those are lost that the mesh does not have yet.
+    Spool,
+}
+
 /// The profile of a source under one configuration.
 ///
 /// ```
@@ -46,6 +64,8 @@ pub struct SourceProfile {
     pub replay: Replay,
     /// Who keeps the positions.
     pub offsets: OffsetKeeper,
+    /// When an event counts as delivered for whoever sent it. Default [`Accept::Mesh`].
+    pub accept: Accept,
 }
 
 impl SourceProfile {
@@ -55,7 +75,17 @@ impl SourceProfile {
             Replay::FromPosition => OffsetKeeper::Core,
             Replay::ByCaller | Replay::Never => OffsetKeeper::Nobody,
         };
-        Self { replay, offsets }
+        Self {
+            replay,
+            offsets,
+            accept: Accept::Mesh,
+        }
+    }
+
+    /// With another moment at which events count as delivered.
+    #[must_use]
+    pub fn with_accept(self, accept: Accept) -> Self {
+        Self { accept, ..self }
     }
 
     /// With another keeper of positions.

@@ -69,7 +69,7 @@ pub async fn read(
 pub fn reserve(budget: &Budget, bytes: usize) -> Result<Reservation, Problem> {
     budget
         .try_reserve(bytes)
-        .ok_or_else(|| Problem::unavailable("too many requests are waiting for the mesh"))
+        .ok_or_else(|| Problem::unavailable("too many requests are waiting"))
 }
 
 /// Undoes `Content-Encoding`: gzip, deflate or zstd.

@@ -172,11 +172,12 @@ impl Fault {
     }
 }
 
-/// The part that a failpoint is in.
-pub fn part_of(at: Failpoint) -> Part {
+/// The part that a failpoint is in; `with_inbox` is the one with an inbox.
+pub fn part_of(at: Failpoint, with_inbox: Part) -> Part {
     match at.name().split_once('.').map(|(part, _)| part) {
         Some("source") => Part::Source,
         Some("mesh") => Part::Mesh,
+        Some("inbox") => with_inbox,
         _ => Part::Sink,
     }
 }
@@ -185,7 +186,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kill { part } => write!(f, "SIGKILL to the {}", part.name()),
-            Self::Failpoint { at, nth } => write!(f, "{} dies at {} the {nth}. time", part_of(*at).name(), at.name()),
+            Self::Failpoint { at, nth } => write!(f, "whoever comes to {} the {nth}. time dies there", at.name()),
             Self::Terminate { part } => write!(f, "SIGTERM to the {}", part.name()),
             Self::Pause { part, ms } => write!(f, "SIGSTOP to the {} for {ms} ms", part.name()),
             Self::Cut { link } => write!(f, "connections between {} cut", link.name()),

@@ -54,6 +54,7 @@ pub(super) struct Pipeline {
     to_sink: Proxy,
     to_target: Option<Proxy>,
     plan: Plan,
+    with_inbox: Part,
     /// Faults that are going on, and until when.
     active: Vec<(Instant, Fault)>,
     /// Who is to be started, and when; nobody in here is expected to run.
@@ -132,6 +133,7 @@ impl Pipeline {
             to_sink,
             to_target,
             plan: plan.clone(),
+            with_inbox: subject.with_inbox(),
             active: Vec::new(),
             down: HashMap::new(),
             change: None,
@@ -372,7 +374,7 @@ impl Pipeline {
     }
 
     async fn failpoint(&mut self, at: Failpoint, nth: u32) -> Result<()> {
-        let part = part_of(at);
+        let part = part_of(at, self.with_inbox);
         self.kill(part).await?;
         let armed = ("OPENCONNECT_FAILPOINT".to_owned(), format!("{}:{nth}", at.name()));
         self.program(part).environment.push(armed);

@@ -96,6 +96,14 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// The part whose inbox is meant: the source's spool where plans hit the source and not the sink.
+    pub fn with_inbox(&self) -> Part {
+        match self.aims.contains(&Part::Source) && !self.aims.contains(&Part::Sink) {
+            true => Part::Source,
+            false => Part::Sink,
+        }
+    }
+
     /// When nothing new has arrived for this long, what is missing counts as lost: no wait of the pipeline is nearly as long.
     pub fn stalled(&self) -> Duration {
         self.recovery * 2 / 5

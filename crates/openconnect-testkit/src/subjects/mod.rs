@@ -41,6 +41,11 @@ pub fn by_inbox() -> Value {
     json!({ "delivery": { "acknowledge": "inbox" } })
 }
 
+/// A source whose events are safe when they are in its spool.
+pub fn by_spool() -> Value {
+    json!({ "source": { "accept": "spool" } })
+}
+
 /// HTTP source, mesh, HTTP sink; nothing is hit.
 pub const PIPELINE: Subject = Subject {
     name: "",

@@ -8,13 +8,13 @@ use openconnect_fault::{Failpoint, reach};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::accepting::Accepting;
 use super::committing::Positions;
 use super::lease::{self, Lease};
 use super::resolver::Progress;
 use crate::admin::{State, StatusHandle};
 use crate::error::{Error, Exit, Result};
 use crate::failure::Failure;
-use crate::mesh::MeshStatus;
 use crate::offsets::OffsetStore;
 use crate::record::Position;
 
@@ -40,7 +40,7 @@ pub(super) struct PositionTracker<P> {
     pub(super) offsets: Arc<dyn OffsetStore>,
     pub(super) lease: Lease,
     pub(super) lease_watch: lease::Watch,
-    pub(super) mesh: watch::Receiver<MeshStatus>,
+    pub(super) accepting: Accepting,
     /// Why the source gives no events.
     pub(super) source_trouble: watch::Receiver<Option<String>>,
     /// Why the last positions could not be stored.
@@ -61,7 +61,7 @@ impl<P: Position> PositionTracker<P> {
                     None => return Turn::Stop(Failure::fatal("OC0490", "the task that follows outcomes ended abnormally; this is a bug")),
                 },
                 _ = self.flush.tick(), if due => return Turn::Save,
-                Ok(()) = self.mesh.changed() => {}
+                true = self.accepting.changed() => {}
                 Ok(()) = self.source_trouble.changed() => {}
                 mine = self.lease_watch.changed() => if !mine {
                     return Turn::Stop(Failure::fatal("OC0213", "another process has taken over the lease"));
@@ -71,11 +71,7 @@ impl<P: Position> PositionTracker<P> {
     }
 
     fn show(&mut self) {
-        let blocked = match &*self.mesh.borrow_and_update() {
-            MeshStatus::Connected => None,
-            MeshStatus::Disconnected { reason } => Some(format!("no session with the mesh: {reason}")),
-            MeshStatus::Refusing { reason } => Some(format!("the mesh refuses events: {reason}")),
-        };
+        let blocked = self.accepting.trouble();
         let source = self.source_trouble.borrow_and_update().clone();
         let blocked = blocked
             .or_else(|| self.lease_watch.trouble())

@@ -7,6 +7,8 @@
 //! | resolving | answers receipts, writes dead letters, tells how far each partition has come |
 //! | worker | stores offsets (`tracker.rs`), watches mesh and lease, stops the others |
 //! | committing | tells the source's system what is durable |
+//!
+//! With a spool its tasks are between reading and publishing, see `spool/`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,26 +19,22 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::accepting::Accepting;
 use super::committing::{self, Positions};
 use super::lease::Lease;
-use super::publishing::Publishing;
+use super::outbound::{Outbound, OutboundTasks};
 use super::reader;
-use super::resolver::Resolver;
+use super::spool::{self, FirstSession, Spool, SpoolTasks};
 use super::tracker::{PositionTracker, Turn};
 use crate::admin::{State, StatusHandle};
-use crate::budget::{Budget, EventLimit};
-use crate::dead_letter::DeadLetters;
-use crate::engine::circuit::Circuit;
+use crate::budget::Budget;
 use crate::engine::retry::RetryPolicy;
 use crate::error::{Error, Exit, Result};
 use crate::failure::Failure;
 use crate::mesh::Publisher;
 use crate::offsets::OffsetStore;
 use crate::source::{EMIT_QUEUE, Emitter, Source};
-use crate::transform::Transforms;
 
-/// Batches on their way to the resolver, at the most.
-const PENDING_BATCHES: usize = 64;
 /// Steps of partitions on their way to the worker, at the most.
 const PROGRESS_QUEUE: usize = 1024;
 /// The time that the committer gets at shutdown, when draining has taken all of the deadline.
@@ -47,16 +45,15 @@ pub(crate) struct SourceWorker<S: Source> {
     pub(crate) source: S,
     pub(crate) committer: S::Committer,
     pub(crate) publisher: Publisher,
-    pub(crate) topic: String,
-    pub(crate) transforms: Transforms,
+    pub(super) outbound: Outbound,
+    /// What takes the events in place of the mesh, and the first session with the mesh, which it does not wait for.
+    pub(super) spool: Option<(Spool, FirstSession)>,
+    pub(super) accepting: Accepting,
     pub(crate) budget: Budget,
-    pub(crate) limit: EventLimit,
     pub(crate) offsets: Arc<dyn OffsetStore>,
     pub(crate) lease: Lease,
     pub(crate) flush_interval: Duration,
-    pub(crate) dead_letters: Arc<DeadLetters>,
     pub(crate) retry: RetryPolicy,
-    pub(crate) circuit: Circuit,
     pub(crate) status: StatusHandle,
     pub(crate) shutdown: CancellationToken,
     pub(crate) deadline: Duration,
@@ -66,9 +63,30 @@ pub(crate) struct SourceWorker<S: Source> {
 struct Tasks<S> {
     reading: AbortOnDropHandle<ReadEnd<S>>,
     stop_reading: CancellationToken,
-    publishing: AbortOnDropHandle<()>,
-    resolving: AbortOnDropHandle<()>,
+    delivering: Delivering,
     committing: AbortOnDropHandle<Outcome>,
+}
+
+/// The tasks between the source and the mesh.
+enum Delivering {
+    Direct(OutboundTasks),
+    Spooled { intake: AbortOnDropHandle<()>, tasks: SpoolTasks },
+}
+
+impl Delivering {
+    /// Ends the tasks, whatever is left. Gives the number of events that stay in the spool, and false when one had ended
+    /// abnormally.
+    async fn stop(self) -> (u64, bool) {
+        match self {
+            Self::Direct(tasks) => (0, tasks.stop().await),
+            Self::Spooled { intake, tasks } => {
+                intake.abort();
+                // Its receipts are dropped with it, before the spool is closed.
+                let _ = intake.await;
+                tasks.close().await
+            }
+        }
+    }
 }
 
 /// Why a task can't go on.
@@ -109,38 +127,22 @@ impl<S: Source> SourceWorker<S> {
     fn start(self) -> (Tasks<S>, PositionTracker<S::Position>, Closing) {
         let (committer, commits) = mpsc::channel::<Positions<S::Position>>(1);
         let (progress, reached) = mpsc::channel(PROGRESS_QUEUE);
-        let (pending, handed_over) = mpsc::channel(PENDING_BATCHES);
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "bounded by the events in flight, each of which has one result"
-        )]
-        let (results, told) = mpsc::unbounded_channel();
         let (out, records, source_trouble) = Emitter::new(self.budget, self.status.clone(), EMIT_QUEUE);
         let stop_reading = CancellationToken::new();
-        let publishing = Publishing {
-            publisher: self.publisher.clone(),
-            topic: self.topic,
-            transforms: self.transforms,
-            limit: self.limit,
-            lease: self.lease.watch(),
-            results,
-            pending,
-            number: 0,
+        let delivering = match self.spool {
+            None => Delivering::Direct(self.outbound.start(self.lease.watch(), records, progress)),
+            Some((spool, session)) => {
+                let (tasks, intake) = spool.start(self.outbound, self.lease.watch(), session, progress);
+                let intake = AbortOnDropHandle::new(tokio::spawn(intake.run(records)));
+                Delivering::Spooled { intake, tasks }
+            }
         };
-        let resolver = Resolver::new(
-            self.dead_letters,
-            self.publisher.clone(),
-            (self.retry, self.circuit),
-            self.status.clone(),
-            progress,
-        );
         let reading = reader::read(self.source, out, self.retry, self.status.clone(), stop_reading.clone());
         let committing = committing::commit(self.committer, commits, self.retry, self.status.clone());
         let tasks = Tasks {
             reading: AbortOnDropHandle::new(tokio::spawn(reading)),
             stop_reading,
-            publishing: AbortOnDropHandle::new(tokio::spawn(publishing.run(records))),
-            resolving: AbortOnDropHandle::new(tokio::spawn(resolver.run(handed_over, told))),
+            delivering,
             committing: AbortOnDropHandle::new(tokio::spawn(committing)),
         };
         let tracker = PositionTracker {
@@ -152,7 +154,7 @@ impl<S: Source> SourceWorker<S> {
             offsets: self.offsets,
             lease_watch: self.lease.watch(),
             lease: self.lease,
-            mesh: self.publisher.status(),
+            accepting: self.accepting,
             source_trouble,
             store_trouble: None,
             status: self.status.clone(),
@@ -202,9 +204,7 @@ impl Closing {
             End::Failed(error) => (stop(&mut tasks.reading, deadline).await, Err(error)),
         };
         let drained = tracker.drain(deadline).await;
-        tasks.publishing.abort();
-        tasks.resolving.abort();
-        let drained = drained && !tasks.resolving.await.is_err_and(|e| e.is_panic());
+        let (left, fine) = tasks.delivering.stop().await;
         let saved = tracker.save_last(deadline).await;
         let PositionTracker {
             committer,
@@ -224,7 +224,11 @@ impl Closing {
         self.publisher.close().await;
         lease.release().await;
         ended.and(saved).and(committed).and(closed)?;
-        if drained { Ok(Exit::Clean) } else { Ok(Exit::Undelivered) }
+        Ok(match left {
+            0 if drained && fine => Exit::Clean,
+            0 => Exit::Undelivered,
+            left => spool::undelivered(left),
+        })
     }
 }
 
@@ -284,7 +288,7 @@ fn crashed(what: &str, error: &JoinError) -> Failure {
     Failure::fatal("OC0490", format!("the task that {what} ended abnormally: {error}; this is a bug"))
 }
 
-fn stopped(failure: &Failure) -> Error {
+pub(super) fn stopped(failure: &Failure) -> Error {
     Error::undelivered("OC0421", format!("the connector can't go on: {failure}"))
         .hint("Mend the cause and start again: what is undelivered is read again then.")
 }

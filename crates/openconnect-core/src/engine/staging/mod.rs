@@ -130,6 +130,7 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
         staging: true,
         apart: sequences(&recovered.chains),
         drain,
+        ..InboxOptions::default()
     };
     let (inbox, stored) = Inbox::open(state.path(), &options, waiting, decode.clone())?;
     let (to_worker, entries) = mpsc::channel(8);

@@ -270,6 +270,7 @@ async fn process(state: &Path, case: &Case, model: &Model, taken: &Taken, next: 
         staging: true,
         apart: sequences(&recovered.chains),
         drain: false,
+        ..InboxOptions::default()
     };
     let (inbox, stored) = reopened(|| Inbox::open(state, &options, waiting.clone(), decode.clone())).await;
     let shutdown = CancellationToken::new();
