@@ -173,7 +173,7 @@ impl ConnectorConfig for HttpSinkConfig {
                 problems.add(format!("headers.{name}"), "is no header name");
             }
             if let Err(error) = Template::compile(value) {
-                problems.add(format!("headers.{name}"), error.message);
+                problems.add(format!("headers.{name}"), error.reason());
             }
             if name.eq_ignore_ascii_case("authorization") && !matches!(self.auth, Auth::None) {
                 problems.add(format!("headers.{name}"), "`auth` sets this header; keep one of the two");

@@ -9,6 +9,7 @@
 //!
 //! The client, its credentials, and what a status means are in `openconnect_http::client`.
 
+pub mod codes;
 mod config;
 mod import;
 mod request;

@@ -12,9 +12,11 @@ use openconnect_core::template::Template;
 use openconnect_core::{Error, Failure, Result};
 use openconnect_format::{Compression, Format};
 use openconnect_http::client::{Endpoint, UrlTemplate};
+use openconnect_http::codes::{HTTP_CONFIG, HTTP_URL};
 use openconnect_protocol::{http as binding, payload};
 use ring::{digest, hmac};
 
+use crate::codes;
 use crate::config::{HttpSinkConfig, Mode};
 
 /// Where a request goes: the URL and the values of the configured headers.
@@ -39,7 +41,7 @@ pub(crate) struct Requests {
 }
 
 fn header_name(name: &str) -> Result<HeaderName> {
-    HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::config("HTTP_CONFIG", format!("`{name}` is no header name")))
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::config(HTTP_CONFIG, format!("`{name}` is no header name")))
 }
 
 impl Requests {
@@ -63,9 +65,9 @@ impl Requests {
             .transpose();
         Ok(Self {
             method: Method::from_bytes(config.method.as_bytes())
-                .map_err(|_| Error::config("HTTP_CONFIG", "sink.method is no HTTP method"))?,
+                .map_err(|_| Error::config(HTTP_CONFIG, "sink.method is no HTTP method"))?,
             mode: config.mode,
-            fixed: fixed.map_err(|failure| Error::config("HTTP_CONFIG", failure.to_string()))?,
+            fixed: fixed.map_err(|failure| Error::config(HTTP_CONFIG, "sink.url and sink.headers can't be used").because(failure))?,
             url,
             headers,
             compression: config.compression.encoding,
@@ -124,7 +126,7 @@ impl Requests {
                 let Some(event) = events.first() else { return Ok(Vec::new()) };
                 for (name, value) in binding::binary_headers(event) {
                     let header = HeaderName::from_bytes(name.as_bytes())
-                        .map_err(|_| Failure::permanent("HTTP_HEADER", format!("`{name}` can't be a header")))?;
+                        .map_err(|_| Failure::permanent(codes::HTTP_HEADER, format!("`{name}` can't be a header")))?;
                     headers.insert(header, value_of(&name, &value)?);
                 }
                 if let Some(content_type) = event.datacontenttype() {
@@ -139,7 +141,7 @@ impl Requests {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
         format
             .encode(events.iter().copied())
-            .map_err(|error| Failure::permanent("HTTP_FORMAT", error.to_string()))
+            .map_err(|error| Failure::permanent(codes::HTTP_FORMAT, "the events can't be encoded").because(error))
     }
 
     fn compress(&self, body: Vec<u8>, headers: &mut HeaderMap) -> Result<Vec<u8>, Failure> {
@@ -148,12 +150,12 @@ impl Requests {
         }
         self.compression
             .compress(body)
-            .map_err(|e| Failure::retryable("HTTP_COMPRESSION", format!("the body can't be compressed: {e}")))
+            .map_err(|e| Failure::retryable(codes::HTTP_COMPRESSION, "the body can't be compressed").because(e))
     }
 }
 
 fn compile_url(text: &str) -> Result<UrlTemplate> {
-    UrlTemplate::compile(text).map_err(|reason| Error::config("HTTP_CONFIG", format!("sink.url {reason}")))
+    UrlTemplate::compile(text).map_err(|reason| Error::config(HTTP_CONFIG, format!("sink.url {reason}")))
 }
 
 /// A target's text: the headers' values, each with a line feed, which no value may hold, and the URL.
@@ -178,14 +180,14 @@ fn parse(headers: &[(HeaderName, Template)], target: &str) -> Result<Destination
         .map(|((name, _), value)| value_of(name.as_str(), value));
     let values = values.collect::<Result<_, _>>()?;
     let url = lines.next().unwrap_or_default();
-    let endpoint = Endpoint::parse(url).map_err(|reason| Failure::permanent("HTTP_URL", format!("the rendered URL {reason}")))?;
+    let endpoint = Endpoint::parse(url).map_err(|reason| Failure::permanent(HTTP_URL, format!("the rendered URL {reason}")))?;
     Ok(Destination { endpoint, headers: values })
 }
 
 fn value_of(name: &str, value: &str) -> Result<HeaderValue, Failure> {
     HeaderValue::from_str(value).map_err(|_| {
         Failure::permanent(
-            "HTTP_HEADER",
+            codes::HTTP_HEADER,
             format!("the value for the header `{name}` has characters that no header may have"),
         )
     })

@@ -8,6 +8,7 @@ use openconnect_core::cloudevents::Event;
 use openconnect_core::sink::{Batch, Sink, SinkContext, SinkProfile, Target, WriteReport};
 use openconnect_core::{Error, Failure, FailureKind, Result};
 use openconnect_http::client::{Client, ClientSettings, Codes, Credentials, Endpoint, client_tls};
+use openconnect_http::codes::{HTTP_CONNECT, HTTP_STATUS, HTTP_URL};
 
 use crate::config::HttpSinkConfig;
 use crate::request::{Destination, Requests};
@@ -102,9 +103,11 @@ impl HttpSink {
     /// Asks the endpoint with GET for its health, which must be a success, or with HEAD whether it is there.
     async fn probe(&self, url: &str, method: Method) -> Result<()> {
         let failed = |failure: Failure| {
-            Error::unavailable("HTTP_CONNECT", failure.to_string()).hint("Check sink.url, the credentials, the network and TLS.")
+            Error::unavailable(HTTP_CONNECT, "the endpoint can't be used")
+                .because(failure)
+                .hint("Check sink.url, the credentials, the network and TLS.")
         };
-        let endpoint = Endpoint::parse(url).map_err(|reason| failed(Failure::permanent("HTTP_URL", format!("the URL {reason}"))))?;
+        let endpoint = Endpoint::parse(url).map_err(|reason| failed(Failure::permanent(HTTP_URL, format!("the URL {reason}"))))?;
         let asks_health = method == Method::GET;
         let mut request = endpoint.request(method, Vec::new());
         if let Some(credentials) = self.credentials.header(&self.client).await.map_err(failed)? {
@@ -114,7 +117,7 @@ impl HttpSink {
         let refused = matches!(status.as_u16(), 401 | 403) || status.is_server_error() && status != http::StatusCode::NOT_IMPLEMENTED;
         if refused || (asks_health && !status.is_success()) {
             return Err(failed(Failure::retryable(
-                format!("HTTP_{}", status.as_u16()),
+                HTTP_STATUS.code(status.as_u16()),
                 format!("the endpoint answered {status}"),
             )));
         }

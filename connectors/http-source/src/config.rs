@@ -217,7 +217,7 @@ impl ConnectorConfig for HttpSourceConfig {
         ];
         for (name, text) in templates {
             if let Some(Err(error)) = text.as_deref().map(Template::compile) {
-                problems.add(format!("event.{name}"), error.message);
+                problems.add(format!("event.{name}"), error.reason());
             }
         }
     }

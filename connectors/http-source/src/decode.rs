@@ -8,6 +8,7 @@ use openconnect_format::{Codec, Format, FormatError, Framing, Limits, Record};
 use openconnect_http::server::{Problem, github};
 use openconnect_protocol::payload;
 
+use crate::codes;
 use crate::config::{EventMapping, Preset};
 use crate::request::Request;
 use crate::variables::Variables;
@@ -99,7 +100,7 @@ impl Decoder {
         let render = |template: &Template| {
             template
                 .render_with(variables.value())
-                .map_err(|failure| Problem::malformed(failure.message))
+                .map_err(|failure| Problem::malformed(failure.reason()))
         };
         let id = self
             .id
@@ -163,7 +164,7 @@ fn check_data(data: &[u8], content_type: Option<&str>) -> Result<(), Problem> {
 }
 
 fn unsupported(detail: &str) -> Problem {
-    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "HTTP_MEDIA_TYPE", detail)
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, codes::HTTP_MEDIA_TYPE, detail)
 }
 
 fn content_type(headers: &HeaderMap) -> Result<Option<String>, Problem> {

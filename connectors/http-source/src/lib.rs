@@ -12,6 +12,7 @@
 //!
 //! The listener, its limits, the signatures and GitHub's mapping are in `openconnect_http::server`.
 
+pub mod codes;
 mod config;
 mod decode;
 mod import;

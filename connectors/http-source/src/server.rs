@@ -14,6 +14,7 @@ use openconnect_core::source::Intake;
 use openconnect_http::server::{self, Auth, BodyLimits, Handler, Problem, RequestLog};
 use tokio::sync::{mpsc, watch};
 
+use crate::codes;
 use crate::decode::Decoder;
 use crate::request::Request as EventRequest;
 
@@ -117,14 +118,15 @@ impl Server {
         if !self.is_path(path) {
             return Err(Problem::new(
                 StatusCode::NOT_FOUND,
-                "HTTP_NOT_FOUND",
+                codes::HTTP_NOT_FOUND,
                 "there is nothing at this path",
             ));
         }
         if !self.methods.iter().any(|known| known == method) {
             let allow = HeaderValue::from_str(&self.methods.join(", ")).unwrap_or_else(|_| HeaderValue::from_static("POST"));
             return Err(
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "HTTP_METHOD", "this method is not taken here").with(header::ALLOW, allow),
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, codes::HTTP_METHOD, "this method is not taken here")
+                    .with(header::ALLOW, allow),
             );
         }
         Ok(())

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::codes;
 use crate::config::HttpSourceConfig;
 use crate::decode::Decoder;
 use crate::server::{Batch, Server};
@@ -61,10 +62,13 @@ impl Source for HttpSource {
             .transpose()?
             .map(TlsAcceptor::from);
         let socket = TcpListener::bind(&config.listen).await.map_err(|e| {
-            Error::unavailable("HTTP_LISTEN", format!("source.listen: {} can't be listened on: {e}", config.listen))
+            Error::unavailable(codes::HTTP_LISTEN, format!("source.listen: {} can't be listened on", config.listen))
+                .because(e)
                 .hint("Another process may have the port; choose another.")
         })?;
-        let address = socket.local_addr().map_err(|e| Error::unavailable("HTTP_LISTEN", e.to_string()))?;
+        let address = socket
+            .local_addr()
+            .map_err(|e| Error::unavailable(codes::HTTP_LISTEN, "source.listen: the address is not known").because(e))?;
         let (sender, batches) = mpsc::channel(WAITING);
         let server = Arc::new(Server {
             path: config.path.clone(),
@@ -109,7 +113,10 @@ impl Source for HttpSource {
     async fn read(&mut self, out: &mut Emitter<NoPosition>) -> Result<(), Failure> {
         let count = self.batches.recv_many(&mut self.taken, TAKE).await;
         if count == 0 {
-            return Err(Failure::fatal("HTTP_STOPPED", "the server has stopped by itself; this is a bug"));
+            return Err(Failure::fatal(
+                codes::HTTP_STOPPED,
+                "the server has stopped by itself; this is a bug",
+            ));
         }
         out.emit_all(self.taken.drain(..).flatten()).await;
         Ok(())

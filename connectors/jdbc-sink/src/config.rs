@@ -265,7 +265,7 @@ impl ConnectorConfig for JdbcSinkConfig {
             Ok(_) => {}
         }
         match Template::compile(&self.table) {
-            Err(error) => problems.add("table", error.message),
+            Err(error) => problems.add("table", error.reason()),
             Ok(template) if !template.is_constant() && self.tables.is_empty() => {
                 problems.add(
                     "tables",

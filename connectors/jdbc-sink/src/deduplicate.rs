@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use openconnect_change::Cell;
 use openconnect_core::Failure;
 use openconnect_core::cloudevents::{AttributesReader, Event};
+use openconnect_sql::codes::SQL_CONFLICT;
 use openconnect_sql::{Dialect, Pool, Statement, TableName, Transaction, Value};
 use ring::digest::{Context, SHA256};
 
@@ -160,7 +161,7 @@ impl Delivered {
                 if failure.is_retryable() {
                     return failure;
                 }
-                Failure::retryable("SQL_CONFLICT", "another writer has just delivered one of these events")
+                Failure::retryable(SQL_CONFLICT, "another writer has just delivered one of these events")
             })?;
         }
         Ok(())

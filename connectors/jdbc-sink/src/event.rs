@@ -10,8 +10,10 @@ use openconnect_core::Failure;
 use openconnect_core::cloudevents::event::ExtensionValue;
 use openconnect_core::cloudevents::{AttributesReader, Event};
 use openconnect_protocol::payload;
+use openconnect_sql::codes::SQL_VALUE;
 use serde_json::value::RawValue;
 
+use crate::codes;
 use crate::config::{Format, JdbcSinkConfig};
 
 /// What to do with a row.
@@ -106,13 +108,13 @@ impl Reader {
 fn fields_of<'a>(event: &'a Event, data: &'a Data<'_>, delete: bool, key: &'a [String]) -> Result<Fields<'a>, Failure> {
     let object: Object<'_> = match data.json() {
         Some(json) => serde_json::from_str(json).map_err(|_| match payload::valid_json(json) {
-            true => Failure::permanent("SQL_NOT_AN_OBJECT", "the event's data is JSON, but no object"),
+            true => Failure::permanent(codes::SQL_NOT_AN_OBJECT, "the event's data is JSON, but no object"),
             false => not_json(),
         })?,
         None if delete => Object::default(),
         None => {
             return Err(Failure::permanent(
-                "SQL_NOT_JSON",
+                codes::SQL_NOT_JSON,
                 "the event has no JSON data; name the columns in sink.columns to use attributes",
             ));
         }
@@ -130,11 +132,11 @@ fn fields_of<'a>(event: &'a Event, data: &'a Data<'_>, delete: bool, key: &'a [S
 
 /// An envelope with `before`, `after` and `op`: one change, or two when the key has changed.
 fn changed<'a>(data: &'a Data<'_>, key: &[String], truncate: bool) -> Result<Vec<Change<'a>>, Failure> {
-    let wrong = |what: &str| Failure::permanent("SQL_NOT_A_CHANGE", format!("the event's data is no change of a row: {what}"));
+    let wrong = |what: &str| Failure::permanent(codes::SQL_NOT_A_CHANGE, format!("the event's data is no change of a row: {what}"));
     let json = data.json().ok_or_else(|| wrong("it is not JSON"))?;
     let change = read(json).map_err(|error| match error {
         ReadError::NotAChange(what) => wrong(&what),
-        ReadError::Value { field, reason } => Failure::permanent("SQL_VALUE", format!("the value of `{field}` {reason}")),
+        ReadError::Value { field, reason } => Failure::permanent(SQL_VALUE, format!("the value of `{field}` {reason}")),
     })?;
     let put = |fields| Change {
         operation: Operation::Put,
@@ -225,7 +227,7 @@ impl<'a> Expressions<'a> {
 }
 
 fn not_json() -> Failure {
-    Failure::permanent("SQL_NOT_JSON", "the event's data can't be read as JSON")
+    Failure::permanent(codes::SQL_NOT_JSON, "the event's data can't be read as JSON")
 }
 
 /// The whole data: JSON, text, or bytes.
@@ -257,11 +259,12 @@ fn attribute<'a>(event: &'a Event, name: &str) -> Option<Input<'a>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use openconnect_core::Code;
     use openconnect_core::cloudevents::{EventBuilder as _, EventBuilderV10};
 
     use super::*;
 
-    fn value(json: &str, expression: &str) -> Result<Option<String>, String> {
+    fn value(json: &str, expression: &str) -> Result<Option<String>, Code> {
         let event = EventBuilderV10::new().id("7").source("/s").ty("t");
         let event = event.data("application/json", json.to_owned()).build().unwrap();
         let data = Data::of(&event);
@@ -291,6 +294,6 @@ mod tests {
         }
         assert_eq!(value("[1]", "data.a"), Ok(None));
         assert_eq!(value("null", "data.a"), Ok(None));
-        assert_eq!(value("{ broken", "data.a"), Err("SQL_NOT_JSON".to_owned()));
+        assert_eq!(value("{ broken", "data.a"), Err(codes::SQL_NOT_JSON));
     }
 }

@@ -12,6 +12,7 @@
 //! | `deduplicate.rs` | which events were delivered |
 //! | `sink.rs` | the connector |
 
+pub mod codes;
 mod config;
 mod deduplicate;
 mod event;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use openconnect_core::Failure;
+use openconnect_sql::codes::SQL_VALUE;
 use openconnect_sql::{Dialect, Table, Value, missing};
 
+use crate::codes;
 use crate::config::UnknownFields;
 use crate::event::{Change, Operation};
 
@@ -50,7 +52,7 @@ impl Row {
             let value = match change.fields.get(&column.name) {
                 Some(input) => binding.dialect.value(column, input).map_err(|unfit| {
                     Failure::permanent(
-                        "SQL_VALUE",
+                        SQL_VALUE,
                         format!("the value for the column `{}` of `{}` {}", column.name, table.name, unfit.0),
                     )
                 })?,
@@ -59,7 +61,7 @@ impl Row {
             };
             if is_key && value == Value::Null {
                 return Err(Failure::permanent(
-                    "SQL_NO_KEY",
+                    codes::SQL_NO_KEY,
                     format!("the event has no value for the key column `{}` of `{}`", column.name, table.name),
                 ));
             }
@@ -72,7 +74,7 @@ impl Row {
         unknown(table, change, binding)?;
         if columns.is_empty() {
             return Err(Failure::permanent(
-                "SQL_NO_COLUMNS",
+                codes::SQL_NO_COLUMNS,
                 format!("no field of the event is a column of `{}`", table.name),
             ));
         }
@@ -105,7 +107,7 @@ fn unknown(table: &Table, change: &Change<'_>, binding: Binding) -> Result<(), F
         Some(name) => {
             let name: String = name.chars().take(64).collect();
             Err(Failure::permanent(
-                "SQL_UNKNOWN_FIELD",
+                codes::SQL_UNKNOWN_FIELD,
                 format!("the field `{name}` is no column of the table"),
             ))
         }

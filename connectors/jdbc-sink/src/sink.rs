@@ -9,8 +9,10 @@ use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
 use openconnect_core::sink::{Batch, Ordering, Sink, SinkContext, SinkProfile, Target, WriteReport};
 use openconnect_core::template::Template;
+use openconnect_sql::codes::{SQL_CONNECTION, SQL_TIMEOUT, SQL_URL};
 use openconnect_sql::{Dialect, Pool, PoolSettings, Statement, Transaction};
 
+use crate::codes;
 use crate::config::{JdbcSinkConfig, Mode, UnknownFields};
 use crate::deduplicate::Delivered;
 use crate::event::{Data, Reader};
@@ -66,7 +68,8 @@ impl Sink for JdbcSink {
         let pool = pool(&config, 1)?;
         let reached = pool.acquire().await;
         let checked = reached.map(drop).map_err(|failure| {
-            Error::unavailable("SQL_CONNECTION", failure.to_string())
+            Error::unavailable(SQL_CONNECTION, "the database can't be used")
+                .because(failure)
                 .hint("Check sink.url, user and password; for SQLite the file and its rights.")
         });
         pool.close().await;
@@ -83,7 +86,7 @@ impl Sink for JdbcSink {
             reader: Reader::new(&config),
             raw: config
                 .raw()
-                .map_err(|reason| Error::config("SQL_STATEMENT", format!("sink.sql {reason}")))?,
+                .map_err(|reason| Error::config(codes::SQL_STATEMENT, format!("sink.sql {reason}")))?,
             delivered: config.deduplicate.as_ref().map(|table| Delivered::new(table, pool.dialect())),
             mode: config.mode(),
             unknown: config.unknown_fields,
@@ -106,7 +109,7 @@ impl Sink for JdbcSink {
     async fn write(&self, batch: &Batch) -> WriteReport {
         tokio::time::timeout(self.timeout, self.attempt(batch)).await.unwrap_or_else(|_| {
             WriteReport::Failed(Failure::retryable(
-                "SQL_TIMEOUT",
+                SQL_TIMEOUT,
                 format!("the batch was not written within {:?}", self.timeout),
             ))
         })
@@ -121,7 +124,7 @@ impl Sink for JdbcSink {
 fn pool(config: &JdbcSinkConfig, connections: usize) -> Result<Pool> {
     let target = config
         .target()
-        .map_err(|reason| Error::config("SQL_URL", format!("sink.url {reason}")))?;
+        .map_err(|reason| Error::config(SQL_URL, format!("sink.url {reason}")))?;
     let connections = if target.dialect() == Dialect::Sqlite { 1 } else { connections };
     Ok(Pool::new(
         &target,

@@ -8,6 +8,7 @@ use openconnect_core::Failure;
 use openconnect_sql::{Dialect, NamePattern, Pool, Table, TableName, missing};
 use serde_json::value::RawValue;
 
+use crate::codes;
 use crate::config::JdbcSinkConfig;
 use crate::event::{Change, Operation};
 
@@ -66,7 +67,7 @@ impl Tables {
         }
         let name: String = name.chars().take(64).collect();
         Err(Failure::permanent(
-            "SQL_TABLE_NOT_ALLOWED",
+            codes::SQL_TABLE_NOT_ALLOWED,
             format!("the table `{name}` is none of sink.tables"),
         ))
     }
@@ -115,12 +116,12 @@ impl Tables {
         let done = self.pool.acquire().await?.run(sql).await;
         match &done {
             Ok(()) => tracing::info!(table = name, sql, "changed the schema"),
-            Err(failure) => tracing::warn!(table = name, sql, error = %failure, "could not change the schema"),
+            Err(failure) => tracing::warn!(table = name, sql, error = format!("{failure:#}"), "could not change the schema"),
         }
         self.known().remove(name);
         match (self.find(name).await?, done) {
             (Some(known), _) => Ok(known),
-            (None, Err(failure)) => Err(missing(failure.message)),
+            (None, Err(failure)) => Err(missing(failure.reason())),
             (None, Ok(())) => Err(missing(format!("there is no table `{name}`"))),
         }
     }

@@ -5,6 +5,7 @@ use openconnect_change::{Cell, Decimals, Kind, attribute_text, key_text, row_jso
 use openconnect_core::Failure;
 use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
 
+use crate::codes;
 use crate::relation::Relation;
 
 /// What events have in common.
@@ -44,7 +45,7 @@ impl Events {
         let event = builder
             .data("application/json", row_json(&relation.rows.columns, cells, self.decimals))
             .build();
-        event.map_err(|e| Failure::fatal("SQL_EVENT", format!("a row of `{}` can't be an event: {e}", relation.name)))
+        event.map_err(|e| Failure::fatal(codes::SQL_EVENT, format!("a row of `{}` can't be an event", relation.name)).because(e))
     }
 }
 

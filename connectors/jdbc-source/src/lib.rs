@@ -11,6 +11,7 @@
 //! | `event.rs` | a row to an event |
 //! | `source.rs` | the connector |
 
+pub mod codes;
 mod config;
 mod event;
 mod import;

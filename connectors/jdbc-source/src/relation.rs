@@ -62,7 +62,7 @@ async fn table(config: &JdbcSourceConfig, connection: &mut Connection, name: &Ta
         Err(failure) if config.tables.contains(&text) => Err(failure),
         Err(failure) => {
             // A pattern may meet tables that were not meant.
-            tracing::warn!(table = text, reason = failure.message, "this table is not read");
+            tracing::warn!(table = text, reason = failure.reason(), "this table is not read");
             Ok(None)
         }
     }

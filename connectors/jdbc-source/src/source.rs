@@ -8,6 +8,7 @@ use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
 use openconnect_core::record::{Partition, Record};
 use openconnect_core::source::{Emitter, NoCommit, Replay, Source, SourceContext, SourceProfile};
+use openconnect_sql::codes::{SQL_CONNECTION, SQL_TIMEOUT, SQL_URL};
 use openconnect_sql::{Pool, PoolSettings, Target};
 
 use crate::config::JdbcSourceConfig;
@@ -68,7 +69,8 @@ impl Source for JdbcSource {
             relation::find(&config, &mut connection).await
         };
         looked.await.map(drop).map_err(|failure| {
-            Error::unavailable("SQL_CONNECTION", failure.to_string())
+            Error::unavailable(SQL_CONNECTION, "the database can't be used")
+                .because(failure)
                 .hint("Check source.url, user, password, and the right to select from the tables.")
         })
     }
@@ -80,7 +82,7 @@ impl Source for JdbcSource {
         let attempt = tokio::time::timeout(self.config.timeout.0, self.attempt(memory.bytes())).await;
         let records = attempt.unwrap_or_else(|_| {
             Err(Failure::retryable(
-                "SQL_TIMEOUT",
+                SQL_TIMEOUT,
                 format!("the database did not answer within {:?}", self.config.timeout.0),
             ))
         });
@@ -111,7 +113,7 @@ impl Source for JdbcSource {
 
 fn target(config: &JdbcSourceConfig) -> Result<Target> {
     let target = config.target();
-    target.map_err(|reason| Error::config("SQL_URL", format!("source.url {reason}")))
+    target.map_err(|reason| Error::config(SQL_URL, format!("source.url {reason}")))
 }
 
 fn pool(config: &JdbcSourceConfig, target: &Target) -> Pool {

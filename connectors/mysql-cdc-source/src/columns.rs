@@ -9,6 +9,8 @@ use ring::hmac;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::codes;
+
 /// Columns are named `table.column`; `*` stands for any characters.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -166,7 +168,7 @@ impl View {
 
 fn of_the_key(name: &str, what: &str) -> Failure {
     Failure::fatal(
-        "CDC_COLUMNS",
+        codes::CDC_COLUMNS,
         format!("`{name}` is in the primary key: it {what} (source.columns), for rows could not be told apart"),
     )
 }

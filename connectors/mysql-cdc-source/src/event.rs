@@ -8,6 +8,7 @@ use openconnect_change::{Change, Decimals, Op, json_text, key_text, native};
 use openconnect_core::Failure;
 use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
 
+use crate::codes;
 use crate::config::{Format, MySqlCdcConfig};
 use crate::origin::Origin;
 
@@ -168,5 +169,5 @@ impl Events {
 fn built(builder: EventBuilderV10) -> Result<Event, Failure> {
     builder
         .build()
-        .map_err(|e| Failure::fatal("CDC_EVENT", format!("a change can't be an event: {e}")))
+        .map_err(|e| Failure::fatal(codes::CDC_EVENT, "a change can't be an event").because(e))
 }

@@ -87,7 +87,7 @@ pub(crate) fn observe(options: Opts, timeout: Duration, seen: Seen) -> AbortOnDr
                     low = true;
                 }
                 Ok(_) => low = false,
-                Err(failure) => tracing::debug!(code = %failure.code, "the headroom is not known: {}", failure.message),
+                Err(failure) => tracing::debug!(code = %failure.code, "the headroom is not known: {}", failure.reason()),
             }
         }
     }))
@@ -95,14 +95,14 @@ pub(crate) fn observe(options: Opts, timeout: Duration, seen: Seen) -> AbortOnDr
 
 /// Seconds that are left and that the server keeps its log; none when it keeps it for ever.
 async fn measure(connection: &mut Conn, file: &str, seconds: u64) -> Result<Option<(f64, f64)>, Failure> {
-    let logs: Vec<Row> = connection.query("SHOW BINARY LOGS").await.map_err(|e| failure(&e))?;
+    let logs: Vec<Row> = connection.query("SHOW BINARY LOGS").await.map_err(failure)?;
     let older = logs.iter().filter_map(|row| row.get::<String, _>(0)).position(|name| name == file);
     if let Some(older) = older {
         gauge!("openconnect_cdc_older_log_files").set(f64::from(u32::try_from(older).unwrap_or(u32::MAX)));
     }
     let sql =
         "SHOW GLOBAL VARIABLES WHERE variable_name IN ('binlog_expire_logs_seconds', 'expire_logs_days', 'binlog_expire_logs_auto_purge')";
-    let variables: Vec<(String, String)> = connection.query(sql).await.map_err(|e| failure(&e))?;
+    let variables: Vec<(String, String)> = connection.query(sql).await.map_err(failure)?;
     let value = |wanted: &str| {
         let found = variables.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
         found.map(|(_, value)| value.as_str())

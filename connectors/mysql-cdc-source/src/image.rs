@@ -15,6 +15,7 @@ use openconnect_change::Cell;
 use openconnect_core::Failure;
 
 use crate::charset::Charsets;
+use crate::codes;
 use crate::log::unreadable;
 use crate::table::LogTable;
 use crate::value::cell;
@@ -40,7 +41,7 @@ impl<'a> Images<'a> {
             |columns: Option<&bitvec::slice::BitSlice<u8>>| columns.is_none_or(|columns| columns.count_ones() == table.columns.len());
         if !whole(before) || !whole(after) {
             return Err(Failure::fatal(
-                "CDC_SETUP",
+                codes::CDC_SETUP,
                 format!(
                     "a change of `{}` has not all columns: the server must have binlog_row_image=FULL",
                     table.name
@@ -91,7 +92,7 @@ impl<'a> Images<'a> {
             let read = cell(column, self.charsets, value, old);
             cells.push(read.map_err(|why| {
                 let name = self.table.columns.get(at).map_or("", |column| column.name.as_str());
-                Failure::fatal("CDC_VALUE", format!("the column `{name}` of `{}`: {why}", self.table.name))
+                Failure::fatal(codes::CDC_VALUE, format!("the column `{name}` of `{}`: {why}", self.table.name))
             })?);
         }
         Ok(cells)

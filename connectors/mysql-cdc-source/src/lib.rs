@@ -20,6 +20,7 @@
 //! | `source.rs` | the connector |
 
 mod charset;
+pub mod codes;
 mod columns;
 mod config;
 mod event;

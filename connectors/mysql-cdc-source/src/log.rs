@@ -12,7 +12,9 @@ use openconnect_core::Failure;
 use openconnect_core::budget::{Budget, event_bytes};
 use openconnect_core::cloudevents;
 use openconnect_core::record::{Partition, Record};
+use openconnect_sql::codes::SQL_CONNECTION;
 
+use crate::codes;
 use crate::config::MySqlCdcConfig;
 use crate::event::{Boundary, Events};
 use crate::gtid::GtidSet;
@@ -130,15 +132,15 @@ impl Log {
         let silence = context.config.timeout.0;
         let mut next = tokio::time::timeout(silence, self.stream.next())
             .await
-            .map_err(|_| Failure::retryable("SQL_CONNECTION", format!("the server was silent for {silence:?}")))?;
+            .map_err(|_| Failure::retryable(SQL_CONNECTION, format!("the server was silent for {silence:?}")))?;
         // Not before: while nothing changes, nothing is held.
         let mut memory = context.budget.reserve(READ_BYTES).await;
         let (mut counted, mut bytes) = (0, 0);
         loop {
             let handled = match next {
                 Some(Ok(event)) => self.handle(context, &event, touched, &mut records),
-                Some(Err(error)) => Err(failure(&error)),
-                None => Err(Failure::retryable("SQL_CONNECTION", "the server ended the log")),
+                Some(Err(error)) => Err(failure(error)),
+                None => Err(Failure::retryable(SQL_CONNECTION, "the server ended the log")),
             };
             let new = records.get(counted..).unwrap_or_default();
             bytes += new.iter().filter_map(Record::as_event).map(event_bytes).sum::<usize>();
@@ -252,7 +254,7 @@ impl Log {
             Some(EventData::RowsEvent(rows)) => self.rows(context, event, &rows, touched, records)?,
             Some(EventData::IncidentEvent(_)) => {
                 return Err(Failure::fatal(
-                    "CDC_INCIDENT",
+                    codes::CDC_INCIDENT,
                     "the log says that something is missing in it (an incident event); make a new snapshot: reset the offset",
                 ));
             }
@@ -422,7 +424,7 @@ fn file_name(name: &str, before: &str) -> Arc<str> {
 }
 
 pub(crate) fn unreadable(error: std::io::Error) -> Failure {
-    Failure::fatal("CDC_LOG", format!("the log can't be read: {error}"))
+    Failure::fatal(codes::CDC_LOG, "the log can't be read").because(error)
 }
 
 fn uuid(bytes: &[u8; 16]) -> String {

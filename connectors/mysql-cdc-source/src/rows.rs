@@ -8,6 +8,7 @@ use openconnect_change::{Cell, Change, Op, TransactionOrder};
 use openconnect_core::Failure;
 use openconnect_core::record::Record;
 
+use crate::codes;
 use crate::event::Boundary;
 use crate::image::{Images, Rows};
 use crate::log::{Context, Log, READ_BATCH, Transaction};
@@ -63,7 +64,7 @@ impl Log {
         let fixed = waits.then(|| self.at.clone());
         let Some(transaction) = &mut self.transaction else {
             return Err(Failure::fatal(
-                "CDC_LOG",
+                codes::CDC_LOG,
                 "the log has rows outside of a transaction; this is a bug",
             ));
         };
@@ -116,7 +117,7 @@ impl Log {
         let map = self
             .stream
             .get_tme(id)
-            .ok_or_else(|| Failure::fatal("CDC_LOG", "the log has rows of a table that it does not describe"))?;
+            .ok_or_else(|| Failure::fatal(codes::CDC_LOG, "the log has rows of a table that it does not describe"))?;
         let name = map.table_name();
         let table = if map.database_name() == context.database && context.config.wants(&name) {
             let json = context.json.get(&*name).map_or(&[][..], Vec::as_slice);

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{BinlogStream, BinlogStreamRequest, ClientIdentity, Conn, DriverError, Opts, OptsBuilder, Row, Sid, SslOpts};
-use openconnect_core::Failure;
+use openconnect_core::{Code, Failure};
+use openconnect_sql::codes::{SQL_CONNECTION, SQL_DENIED, SQL_ERROR, SQL_LOGIN};
 use openconnect_sql::{Server, TLS_HINT, TlsMode};
 
 use crate::charset::Charsets;
+use crate::codes;
 use crate::gtid::GtidSet;
 use crate::position::{Place, Position};
 
@@ -18,7 +20,7 @@ const PACKET: usize = 1 << 30;
 /// The server's answer when it does not have the log from there on any more.
 const NO_SUCH_LOG: u16 = 1236;
 /// The code of a failure that says so.
-pub(crate) const LOST: &str = "CDC_POSITION_LOST";
+pub(crate) const LOST: Code = codes::CDC_POSITION_LOST;
 
 /// What the server is.
 #[derive(Debug, Clone)]
@@ -57,32 +59,31 @@ pub(crate) fn options(server: Server<'_>) -> Opts {
 }
 
 /// What an error of the driver means. Texts of the server name users and files, never rows.
-pub(crate) fn failure(error: &mysql_async::Error) -> Failure {
+pub(crate) fn failure(error: mysql_async::Error) -> Failure {
     match error {
-        mysql_async::Error::Server(error) if error.code == NO_SUCH_LOG => Failure::fatal(
-            LOST,
-            format!("the server can't go on from the stored position: {} (error 1236)", error.message),
-        ),
+        mysql_async::Error::Server(error) if error.code == NO_SUCH_LOG => {
+            Failure::fatal(LOST, "the server can't go on from the stored position").because(error)
+        }
         mysql_async::Error::Server(error) => {
             let code = match error.code {
-                1045 | 1698 => "SQL_LOGIN",
-                1044 | 1142 | 1227 => "SQL_DENIED",
-                _ => "SQL_ERROR",
+                1045 | 1698 => SQL_LOGIN,
+                1044 | 1142 | 1227 => SQL_DENIED,
+                _ => SQL_ERROR,
             };
-            Failure::retryable(code, format!("{} (error {})", error.message, error.code))
+            Failure::retryable(code, "the server refused a statement").because(error)
         }
         mysql_async::Error::Io(mysql_async::IoError::Tls(_)) | mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => {
-            Failure::retryable("SQL_CONNECTION", format!("the server can't be used over TLS: {error}; {TLS_HINT}"))
+            Failure::retryable(SQL_CONNECTION, format!("the server can't be used over TLS ({TLS_HINT})")).because(error)
         }
-        _ => Failure::retryable("SQL_CONNECTION", format!("the server can't be used: {error}")),
+        _ => Failure::retryable(SQL_CONNECTION, "the server can't be used").because(error),
     }
 }
 
 pub(crate) async fn connect(options: &Opts, within: Duration) -> Result<Conn, Failure> {
     match tokio::time::timeout(within, Conn::new(options.clone())).await {
-        Ok(connection) => connection.map_err(|e| failure(&e)),
+        Ok(connection) => connection.map_err(failure),
         Err(_) => Err(Failure::retryable(
-            "SQL_CONNECTION",
+            SQL_CONNECTION,
             format!("the server did not answer within {within:?}"),
         )),
     }
@@ -92,7 +93,7 @@ pub(crate) async fn connect(options: &Opts, within: Duration) -> Result<Conn, Fa
 pub(crate) async fn about(connection: &mut Conn) -> Result<About, Failure> {
     let sql = "SHOW GLOBAL VARIABLES WHERE variable_name IN \
                ('version', 'log_bin', 'binlog_format', 'binlog_row_image', 'binlog_row_metadata', 'gtid_mode')";
-    let variables: Vec<(String, String)> = connection.query(sql).await.map_err(|e| failure(&e))?;
+    let variables: Vec<(String, String)> = connection.query(sql).await.map_err(failure)?;
     let variables: HashMap<String, String> = variables
         .into_iter()
         .map(|(name, value)| (name.to_ascii_lowercase(), value))
@@ -106,7 +107,7 @@ pub(crate) async fn about(connection: &mut Conn) -> Result<About, Failure> {
     ] {
         if !is(name, wanted) {
             return Err(Failure::retryable(
-                "CDC_SETUP",
+                codes::CDC_SETUP,
                 format!("the server must have {name}='{wanted}'; the connector waits until it has"),
             ));
         }
@@ -114,7 +115,7 @@ pub(crate) async fn about(connection: &mut Conn) -> Result<About, Failure> {
     let collations: Vec<(u16, String)> = connection
         .query("SELECT id, character_set_name FROM information_schema.collations WHERE id IS NOT NULL AND id < 65536")
         .await
-        .map_err(|e| failure(&e))?;
+        .map_err(failure)?;
     Ok(About {
         mariadb: variables.get("version").is_some_and(|version| version.contains("MariaDB")),
         gtids: variables.get("gtid_mode").is_some_and(|mode| mode.eq_ignore_ascii_case("ON")),
@@ -130,17 +131,14 @@ pub(crate) async fn now(connection: &mut Conn, about: &About) -> Result<Position
     }
     if !about.gtids {
         return Err(Failure::retryable(
-            "CDC_SETUP",
+            codes::CDC_SETUP,
             "the server must have gtid_mode=ON: without it there is no place that fits to what can be seen; the connector waits until it has",
         ));
     }
     // A transaction is in the set once its rows can be seen; in the log it is earlier.
-    let gtids: Option<String> = connection
-        .query_first("SELECT @@global.gtid_executed")
-        .await
-        .map_err(|e| failure(&e))?;
+    let gtids: Option<String> = connection.query_first("SELECT @@global.gtid_executed").await.map_err(failure)?;
     let (file, begin) = end(connection).await?;
-    let gtids = GtidSet::parse(&gtids.unwrap_or_default()).ok_or_else(|| Failure::retryable("SQL_ERROR", "gtid_executed can't be read"))?;
+    let gtids = GtidSet::parse(&gtids.unwrap_or_default()).ok_or_else(|| Failure::retryable(SQL_ERROR, "gtid_executed can't be read"))?;
     Ok(Position {
         gtids: Some(gtids.to_string().into()),
         file: file.into(),
@@ -154,11 +152,11 @@ pub(crate) async fn end(connection: &mut Conn) -> Result<(String, u64), Failure>
     let row: Option<Row> = match connection.query_first("SHOW MASTER STATUS").await {
         Ok(row) => row,
         // Since MySQL 8.4.
-        Err(mysql_async::Error::Server(_)) => connection.query_first("SHOW BINARY LOG STATUS").await.map_err(|e| failure(&e))?,
-        Err(error) => return Err(failure(&error)),
+        Err(mysql_async::Error::Server(_)) => connection.query_first("SHOW BINARY LOG STATUS").await.map_err(failure)?,
+        Err(error) => return Err(failure(error)),
     };
     let place = row.and_then(|row| Some((row.get::<String, _>(0)?, row.get::<u64, _>(1)?)));
-    place.ok_or_else(|| Failure::retryable("CDC_SETUP", "the server says no place in its log"))
+    place.ok_or_else(|| Failure::retryable(codes::CDC_SETUP, "the server says no place in its log"))
 }
 
 /// Waits until everything before a position can be seen in the tables: a transaction is in the log a moment earlier.
@@ -167,7 +165,7 @@ pub(crate) async fn visible(connection: &mut Conn, about: &About, position: &Pos
         let waited: Option<u8> = connection
             .exec_first("SELECT WAIT_FOR_EXECUTED_GTID_SET(?, ?)", (gtids, within.as_secs()))
             .await
-            .map_err(|e| failure(&e))?;
+            .map_err(failure)?;
         return match waited {
             Some(0) => Ok(()),
             _ => Err(never_visible(within)),
@@ -186,18 +184,20 @@ pub(crate) async fn visible(connection: &mut Conn, about: &About, position: &Pos
 }
 
 fn never_visible(within: Duration) -> Failure {
-    Failure::retryable("CDC_SNAPSHOT", format!("what the log told was not in the tables within {within:?}"))
+    Failure::retryable(
+        codes::CDC_SNAPSHOT,
+        format!("what the log told was not in the tables within {within:?}"),
+    )
 }
 
 /// MariaDB says which place fits to a snapshot, and takes no lock for it.
 async fn mariadb_now(connection: &mut Conn) -> Result<Position, Failure> {
-    let failed = |e: mysql_async::Error| failure(&e);
     connection
         .query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT")
         .await
-        .map_err(failed)?;
-    let status: Vec<(String, String)> = connection.query("SHOW STATUS LIKE 'binlog_snapshot_%'").await.map_err(failed)?;
-    connection.query_drop("COMMIT").await.map_err(failed)?;
+        .map_err(failure)?;
+    let status: Vec<(String, String)> = connection.query("SHOW STATUS LIKE 'binlog_snapshot_%'").await.map_err(failure)?;
+    connection.query_drop("COMMIT").await.map_err(failure)?;
     let value = |wanted: &str| {
         status
             .iter()
@@ -212,22 +212,19 @@ async fn mariadb_now(connection: &mut Conn) -> Result<Position, Failure> {
             begin,
             ..Position::default()
         }),
-        _ => Err(Failure::retryable("CDC_SETUP", "the server says no place in its log")),
+        _ => Err(Failure::retryable(codes::CDC_SETUP, "the server says no place in its log")),
     }
 }
 
 /// The oldest place that there is.
 pub(crate) async fn oldest(connection: &mut Conn, about: &About) -> Result<Position, Failure> {
-    let row: Option<Row> = connection.query_first("SHOW BINARY LOGS").await.map_err(|e| failure(&e))?;
+    let row: Option<Row> = connection.query_first("SHOW BINARY LOGS").await.map_err(failure)?;
     let file = row.and_then(|row| row.get::<String, _>(0));
-    let file = file.ok_or_else(|| Failure::retryable("CDC_SETUP", "the server has no log"))?;
+    let file = file.ok_or_else(|| Failure::retryable(codes::CDC_SETUP, "the server has no log"))?;
     let purged: Option<String> = if about.mariadb {
         None
     } else {
-        connection
-            .query_first("SELECT @@global.gtid_purged")
-            .await
-            .map_err(|e| failure(&e))?
+        connection.query_first("SELECT @@global.gtid_purged").await.map_err(failure)?
     };
     let gtids = purged.filter(|_| about.gtids).and_then(|set| GtidSet::parse(&set));
     Ok(Position {
@@ -248,13 +245,10 @@ pub(crate) async fn log(
 ) -> Result<BinlogStream, Failure> {
     let heartbeat = silence.as_nanos() / 3;
     let setup = format!("SET @master_heartbeat_period = {heartbeat}, @source_heartbeat_period = {heartbeat}");
-    connection.query_drop(setup).await.map_err(|e| failure(&e))?;
+    connection.query_drop(setup).await.map_err(failure)?;
     if about.mariadb {
         // Transactions as they are: to older readers they are disguised.
-        connection
-            .query_drop("SET @mariadb_slave_capability = 4")
-            .await
-            .map_err(|e| failure(&e))?;
+        connection.query_drop("SET @mariadb_slave_capability = 4").await.map_err(failure)?;
     }
     let request = BinlogStreamRequest::new(server_id);
     let request = match &position.gtids {
@@ -266,5 +260,5 @@ pub(crate) async fn log(
         }
         None => request.with_filename(position.file.as_bytes()).with_pos(position.begin),
     };
-    connection.get_binlog_stream(request).await.map_err(|e| failure(&e))
+    connection.get_binlog_stream(request).await.map_err(failure)
 }

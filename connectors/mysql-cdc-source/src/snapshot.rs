@@ -21,6 +21,7 @@ use openconnect_core::record::Record;
 use openconnect_sql::{Dialect, Keyset, Mark, PageRows, Pool, Split, Table, missing};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::codes;
 use crate::columns::View;
 use crate::config::MySqlCdcConfig;
 use crate::event::Events;
@@ -188,7 +189,7 @@ impl Snapshot {
         if let Round::Reading(task) = &mut self.round {
             let read = task.await;
             self.round = Round::Broken;
-            let read = read.map_err(|e| Failure::retryable("CDC_SNAPSHOT", format!("the reader of the rows ended: {e}")))?;
+            let read = read.map_err(|e| Failure::retryable(codes::CDC_SNAPSHOT, "the reader of the rows ended").because(e))?;
             let (connection, held) = read?;
             for chunk in &held.chunks {
                 self.rows.note(chunk.rows.len(), chunk.cut);
@@ -198,7 +199,7 @@ impl Snapshot {
         match &mut self.round {
             Round::Waiting(_, held) => Ok(held),
             _ => Err(Failure::retryable(
-                "CDC_SNAPSHOT",
+                codes::CDC_SNAPSHOT,
                 "the reader of the rows was stopped; it begins again",
             )),
         }

@@ -10,9 +10,11 @@ use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
 use openconnect_core::record::{Partition, Record};
 use openconnect_core::source::{Emitter, NoCommit, Replay, Source, SourceContext, SourceProfile};
+use openconnect_sql::codes::{SQL_CONNECTION, SQL_URL};
 use openconnect_sql::{Pool, PoolSettings};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::codes;
 use crate::config::{LostPosition, MySqlCdcConfig, SnapshotMode};
 use crate::event::Events;
 use crate::headroom::{self, Seen};
@@ -85,7 +87,7 @@ impl Source for MySqlCdcSource {
         let position = cx.offsets.get(&partition).cloned();
         if position.is_none() && config.snapshot == SnapshotMode::Recovery {
             return Err(Error::config(
-                "CDC_NO_POSITION",
+                codes::CDC_NO_POSITION,
                 "source.snapshot is recovery, and there is no stored position to recover from",
             )
             .hint("Start with snapshot: initial, or with no_data to read from now on."));
@@ -116,7 +118,8 @@ impl Source for MySqlCdcSource {
             server::now(&mut connection, &about).await
         };
         look.await.map(drop).map_err(|failure| {
-            Error::unavailable("SQL_CONNECTION", failure.to_string())
+            Error::unavailable(SQL_CONNECTION, "the server can't be used")
+                .because(failure)
                 .hint("The user needs SELECT, REPLICATION SLAVE and REPLICATION CLIENT.")
         })
     }
@@ -147,7 +150,7 @@ impl Source for MySqlCdcSource {
 }
 
 fn wrong(reason: String) -> Error {
-    Error::config("SQL_URL", format!("source.url {reason}"))
+    Error::config(SQL_URL, format!("source.url {reason}"))
 }
 
 impl MySqlCdcSource {
@@ -294,7 +297,7 @@ impl MySqlCdcSource {
 
     /// Another position in place of one that the server does not know any more.
     async fn lost(&mut self, failure: &Failure) -> Result<(), Failure> {
-        tracing::error!(code = %failure.code, on_lost_position = ?self.config.when_lost(), "{}", failure.message);
+        tracing::error!(code = %failure.code, on_lost_position = ?self.config.when_lost(), "{}", failure.reason());
         let mut connection = server::connect(&self.options, self.config.timeout.0).await?;
         let about = server::about(&mut connection).await?;
         self.position = match self.config.when_lost() {
@@ -326,7 +329,7 @@ async fn json_columns(connection: &mut mysql_async::Conn, about: &About, databas
     }
     let sql = "SELECT table_name, check_clause FROM information_schema.check_constraints \
                WHERE constraint_schema = ? AND check_clause LIKE 'json_valid(`%`)'";
-    let found: Vec<(String, String)> = connection.exec(sql, (database,)).await.map_err(|e| server::failure(&e))?;
+    let found: Vec<(String, String)> = connection.exec(sql, (database,)).await.map_err(server::failure)?;
     let mut columns: HashMap<String, Vec<String>> = HashMap::new();
     for (table, clause) in found {
         let name = clause.trim_start_matches("json_valid(`").trim_end_matches("`)").replace("``", "`");

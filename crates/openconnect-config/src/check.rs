@@ -4,9 +4,11 @@
 
 use std::collections::BTreeSet;
 
+use openconnect_error::Code;
 use openconnect_schema::Node;
 use serde_json::{Map, Value};
 
+use crate::codes;
 use crate::place::{Path, Places, Spot};
 use crate::problem::Problem;
 use crate::yaml;
@@ -34,7 +36,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Reports a mistake.
-    pub(crate) fn report(&mut self, code: &'static str, path: &Path, spot: Spot, message: impl Into<String>) {
+    pub(crate) fn report(&mut self, code: Code, path: &Path, spot: Spot, message: impl Into<String>) {
         let place = self.places.describe(path, spot);
         self.problems.push(Problem {
             code,
@@ -56,7 +58,7 @@ impl<'a> Checker<'a> {
     /// Reports the placeholders that can't be replaced, and takes them out.
     pub(crate) fn leave_out(&mut self, unresolved: Vec<(Path, String)>, value: &mut Value) {
         for (path, message) in unresolved {
-            self.report("OC0107", &path, Spot::Value, message);
+            self.report(codes::PLACEHOLDER_UNRESOLVED, &path, Spot::Value, message);
             path.remove(value);
         }
     }
@@ -125,7 +127,7 @@ impl<'a> Checker<'a> {
                 Some("is not a size; write for instance 512KiB or 10MiB".to_owned())
             }
             (Value::String(text), "password") if crate::secret::is_blank(text) => {
-                self.report("OC0106", path, Spot::Value, crate::secret::EMPTY);
+                self.report(codes::VALUE_REFUSED, path, Spot::Value, crate::secret::EMPTY);
                 return false;
             }
             (Value::Number(number), _) => out_of_bounds(number, node, format),
@@ -133,7 +135,7 @@ impl<'a> Checker<'a> {
         };
         let Some(wrong) = wrong else { return true };
         let shown = self.shown(value, path);
-        self.report("OC0106", path, Spot::Value, format!("{shown} {wrong}"));
+        self.report(codes::VALUE_REFUSED, path, Spot::Value, format!("{shown} {wrong}"));
         false
     }
 
@@ -148,7 +150,7 @@ impl<'a> Checker<'a> {
                     map.remove(&key);
                     let names = properties.keys().copied();
                     meant.extend(nearest(&key, names.clone()));
-                    self.report("OC0103", &below, Spot::Key, unknown(&key, names));
+                    self.report(codes::UNKNOWN_KEY, &below, Spot::Key, unknown(&key, names));
                 }
                 continue;
             };
@@ -198,7 +200,7 @@ impl<'a> Checker<'a> {
             } else {
                 format!("is required and missing: {what}")
             };
-            self.report("OC0104", &below, Spot::Key, message);
+            self.report(codes::SETTING_MISSING, &below, Spot::Key, message);
         }
         let named = node.types();
         if named.contains(&"string") {
@@ -233,8 +235,13 @@ impl<'a> Checker<'a> {
                     return self.check(value, variant, path);
                 }
                 match map.keys().next().cloned() {
-                    Some(key) => self.report("OC0103", &path.key(&key), Spot::Key, unknown(&key, keys.into_iter())),
-                    None => self.report("OC0104", path, Spot::Value, format!("needs one of {}", quoted(keys.into_iter()))),
+                    Some(key) => self.report(codes::UNKNOWN_KEY, &path.key(&key), Spot::Key, unknown(&key, keys.into_iter())),
+                    None => self.report(
+                        codes::SETTING_MISSING,
+                        path,
+                        Spot::Value,
+                        format!("needs one of {}", quoted(keys.into_iter())),
+                    ),
                 }
                 return false;
             }
@@ -248,7 +255,12 @@ impl<'a> Checker<'a> {
         let below = path.key(tag);
         let Some(given) = value.get(tag) else {
             let names = quoted(names.iter().filter_map(|name| name.as_str()));
-            self.report("OC0104", &below, Spot::Key, format!("is required and missing; one of {names}"));
+            self.report(
+                codes::SETTING_MISSING,
+                &below,
+                Spot::Key,
+                format!("is required and missing; one of {names}"),
+            );
             return false;
         };
         match names.iter().position(|name| *name == given) {
@@ -290,7 +302,7 @@ impl<'a> Checker<'a> {
         if named.contains(&"string") && (value.is_number() || value.is_boolean()) {
             message.push_str("; put it in quotes");
         }
-        self.report("OC0105", path, Spot::Value, message);
+        self.report(codes::WRONG_TYPE, path, Spot::Value, message);
         false
     }
 
@@ -307,7 +319,7 @@ impl<'a> Checker<'a> {
             Some(near) => format!("{shown} is not known here; did you mean `{near}`? One of {all}"),
             None => format!("{shown} is not known here; one of {all}"),
         };
-        self.report("OC0106", path, Spot::Value, message);
+        self.report(codes::VALUE_REFUSED, path, Spot::Value, message);
         false
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path as FilePath, PathBuf};
 use openconnect_schema::Node;
 use serde_json::{Map, Value};
 
+use crate::codes;
 use crate::place::{Path, Place, Places, Step};
 use crate::problem::{Problem, Rejected};
 use crate::yaml;
@@ -76,7 +77,11 @@ pub(crate) fn merge(sources: &Sources, root: &Value) -> Result<Merged, Rejected>
     for flag in &sources.set {
         let Some((key, text)) = flag.split_once('=').filter(|(key, _)| !key.is_empty()) else {
             // The text is not shown: it may be a secret without its key.
-            return Err(Rejected::one("--set", "OC0109", "a flag has no `=`; write --set mesh.topic=orders"));
+            return Err(Rejected::one(
+                "--set",
+                codes::FLAG_MALFORMED,
+                "a flag has no `=`; write --set mesh.topic=orders",
+            ));
         };
         let path = Path::parse(key);
         put(&mut merged, &path, text, Place::Flag);
@@ -97,7 +102,7 @@ fn read_file(path: &FilePath, merged: &mut Merged) -> Result<(), Rejected> {
     let document = yaml::parse(&text).map_err(|e| Rejected {
         origin: name.clone(),
         problems: vec![Problem {
-            code: "OC0102",
+            code: codes::CONFIG_MALFORMED,
             path: String::new(),
             place: format!("{name}:{}:{}", e.line, e.column),
             message: e.message,
@@ -105,7 +110,7 @@ fn read_file(path: &FilePath, merged: &mut Merged) -> Result<(), Rejected> {
     })?;
     for (path, (line, column)) in document.duplicates {
         merged.problems.push(Problem {
-            code: "OC0108",
+            code: codes::DUPLICATE_KEY,
             path: path.to_string(),
             place: format!("{name}:{line}:{column}"),
             message: "this key is there twice".to_owned(),
@@ -118,7 +123,7 @@ fn read_file(path: &FilePath, merged: &mut Merged) -> Result<(), Rejected> {
         _ => {
             return Err(Rejected::one(
                 &name,
-                "OC0102",
+                codes::CONFIG_MALFORMED,
                 "the file must hold keys and values, such as `name: orders`",
             ));
         }
@@ -139,13 +144,13 @@ fn name(path: &FilePath) -> String {
 }
 
 fn read_text(path: &FilePath, name: &str) -> Result<String, Rejected> {
-    let unreadable = |e: std::io::Error| Rejected::one(name, "OC0101", format!("can't be read: {e}"));
+    let unreadable = |e: std::io::Error| Rejected::one(name, codes::CONFIG_UNREADABLE, format!("can't be read: {e}"));
     let input: Box<dyn Read> = if path.as_os_str() == STANDARD_INPUT {
         Box::new(std::io::stdin())
     } else {
         let file = File::open(path).map_err(unreadable)?;
         if file.metadata().map_err(unreadable)?.is_dir() {
-            return Err(Rejected::one(name, "OC0101", "is a folder, not a file"));
+            return Err(Rejected::one(name, codes::CONFIG_UNREADABLE, "is a folder, not a file"));
         }
         Box::new(file)
     };
@@ -153,17 +158,25 @@ fn read_text(path: &FilePath, name: &str) -> Result<String, Rejected> {
     // Also a pipe or a device has an end here.
     input.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(Rejected::one(name, "OC0101", "is larger than 1 MiB, which no configuration is"));
+        return Err(Rejected::one(
+            name,
+            codes::CONFIG_UNREADABLE,
+            "is larger than 1 MiB, which no configuration is",
+        ));
     }
     String::from_utf8(bytes).map_err(|e| {
         let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
         let line = 1 + valid.iter().filter(|b| **b == b'\n').count();
-        Rejected::one(name, "OC0102", format!("is not UTF-8 text: the first wrong byte is in line {line}"))
+        Rejected::one(
+            name,
+            codes::CONFIG_MALFORMED,
+            format!("is not UTF-8 text: the first wrong byte is in line {line}"),
+        )
     })
 }
 
 fn read_toml(text: &str, name: &str) -> Result<Value, Rejected> {
-    let wrong = |e: config::ConfigError| Rejected::one(name, "OC0102", toml_message(&e.to_string()));
+    let wrong = |e: config::ConfigError| Rejected::one(name, codes::CONFIG_MALFORMED, toml_message(&e.to_string()));
     let source = config::File::from_str(text, config::FileFormat::Toml);
     config::Config::builder()
         .add_source(source)

@@ -1,5 +1,5 @@
 //! Settings of a program: one file, environment and flags over it, every mistake reported at once. And what the values in it are:
-//! durations, sizes, secrets, TLS; and the errors that end a program.
+//! durations, sizes, secrets, TLS.
 //!
 //! | file | what is in it |
 //! |---|---|
@@ -10,16 +10,15 @@
 //! | [`example`](example()), [`write`](write_yaml), `redact`, [`dotted`](dotted()), [`written`](Written) | an example made from the schema; a value as YAML; what may be shown; a value by dotted paths; what differs |
 //! | [`contradiction`](contradictions) | is it true what example and schema say |
 //! | [`duration`], [`bytes_size`], [`secret`], [`tls`], [`logs`], [`folder`] | values of settings, and what is made of them |
-//! | [`error`], [`failure`] | why a program ends; why an event could not be delivered |
+//! | [`codes`] | the error codes of this crate |
 
 pub mod bytes_size;
 mod check;
+pub mod codes;
 mod contradiction;
 mod dotted;
 pub mod duration;
-pub mod error;
 mod example;
-pub mod failure;
 pub mod folder;
 mod layers;
 mod load;
@@ -37,9 +36,7 @@ mod yaml;
 
 pub use contradiction::contradictions;
 pub use dotted::dotted;
-pub use error::{Error, Exit, Result};
 pub use example::example;
-pub use failure::{Failure, FailureKind};
 pub use layers::Sources;
 pub use load::{Read, Reader, load, read};
 pub use logs::{LogFormat, LogSettings};

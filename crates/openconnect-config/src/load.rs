@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::check::Checker;
+use crate::codes;
 use crate::layers::{Merged, Sources, merge};
 use crate::place::{Path, Places, Spot, Step};
 use crate::placeholder::{self, Environment};
@@ -121,7 +122,7 @@ impl Found {
 /// The mistakes in the order of the file.
 fn rejected(origin: String, mut problems: Vec<Problem>) -> Rejected {
     if problems.is_empty() {
-        return Rejected::one(&origin, "OC0106", "can't be read");
+        return Rejected::one(&origin, codes::VALUE_REFUSED, "can't be read");
     }
     problems.sort_by_key(|problem| position(&problem.place));
     Rejected { origin, problems }
@@ -225,7 +226,7 @@ impl<'a> Reader<'a> {
             let path = base.join(&Path::parse(&path));
             if !self.is_known(&path) {
                 let message = scrub(&message, &self.secrets);
-                self.checker.report("OC0106", &path, Spot::Value, message);
+                self.checker.report(codes::VALUE_REFUSED, &path, Spot::Value, message);
             }
         }
     }
@@ -252,7 +253,7 @@ impl<'a> Reader<'a> {
                 } else {
                     scrub(&wrong.inner().to_string(), &self.secrets)
                 };
-                self.checker.report("OC0106", &path, Spot::Value, message);
+                self.checker.report(codes::VALUE_REFUSED, &path, Spot::Value, message);
             }
             if !inside.remove(&mut value) {
                 return None;

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use openconnect_error::{Error, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tracing_subscriber::Layer;
@@ -9,7 +10,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::error::{Error, Result};
+use crate::codes;
 
 /// The `log:` section.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -66,7 +67,7 @@ pub fn init_logs(settings: &LogSettings, flag: Option<&str>) -> Result<()> {
         (None, Some(level)) => ("RUST_LOG", level),
         (None, None) => ("log.level", settings.level.as_str()),
     };
-    let filter = parse_level(level).map_err(|wrong| Error::config("OC0106", format!("{from}: `{level}` {wrong}")))?;
+    let filter = parse_level(level).map_err(|wrong| Error::config(codes::VALUE_REFUSED, format!("{from}: `{level}` {wrong}")))?;
     let terminal = std::io::stderr().is_terminal();
     let text = settings.format.map_or(terminal, |format| format == LogFormat::Text);
     // It would report a closed stderr on stderr, and panic.

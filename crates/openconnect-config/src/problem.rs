@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use crate::error::Error;
+use openconnect_error::{Code, Error};
+
+use crate::codes;
 
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Stable code with a page in `docs/errors/`.
-    pub code: &'static str,
+    pub code: Code,
     /// Dotted path of the setting; empty when the mistake is about the whole file.
     pub path: String,
     /// `file:line:column`, or which environment variable or flag.
@@ -38,7 +40,7 @@ pub struct Rejected {
 
 impl Rejected {
     /// One mistake, about all of `origin`.
-    pub fn one(origin: &str, code: &'static str, message: impl Into<String>) -> Self {
+    pub fn one(origin: &str, code: Code, message: impl Into<String>) -> Self {
         let problem = Problem {
             code,
             path: String::new(),
@@ -67,7 +69,7 @@ impl From<Rejected> for Error {
     fn from(rejected: Rejected) -> Self {
         let code = match rejected.problems.as_slice() {
             [only] => only.code,
-            _ => "OC0100",
+            _ => codes::SEVERAL_MISTAKES,
         };
         Self::config(code, rejected.to_string()).hint("`config example` prints every setting with its explanation")
     }

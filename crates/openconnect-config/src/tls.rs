@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use openconnect_error::{BoxError, Error, Result};
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -13,7 +14,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::error::{Error, Result};
+use crate::codes;
 
 /// TLS of a client.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -53,16 +54,20 @@ impl TlsSettings {
     pub fn client(&self) -> Result<Arc<ClientConfig>> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|e| wrong(&e))?
+            .map_err(wrong)?
             .with_root_certificates(self.roots()?);
         let config = match (&self.cert_file, &self.key_file) {
-            (Some(cert), Some(key)) => builder
-                .with_client_auth_cert(certificates(cert)?, private_key(key)?)
-                .map_err(|e| Error::config("OC0120", format!("{} and {} don't go together: {e}", cert.display(), key.display())))?,
+            (Some(cert), Some(key)) => builder.with_client_auth_cert(certificates(cert)?, private_key(key)?).map_err(|e| {
+                Error::config(
+                    codes::TLS_UNUSABLE,
+                    format!("{} and {} don't go together", cert.display(), key.display()),
+                )
+                .because(e)
+            })?,
             (None, None) => builder.with_no_client_auth(),
             _ => {
                 return Err(Error::config(
-                    "OC0120",
+                    codes::TLS_UNUSABLE,
                     "tls.cert_file and tls.key_file come together or not at all",
                 ));
             }
@@ -75,14 +80,16 @@ impl TlsSettings {
         match &self.ca_file {
             Some(file) => {
                 for certificate in certificates(file)? {
-                    roots.add(certificate).map_err(|e| unusable(file, &e))?;
+                    roots.add(certificate).map_err(|e| unusable(file, e))?;
                 }
             }
             None => {
                 let found = rustls_native_certs::load_native_certs();
                 roots.add_parsable_certificates(found.certs);
                 if roots.is_empty() {
-                    return Err(Error::config("OC0120", "this system has no certificate authorities to trust").hint("Set tls.ca_file."));
+                    return Err(
+                        Error::config(codes::TLS_UNUSABLE, "this system has no certificate authorities to trust").hint("Set tls.ca_file."),
+                    );
                 }
             }
         }
@@ -95,24 +102,28 @@ impl TlsServerSettings {
     pub fn server(&self, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>> {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|e| wrong(&e))?;
+            .map_err(wrong)?;
         let builder = match &self.client_ca_file {
             None => builder.with_no_client_auth(),
             Some(file) => {
                 let mut roots = RootCertStore::empty();
                 for certificate in certificates(file)? {
-                    roots.add(certificate).map_err(|e| unusable(file, &e))?;
+                    roots.add(certificate).map_err(|e| unusable(file, e))?;
                 }
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
                     .build()
-                    .map_err(|e| unusable(file, &e))?;
+                    .map_err(|e| unusable(file, e))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
         let (cert, key) = (&self.cert_file, &self.key_file);
-        let mut config = builder
-            .with_single_cert(certificates(cert)?, private_key(key)?)
-            .map_err(|e| Error::config("OC0120", format!("{} and {} don't go together: {e}", cert.display(), key.display())))?;
+        let mut config = builder.with_single_cert(certificates(cert)?, private_key(key)?).map_err(|e| {
+            Error::config(
+                codes::TLS_UNUSABLE,
+                format!("{} and {} don't go together", cert.display(), key.display()),
+            )
+            .because(e)
+        })?;
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Arc::new(config))
     }
@@ -122,7 +133,7 @@ impl TlsServerSettings {
 pub fn without_roots() -> Result<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|e| wrong(&e))?;
+        .map_err(wrong)?;
     Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
@@ -130,25 +141,27 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn wrong(error: &dyn std::fmt::Display) -> Error {
-    Error::config("OC0120", format!("TLS can't be set up: {error}"))
+fn wrong(error: rustls::Error) -> Error {
+    Error::config(codes::TLS_UNUSABLE, "TLS can't be set up").because(error)
 }
 
-fn unusable(file: &Path, error: &dyn std::fmt::Display) -> Error {
-    Error::config("OC0120", format!("{} can't be used: {error}", file.display())).hint("It must be a readable PEM file of the right kind.")
+fn unusable(file: &Path, error: impl Into<BoxError>) -> Error {
+    Error::config(codes::TLS_UNUSABLE, format!("{} can't be used", file.display()))
+        .because(error)
+        .hint("It must be a readable PEM file of the right kind.")
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let certificates: std::result::Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).map_err(|e| unusable(file, &e))?.collect();
+    let certificates: std::result::Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).map_err(|e| unusable(file, e))?.collect();
     match certificates {
-        Ok(certificates) if certificates.is_empty() => Err(unusable(file, &"it holds no certificate")),
+        Ok(certificates) if certificates.is_empty() => Err(unusable(file, "it holds no certificate")),
         Ok(certificates) => Ok(certificates),
-        Err(e) => Err(unusable(file, &e)),
+        Err(e) => Err(unusable(file, e)),
     }
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>> {
-    PrivateKeyDer::from_pem_file(file).map_err(|e| unusable(file, &e))
+    PrivateKeyDer::from_pem_file(file).map_err(|e| unusable(file, e))
 }
 
 /// Is `host` this machine, so that nobody can listen or pretend on the way? `localhost` and the addresses of loopback.
@@ -212,8 +225,8 @@ mod tests {
             .client()
         };
         client(&cert).unwrap();
-        assert!(client(&key).unwrap_err().message.contains("key.pem"));
-        assert!(client(&dir.path().join("absent.pem")).unwrap_err().message.contains("absent.pem"));
+        assert!(client(&key).unwrap_err().reason().contains("key.pem"));
+        assert!(client(&dir.path().join("absent.pem")).unwrap_err().reason().contains("absent.pem"));
         TlsServerSettings {
             cert_file: cert.clone(),
             key_file: key,

@@ -50,7 +50,7 @@ const STEPS: [(&str, &str); 4] = [
 fn transform_32(bencher: Bencher<'_, '_>, step: &str) {
     let (_, steps) = STEPS.into_iter().find(|(name, _)| *name == step).unwrap();
     let steps: Vec<TransformConfig> = serde_json::from_str(steps).unwrap();
-    let transforms = Transforms::compile(&steps, None).map_err(|error| error.message).unwrap();
+    let transforms = Transforms::compile(&steps, None).map_err(|error| error.reason()).unwrap();
     let (runtime, event) = (runtime(), event());
     bencher
         .counter(ItemsCount::new(TOGETHER))
@@ -60,7 +60,7 @@ fn transform_32(bencher: Bencher<'_, '_>, step: &str) {
 
 #[divan::bench(args = ["orders", "orders/{{ type }}", "{{ data.user.login | lower }}"])]
 fn template(bencher: Bencher<'_, '_>, text: &str) {
-    let template = Template::compile(text).map_err(|error| error.message).unwrap();
+    let template = Template::compile(text).map_err(|error| error.reason()).unwrap();
     let event = event();
     bencher.bench_local(|| template.render(black_box(&event)).unwrap());
 }
@@ -68,18 +68,21 @@ fn template(bencher: Bencher<'_, '_>, text: &str) {
 #[divan::bench]
 fn offset_commit(bencher: Bencher<'_, '_>) {
     let dir = tempfile::tempdir().unwrap();
-    let store = FileStore::open(dir.path()).map_err(|error| error.message).unwrap();
+    let store = FileStore::open(dir.path()).map_err(|error| error.reason()).unwrap();
     let runtime = runtime();
     let long = std::time::Duration::from_secs(3600);
     let acquired = runtime
         .block_on(store.acquire("bench", long))
-        .map_err(|error| error.message)
+        .map_err(|error| error.reason())
         .unwrap();
     let Acquired::Granted(fence) = acquired else { return };
     let mut number = 0_u64;
     bencher.bench_local(|| {
         number += 1;
         let rows = [("orders".to_owned(), json!({ "id": number }))];
-        runtime.block_on(store.commit(&rows, fence)).map_err(|error| error.message).unwrap()
+        runtime
+            .block_on(store.commit(&rows, fence))
+            .map_err(|error| error.reason())
+            .unwrap()
     });
 }

@@ -21,6 +21,15 @@ use serde::Deserialize;
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::AsyncWriteExt;
 
+mod codes {
+    openconnect_core::code_table! {
+        /// The folder cannot be used.
+        FILES_FOLDER,
+        /// A file cannot be read or written.
+        FILES_IO,
+    }
+}
+
 /// Writes files of JSON lines.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -45,7 +54,7 @@ impl ConnectorConfig for FilesConfig {
             problems.add("max_events", "must be more than 0");
         }
         if let Err(error) = Template::compile(&self.group) {
-            problems.add("group", error.message);
+            problems.add("group", error.reason());
         }
     }
 }
@@ -86,10 +95,7 @@ impl StagingSink for FilesSink {
     }
 
     async fn check(config: FilesConfig) -> Result<()> {
-        fs::metadata(&config.folder)
-            .await
-            .map(drop)
-            .map_err(|e| missing(&config.folder, &e))
+        fs::metadata(&config.folder).await.map(drop).map_err(|e| missing(&config.folder, e))
     }
 
     async fn open(config: FilesConfig, _: StagingContext) -> Result<Self> {
@@ -119,7 +125,7 @@ impl StagingSink for FilesSink {
         }
         let end = self.end(group);
         if let Err(e) = self.append(&part, end, &lines).await {
-            return WriteReport::Failed(retryable(&part, &e));
+            return WriteReport::Failed(retryable(&part, e));
         }
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         ends.insert(group.token().to_owned(), end + lines.len() as u64);
@@ -133,7 +139,7 @@ impl StagingSink for FilesSink {
             fs::rename(&part, &shown).await?;
             File::open(&self.folder).await?.sync_all().await
         };
-        rename.await.map_err(|e| retryable(&shown, &e))?;
+        rename.await.map_err(|e| retryable(&shown, e))?;
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).remove(seal.token());
         Ok(())
     }
@@ -143,7 +149,7 @@ impl StagingSink for FilesSink {
         let lines = match fs::read(&shown).await {
             Ok(lines) => lines,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Sealed::NotVisible),
-            Err(e) => return Err(retryable(&shown, &e)),
+            Err(e) => return Err(retryable(&shown, e)),
         };
         let lines: Vec<&[u8]> = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
         let last = lines.last().and_then(|line| json::decode(line).ok());
@@ -176,12 +182,12 @@ fn name(group: &Group, generation: u64, token: &str) -> String {
     format!("{group}.{generation:012}.{token}")
 }
 
-fn missing(folder: &Path, error: &IoError) -> Error {
-    Error::unavailable("FILES_FOLDER", format!("{} can't be used: {error}", folder.display()))
+fn missing(folder: &Path, error: IoError) -> Error {
+    Error::unavailable(codes::FILES_FOLDER, format!("{} can't be used", folder.display())).because(error)
 }
 
-fn retryable(path: &Path, error: &IoError) -> Failure {
-    Failure::retryable("FILES_IO", format!("{}: {error}", path.display()))
+fn retryable(path: &Path, error: IoError) -> Failure {
+    Failure::retryable(codes::FILES_IO, format!("{} can't be written", path.display())).because(error)
 }
 
 openconnect_core::staging_sink_main!(FilesSink);

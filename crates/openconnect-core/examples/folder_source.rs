@@ -14,6 +14,17 @@ use openconnect_core::{Error, Failure, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod codes {
+    openconnect_core::code_table! {
+        /// The folder cannot be used.
+        FOLDER_UNUSABLE,
+        /// A file is too large.
+        FOLDER_FILE,
+        /// A file cannot be an event.
+        FOLDER_EVENT,
+    }
+}
+
 /// How long to wait while the folder has nothing new.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -55,7 +66,9 @@ impl Source for FolderSource {
 
     async fn check(config: FolderConfig) -> Result<()> {
         let found = names(&config.folder, "").await;
-        found.map(drop).map_err(|e| Error::unavailable("FOLDER", e.message))
+        found
+            .map(drop)
+            .map_err(|e| Error::unavailable(codes::FOLDER_UNUSABLE, "the source can't start").because(e))
     }
 
     async fn open(config: FolderConfig, cx: SourceContext<String>) -> Result<(Self, RemoveFiles)> {
@@ -88,19 +101,19 @@ impl Source for FolderSource {
 impl FolderSource {
     async fn record(&self, name: &str) -> Result<Record<String>, Failure> {
         let path = self.folder.join(name);
-        let bytes = tokio::fs::metadata(&path).await.map_err(|e| failure(&e))?.len();
+        let bytes = tokio::fs::metadata(&path).await.map_err(failure)?.len();
         if bytes > self.max_event_bytes {
             let text = format!("{name} has {bytes} bytes, more than limits.max_event_bytes; move it away");
-            return Err(Failure::fatal("FOLDER_FILE", text));
+            return Err(Failure::fatal(codes::FOLDER_FILE, text));
         }
-        let data = tokio::fs::read(&path).await.map_err(|e| failure(&e))?;
+        let data = tokio::fs::read(&path).await.map_err(failure)?;
         let event = EventBuilderV10::new()
             .id(name)
             .source("urn:folder")
             .ty("org.example.file")
             .data("application/octet-stream", data)
             .build()
-            .map_err(|e| Failure::fatal("FOLDER_EVENT", e.to_string()))?;
+            .map_err(|e| Failure::fatal(codes::FOLDER_EVENT, "a file can't be an event").because(e))?;
         Ok(Record::event(self.partition.clone(), event).with_position(name.to_owned()))
     }
 }
@@ -114,7 +127,7 @@ impl Committer<String> for RemoveFiles {
     async fn commit(&mut self, _: &Partition, position: &String) -> Result<(), Failure> {
         for name in names(&self.folder, "").await? {
             if name <= *position {
-                tokio::fs::remove_file(self.folder.join(name)).await.map_err(|e| failure(&e))?;
+                tokio::fs::remove_file(self.folder.join(name)).await.map_err(failure)?;
             }
         }
         Ok(())
@@ -124,8 +137,8 @@ impl Committer<String> for RemoveFiles {
 /// The names of the files behind `after`, in order.
 async fn names(folder: &Path, after: &str) -> Result<Vec<String>, Failure> {
     let mut names = Vec::new();
-    let mut entries = tokio::fs::read_dir(folder).await.map_err(|e| failure(&e))?;
-    while let Some(entry) = entries.next_entry().await.map_err(|e| failure(&e))? {
+    let mut entries = tokio::fs::read_dir(folder).await.map_err(failure)?;
+    while let Some(entry) = entries.next_entry().await.map_err(failure)? {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.as_str() > after && !name.starts_with('.') {
             names.push(name);
@@ -135,8 +148,8 @@ async fn names(folder: &Path, after: &str) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-fn failure(error: &std::io::Error) -> Failure {
-    Failure::retryable("FOLDER", format!("the folder can't be used: {error}"))
+fn failure(error: std::io::Error) -> Failure {
+    Failure::retryable(codes::FOLDER_UNUSABLE, "the folder can't be used").because(error)
 }
 
 openconnect_core::source_main!(FolderSource);

@@ -20,6 +20,15 @@ use serde::Deserialize;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
+mod codes {
+    openconnect_core::code_table! {
+        /// The file cannot be read.
+        LINES_FILE,
+        /// A line cannot be an event.
+        LINES_EVENT,
+    }
+}
+
 /// How long to wait at the end of the file.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Read at once; the longest line.
@@ -63,13 +72,16 @@ impl Source for LinesSource {
         let partition = Partition::new(config.file.to_string_lossy().into_owned());
         let file = File::open(&config.file)
             .await
-            .map_err(|e| Error::unavailable("LINES_FILE", format!("{} can't be read: {e}", config.file.display())))?;
+            .map_err(|e| Error::unavailable(codes::LINES_FILE, format!("{} can't be read", config.file.display())).because(e))?;
         let next = cx.offsets.get(&partition).copied().unwrap_or(0);
         Ok((Self { file, partition, next }, NoCommit))
     }
 
     async fn read(&mut self, out: &mut Emitter<u64>) -> Result<(), Failure> {
-        let lines = self.lines().await.map_err(|e| Failure::retryable("LINES_FILE", e.to_string()))?;
+        let lines = self
+            .lines()
+            .await
+            .map_err(|e| Failure::retryable(codes::LINES_FILE, "the file can't be read").because(e))?;
         if lines.is_empty() {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -103,7 +115,7 @@ impl LinesSource {
             .extension("partitionkey", key)
             .data("application/json", data.to_owned())
             .build()
-            .map_err(|e| Failure::fatal("LINES_EVENT", e.to_string()))?;
+            .map_err(|e| Failure::fatal(codes::LINES_EVENT, "a line can't be an event").because(e))?;
         self.next += line.len() as u64;
         Ok(Record::event(self.partition.clone(), event).with_position(self.next))
     }
@@ -120,7 +132,10 @@ impl ConnectorCommand<LinesConfig> for Preview {
     fn run<'a>(&'a self, _: &'a ArgMatches, cx: CommandContext<'a, LinesConfig>) -> LocalBoxFuture<'a, Result<Exit>> {
         Box::pin(async move {
             let (mut source, _) = LinesSource::open(cx.config.clone(), SourceContext::alone("preview", BTreeMap::new())).await?;
-            let lines = source.lines().await.map_err(|e| Error::unavailable("LINES_FILE", e.to_string()))?;
+            let lines = source
+                .lines()
+                .await
+                .map_err(|e| Error::unavailable(codes::LINES_FILE, "the file can't be read").because(e))?;
             let lines = String::from_utf8_lossy(&lines);
             cx.print(&serde_json::json!({ "lines": lines.lines().collect::<Vec<_>>() }), || {
                 lines.trim_end().to_owned()

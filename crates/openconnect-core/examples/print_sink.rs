@@ -13,6 +13,13 @@ use openconnect_core::{Exit, Failure, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod codes {
+    openconnect_core::code_table! {
+        /// Stdout cannot be written.
+        PRINT_IO,
+    }
+}
+
 /// Prints the id of every event to stdout.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -61,7 +68,7 @@ impl Sink for PrintSink {
         let mut out = std::io::stdout().lock();
         for event in batch.events() {
             if let Err(e) = writeln!(out, "{}{}", self.prefix, event.id()) {
-                return WriteReport::Failed(Failure::retryable("PRINT_IO", e.to_string()));
+                return WriteReport::Failed(Failure::retryable(codes::PRINT_IO, "stdout can't be written").because(e));
             }
         }
         WriteReport::Delivered

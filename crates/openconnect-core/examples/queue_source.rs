@@ -20,6 +20,17 @@ use openconnect_core::{Error, Failure, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod codes {
+    openconnect_core::code_table! {
+        /// The queue cannot be used.
+        QUEUE_UNUSABLE,
+        /// The queue has no such partition.
+        QUEUE_PARTITION,
+        /// A line cannot be an event.
+        QUEUE_EVENT,
+    }
+}
+
 /// How long to wait while the queue has nothing new.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const PARTITION: &str = "queue";
@@ -77,7 +88,7 @@ impl Source for QueueSource {
     }
 
     async fn read(&mut self, out: &mut Emitter<usize>) -> Result<(), Failure> {
-        let log = tokio::fs::read_to_string(self.queue.0.join("log")).await.map_err(|e| failure(&e))?;
+        let log = tokio::fs::read_to_string(self.queue.0.join("log")).await.map_err(failure)?;
         let lines: Vec<&str> = log
             .split_inclusive('\n')
             .filter(|line| line.ends_with('\n'))
@@ -93,7 +104,7 @@ impl Source for QueueSource {
                 .ty("org.example.line")
                 .data("text/plain", line.trim_end().to_owned())
                 .build()
-                .map_err(|e| Failure::fatal("QUEUE_EVENT", e.to_string()))?;
+                .map_err(|e| Failure::fatal(codes::QUEUE_EVENT, "a line can't be an event").because(e))?;
             self.next += 1;
             out.emit(Record::event(self.partition.clone(), event).with_position(self.next))
                 .await;
@@ -110,9 +121,9 @@ impl Queue {
     /// Becomes a member, until the file is closed.
     fn join(&self, name: &str) -> Result<File> {
         let members = self.0.join("members");
-        std::fs::create_dir_all(&members).map_err(|e| error(&e))?;
-        let file = File::create(members.join(format!("{name}-{}", std::process::id()))).map_err(|e| error(&e))?;
-        file.lock().map_err(|e| error(&e))?;
+        std::fs::create_dir_all(&members).map_err(error)?;
+        let file = File::create(members.join(format!("{name}-{}", std::process::id()))).map_err(error)?;
+        file.lock().map_err(error)?;
         Ok(file)
     }
 
@@ -121,9 +132,9 @@ impl Queue {
             Ok(text) => text
                 .parse()
                 .map(Some)
-                .map_err(|e| Error::unavailable("QUEUE", format!("the offset is not a number: {e}"))),
+                .map_err(|e| Error::unavailable(codes::QUEUE_UNUSABLE, "the offset is not a number").because(e)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(error(&e)),
+            Err(e) => Err(error(e)),
         }
     }
 
@@ -138,7 +149,7 @@ impl Queue {
 /// The acknowledgement.
 impl Committer<usize> for Queue {
     async fn commit(&mut self, _: &Partition, lines: &usize) -> Result<(), Failure> {
-        self.set_offset(*lines).map_err(|e| failure(&e))
+        self.set_offset(*lines).map_err(failure)
     }
 }
 
@@ -155,7 +166,7 @@ impl UpstreamOffsets<usize> for Queue {
             return Ok(members);
         };
         for file in files {
-            let file = file.map_err(|e| error(&e))?;
+            let file = file.map_err(error)?;
             if is_locked(&file.path())? {
                 members.push(file.file_name().to_string_lossy().into_owned());
             }
@@ -165,31 +176,34 @@ impl UpstreamOffsets<usize> for Queue {
 
     async fn set(&mut self, partition: &Partition, lines: &usize) -> Result<()> {
         if partition.as_str() != PARTITION {
-            return Err(Error::config("QUEUE", format!("the queue has one partition, `{PARTITION}`")));
+            return Err(Error::config(
+                codes::QUEUE_PARTITION,
+                format!("the queue has one partition, `{PARTITION}`"),
+            ));
         }
-        self.set_offset(*lines).map_err(|e| error(&e))
+        self.set_offset(*lines).map_err(error)
     }
 
     async fn reset(&mut self, _: &Partition) -> Result<()> {
-        std::fs::remove_file(self.0.join("offset")).map_err(|e| error(&e))
+        std::fs::remove_file(self.0.join("offset")).map_err(error)
     }
 }
 
 /// Is the process that made the file alive?
 fn is_locked(path: &Path) -> Result<bool> {
-    match File::open(path).map_err(|e| error(&e))?.try_lock() {
+    match File::open(path).map_err(error)?.try_lock() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(e)) => Err(error(&e)),
+        Err(TryLockError::Error(e)) => Err(error(e)),
     }
 }
 
-fn error(error: &std::io::Error) -> Error {
-    Error::unavailable("QUEUE", format!("the queue can't be used: {error}"))
+fn error(error: std::io::Error) -> Error {
+    Error::unavailable(codes::QUEUE_UNUSABLE, "the queue can't be used").because(error)
 }
 
-fn failure(error: &std::io::Error) -> Failure {
-    Failure::retryable("QUEUE", format!("the queue can't be used: {error}"))
+fn failure(error: std::io::Error) -> Failure {
+    Failure::retryable(codes::QUEUE_UNUSABLE, "the queue can't be used").because(error)
 }
 
 openconnect_core::source_main!(QueueSource);

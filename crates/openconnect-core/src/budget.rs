@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use cloudevents::Event;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::codes;
 use crate::config::Limits;
 use crate::failure::Failure;
 
@@ -198,7 +199,7 @@ impl EventLimit {
             true => format!("{what} {bytes} bytes, limits.memory leaves room for {limit}"),
             false => format!("{what} {bytes} bytes, limits.max_event_bytes is {limit}"),
         };
-        (bytes > limit).then(|| Failure::permanent("OC0403", reason()))
+        (bytes > limit).then(|| Failure::permanent(codes::EVENT_TOO_LARGE, reason()))
     }
 }
 

@@ -9,6 +9,7 @@
 //! | [`mesh`] | the client of EventMesh, TCP and gRPC |
 //! | [`store`], `inbox`, `state`, `offsets` | what is durable: the sink's journal, the instance's folder, a source's positions |
 //! | [`dead_letter`] | events that can't be delivered |
+//! | [`codes`] | the error codes of the core; [`code_table!`] defines those of a connector |
 //! | [`config`], [`cli`], [`admin`], [`telemetry`] | settings, command line, health and metrics, logs |
 //!
 //! What the mesh uses too is in crates below, and is exported here: [`duration`], [`bytes_size`], [`secret`] and [`tls`] (values of settings),
@@ -17,6 +18,7 @@
 pub mod admin;
 pub mod budget;
 pub mod cli;
+pub mod codes;
 pub mod config;
 pub mod dead_letter;
 pub mod engine;
@@ -34,7 +36,7 @@ pub mod telemetry;
 
 pub use clap;
 pub use cloudevents;
-pub use openconnect_config::{Error, Exit, Failure, FailureKind, Result};
-pub use openconnect_config::{bytes_size, duration, error, failure, secret, tls};
+pub use openconnect_config::{bytes_size, duration, secret, tls};
+pub use openconnect_error::{BoxError, Code, CodeFamily, Error, Exit, Failure, FailureKind, Result, code_table, error, failure};
 pub use openconnect_transform as transform;
 pub use openconnect_transform::template;

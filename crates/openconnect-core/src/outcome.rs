@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::oneshot;
 
+use crate::codes;
 use crate::failure::Failure;
 
 /// How an event ended. Only the first three move anything forward.
@@ -85,10 +86,10 @@ impl Receipt {
 impl Drop for Receipt {
     fn drop(&mut self) {
         if !self.resolved {
-            let _ = self
-                .request
-                .failed
-                .set(Failure::retryable("OC0401", "the connector stopped before the event was delivered"));
+            let _ = self.request.failed.set(Failure::retryable(
+                codes::STOPPED_FIRST,
+                "the connector stopped before the event was delivered",
+            ));
         }
     }
 }
@@ -105,9 +106,10 @@ impl Drop for Request {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::codes::tests::TARGET_BUSY;
 
     fn failure() -> Failure {
-        Failure::retryable("X", "y")
+        Failure::retryable(TARGET_BUSY, "y")
     }
 
     #[test]

@@ -40,6 +40,13 @@
 //!     }
 //! }
 //!
+//! openconnect_core::code_table! {
+//!     /// The list is lost.
+//!     LIST_LOST,
+//!     /// The id of an event is too long.
+//!     LIST_ID,
+//! }
+//!
 //! struct ListSink {
 //!     max_id: usize,
 //!     ids: std::sync::Mutex<Vec<String>>,
@@ -63,11 +70,11 @@
 //!
 //!     async fn write(&self, batch: &Batch) -> WriteReport {
 //!         let Ok(mut ids) = self.ids.lock() else {
-//!             return WriteReport::Failed(Failure::fatal("LIST_LOST", "the list is lost"));
+//!             return WriteReport::Failed(Failure::fatal(LIST_LOST, "the list is lost"));
 //!         };
 //!         let results = batch.events().map(|event| {
 //!             if event.id().len() > self.max_id {
-//!                 return Err(Failure::permanent("LIST_ID", "the id is too long"));
+//!                 return Err(Failure::permanent(LIST_ID, "the id is too long"));
 //!             }
 //!             ids.push(event.id().to_owned());
 //!             Ok(())

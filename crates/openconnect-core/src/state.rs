@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 pub use openconnect_config::folder::private_folder;
 use serde::{Deserialize, Serialize};
 
+use crate::codes;
 use crate::config::{Settings, StateSettings};
 use crate::error::{Error, Result};
 
@@ -41,7 +42,7 @@ impl StateDir {
     }
 
     fn open_at(path: PathBuf, connector: &str, name: &str) -> Result<Self> {
-        private_folder(&path).map_err(|e| unusable(&path, &e))?;
+        private_folder(&path).map_err(|e| unusable(&path, e))?;
         let lock = lock(&path, connector)?;
         check_instance(&path, connector, name)?;
         Ok(Self { path, _lock: lock })
@@ -53,8 +54,9 @@ impl StateDir {
     }
 }
 
-fn unusable(path: &Path, error: &std::io::Error) -> Error {
-    Error::unavailable("OC0201", format!("the state folder {} can't be used: {error}", path.display()))
+fn unusable(path: &Path, error: std::io::Error) -> Error {
+    Error::unavailable(codes::STATE_UNUSABLE, format!("the state folder {} can't be used", path.display()))
+        .because(error)
         .hint("Make it writable for this user, free some space, or set state.dir to another folder.")
 }
 
@@ -66,7 +68,7 @@ fn lock(path: &Path, connector: &str) -> Result<File> {
         .read(true)
         .write(true)
         .open(&file)
-        .map_err(|e| unusable(path, &e))?;
+        .map_err(|e| unusable(path, e))?;
     if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut holder = String::new();
         let _ = Read::by_ref(&mut lock).take(256).read_to_string(&mut holder);
@@ -75,17 +77,18 @@ fn lock(path: &Path, connector: &str) -> Result<File> {
         } else {
             holder.trim()
         };
-        return Err(
-            Error::unavailable("OC0202", format!("the state folder {} is in use by {holder}", path.display()))
-                .hint("Stop that process, or give this instance a name of its own (name:)."),
-        );
+        return Err(Error::unavailable(
+            codes::STATE_IN_USE,
+            format!("the state folder {} is in use by {holder}", path.display()),
+        )
+        .hint("Stop that process, or give this instance a name of its own (name:)."));
     }
     let write = |lock: &mut File| -> std::io::Result<()> {
         lock.set_len(0)?;
         lock.rewind()?;
         write!(lock, "{connector}, process {}", std::process::id())
     };
-    write(&mut lock).map_err(|e| unusable(path, &e))?;
+    write(&mut lock).map_err(|e| unusable(path, e))?;
     Ok(lock)
 }
 
@@ -99,16 +102,16 @@ fn check_instance(path: &Path, connector: &str, name: &str) -> Result<()> {
     let bytes = match fs::read(&file) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == ErrorKind::NotFound => return write_atomically(&file, &serde_json::to_vec_pretty(&mine).unwrap_or_default()),
-        Err(e) => return Err(unusable(path, &e)),
+        Err(e) => return Err(unusable(path, e)),
     };
     let found: Instance = serde_json::from_slice(&bytes).map_err(|e| {
-        Error::unavailable("OC0203", format!("{} is corrupt: {e}", file.display())).hint(
+        Error::unavailable(codes::STATE_CORRUPT, format!("{} is corrupt", file.display())).because(e).hint(
             "Restore the folder from a copy, or move it away to start without state (events may then be delivered again or be missing).",
         )
     })?;
     if found.format > FORMAT {
         return Err(Error::unavailable(
-            "OC0204",
+            codes::STATE_TOO_NEW,
             format!(
                 "the state folder {} has format {}, this binary knows {FORMAT}",
                 path.display(),
@@ -119,7 +122,7 @@ fn check_instance(path: &Path, connector: &str, name: &str) -> Result<()> {
     }
     if found.connector != connector || found.name != name {
         return Err(Error::config(
-            "OC0205",
+            codes::STATE_OF_ANOTHER,
             format!(
                 "the state folder {} belongs to the {} `{}`, not to the {connector} `{name}`",
                 path.display(),
@@ -165,7 +168,7 @@ pub(crate) fn write_atomically(file: &Path, bytes: &[u8]) -> Result<()> {
         }
         Ok(())
     };
-    write().map_err(|e| unusable(file.parent().unwrap_or(file), &e))
+    write().map_err(|e| unusable(file.parent().unwrap_or(file), e))
 }
 
 #[cfg(test)]
@@ -183,7 +186,7 @@ mod tests {
         let first = StateDir::open_at(at.clone(), "http-sink", "orders").unwrap();
         let error = StateDir::open_at(at.clone(), "http-sink", "orders").unwrap_err();
         assert_eq!(error.code, "OC0202");
-        assert!(error.message.contains(&format!("process {}", std::process::id())), "{error}");
+        assert!(error.reason().contains(&format!("process {}", std::process::id())), "{error}");
         drop(first);
         StateDir::open_at(at, "http-sink", "orders").unwrap();
     }
@@ -218,7 +221,7 @@ mod tests {
         let at = dir.path().join("orders");
         drop(StateDir::open_at(at.clone(), "http-sink", "orders").unwrap());
         let error = StateDir::open_at(at.clone(), "jdbc-sink", "orders").unwrap_err();
-        assert!(error.message.contains("http-sink"), "{error}");
+        assert!(error.reason().contains("http-sink"), "{error}");
         fs::write(at.join("instance.json"), b"{\"conn").unwrap();
         assert_eq!(StateDir::open_at(at, "http-sink", "orders").unwrap_err().code, "OC0203");
     }

@@ -29,8 +29,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use openconnect_error::codes::TASK_ENDED;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
+use crate::codes;
 use crate::failure::Failure;
 
 /// Longest key, in bytes.
@@ -175,7 +177,7 @@ impl Store {
             if key.is_empty() || bytes > MAX_KEY_BYTES || value_bytes > MAX_VALUE_BYTES {
                 let limits = format!("a key has 1 to {MAX_KEY_BYTES} bytes, a value at most {MAX_VALUE_BYTES}");
                 let message = format!("an entry of {bytes} and {value_bytes} bytes can't be stored: {limits}");
-                return Err(Failure::permanent("OC0242", message));
+                return Err(Failure::permanent(codes::STORE_ENTRY_TOO_LARGE, message));
             }
         }
         self.0.apply(changes).await
@@ -207,7 +209,10 @@ impl Usage {
             return Ok(());
         }
         let limits = format!("it holds at most {MAX_ENTRIES} entries and {MAX_TOTAL_BYTES} bytes");
-        Err(Failure::retryable("OC0243", format!("the connector's store is full: {limits}")))
+        Err(Failure::retryable(
+            codes::STORE_FULL,
+            format!("the connector's store is full: {limits}"),
+        ))
     }
 }
 
@@ -247,7 +252,7 @@ impl FileStore {
         let file = Arc::clone(&self.0);
         async move {
             let done = tokio::task::spawn_blocking(move || work(&*file.open()?)).await;
-            done.map_err(|e| Failure::fatal("OC0490", format!("the store ended abnormally: {e}")))?
+            done.map_err(|e| Failure::fatal(TASK_ENDED, "the store ended abnormally").because(e))?
         }
         .boxed()
     }
@@ -267,7 +272,7 @@ impl Lazy {
         };
         let (database, usage) = open().map_err(|e| {
             let advice = "if it is damaged, restore a copy, or move it away: the connector then starts without what it remembered";
-            Failure::fatal("OC0240", format!("the store {path} can't be opened: {e}; {advice}"))
+            Failure::fatal(codes::STORE_UNAVAILABLE, format!("the store {path} can't be opened: {e}; {advice}"))
         })?;
         Ok(Arc::clone(opened.insert(Arc::new(Opened { database, path, usage }))))
     }
@@ -287,13 +292,13 @@ fn measure(database: &Database) -> Result<Usage, redb::Error> {
 }
 
 impl Opened {
-    fn unusable(&self, error: &redb::Error) -> Failure {
-        Failure::retryable("OC0241", format!("the store {} can't be used at the moment: {error}", self.path))
+    fn unusable(&self, error: redb::Error) -> Failure {
+        Failure::retryable(codes::STORE_FAILED, format!("the store {} can't be used at the moment", self.path)).because(error)
     }
 
     fn read<T>(&self, read: impl FnOnce(redb::ReadOnlyTable<&'static str, &'static [u8]>) -> Result<T, redb::Error>) -> Result<T, Failure> {
         let table = || -> Result<_, redb::Error> { Ok(self.database.begin_read()?.open_table(ENTRIES)?) };
-        table().and_then(read).map_err(|e| self.unusable(&e))
+        table().and_then(read).map_err(|e| self.unusable(e))
     }
 
     fn apply(&self, changes: &[Change]) -> Result<(), Failure> {
@@ -301,7 +306,7 @@ impl Opened {
         match self.write(changes, *usage) {
             Ok(now) => *usage = now,
             Err(Refused::Full(failure)) => return Err(failure),
-            Err(Refused::Database(error)) => return Err(self.unusable(&error)),
+            Err(Refused::Database(error)) => return Err(self.unusable(error)),
         }
         Ok(())
     }
@@ -438,7 +443,7 @@ mod tests {
         for store in [Store::in_folder(dir.path()), Store::in_memory()] {
             for (key, value) in [("", 1), (&*"k".repeat(MAX_KEY_BYTES + 1), 1), ("k", MAX_VALUE_BYTES + 1)] {
                 let failure = store.put(key, &vec![0; value]).await.unwrap_err();
-                assert_eq!((failure.kind, &*failure.code), (FailureKind::Permanent, "OC0242"));
+                assert_eq!((failure.kind, &*failure.code.to_string()), (FailureKind::Permanent, "OC0242"));
             }
             let large = vec![7; MAX_VALUE_BYTES];
             let most = MAX_TOTAL_BYTES / (MAX_VALUE_BYTES + 3);
@@ -464,6 +469,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("store.redb"), vec![7; 8192]).unwrap();
         let failure = Store::in_folder(dir.path()).get("a").await.unwrap_err();
-        assert!(failure.code == "OC0240" && failure.message.contains("store.redb"), "{failure}");
+        assert!(failure.code == "OC0240" && failure.reason().contains("store.redb"), "{failure}");
     }
 }

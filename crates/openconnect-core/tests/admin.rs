@@ -71,7 +71,7 @@ async fn status_tells_what_the_engine_set() {
     status.set_guarantee(Guarantee::AtLeastOnce);
     status.set_position("p0", json!({"lsn": 5}));
     status.set_backlog(7);
-    status.error("OC0301", "connection refused");
+    status.error(openconnect_core::codes::MESH_CLOSED, "connection refused");
     status.counts().delivered.fetch_add(3, Relaxed);
     let (code, body) = get(server.address, "/status").await;
     let body: Value = serde_json::from_str(&body).unwrap();
@@ -170,6 +170,6 @@ async fn a_taken_port_is_named() {
     let listen = server.address.to_string();
     let error = AdminServer::bind(&listen, server.status.clone(), "1", None).await.err().unwrap();
     assert_eq!(error.code, "OC0501");
-    assert!(error.message.contains(&listen), "{error}");
+    assert!(error.reason().contains(&listen), "{error}");
     server.stop.cancel();
 }

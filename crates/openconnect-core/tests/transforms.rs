@@ -20,6 +20,11 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+openconnect_core::code_table! {
+    /// The target does not take events for now.
+    NOT_YET,
+}
+
 /// Events to give, or events that have come.
 #[derive(Debug, Clone, Default, serde::Deserialize, schemars::JsonSchema)]
 struct Shared {
@@ -89,7 +94,7 @@ impl Sink for Arriving {
     async fn write(&self, batch: &Batch) -> WriteReport {
         let answers = batch.events().map(|event| {
             if self.refused.lock().unwrap().insert(tenant(event)) {
-                return Err(Failure::retryable("NOT_YET", "not yet"));
+                return Err(Failure::retryable(NOT_YET, "not yet"));
             }
             self.arrived.events.lock().unwrap().push_back(event.clone());
             Ok(())
@@ -183,7 +188,7 @@ impl Running {
         }
         self.shutdown.cancel();
         for task in self.tasks {
-            assert_eq!(task.await.unwrap().map_err(|e| e.message), Ok(Exit::Clean));
+            assert_eq!(task.await.unwrap().map_err(|e| e.reason()), Ok(Exit::Clean));
         }
         let arrived = self.arrived.events.lock().unwrap().iter().map(data).collect();
         (arrived, lines(&letters))

@@ -11,5 +11,6 @@
 mod authorization;
 #[cfg(feature = "client")]
 pub mod client;
+pub mod codes;
 #[cfg(feature = "server")]
 pub mod server;

@@ -1,13 +1,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::codes;
+
 /// Why a journal could not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
     /// No room for the entry: the disk, a quota or the file size limit is exhausted. Nothing was appended, and the
     /// journal can be used again as soon as there is room.
-    #[error("OC0220: no room to append to the journal {}: {source}", path.display())]
+    #[error("{code}: no room to append to the journal {}: {source}", path.display(), code = codes::JOURNAL_FULL)]
     Full {
         /// The segment that could not grow.
         path: PathBuf,
@@ -15,7 +17,7 @@ pub enum JournalError {
         source: io::Error,
     },
     /// A file could not be read or written.
-    #[error("OC0221: journal file {}: {source}", path.display())]
+    #[error("{code}: journal file {}: {source}", path.display(), code = codes::JOURNAL_IO)]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -23,7 +25,7 @@ pub enum JournalError {
         source: io::Error,
     },
     /// An entry that is followed by good ones is damaged, so it is not the torn end of an interrupted write.
-    #[error("OC0222: journal file {} is damaged at offset {offset}: {what}", path.display())]
+    #[error("{code}: journal file {} is damaged at offset {offset}: {what}", path.display(), code = codes::JOURNAL_DAMAGED)]
     Corrupt {
         /// The damaged segment.
         path: PathBuf,
@@ -33,7 +35,7 @@ pub enum JournalError {
         what: &'static str,
     },
     /// Another process has the journal open.
-    #[error("OC0223: the journal {} is in use by {owner}", path.display())]
+    #[error("{code}: the journal {} is in use by {owner}", path.display(), code = codes::JOURNAL_IN_USE)]
     Locked {
         /// The journal's directory.
         path: PathBuf,
@@ -41,7 +43,7 @@ pub enum JournalError {
         owner: String,
     },
     /// One entry is larger than the format can hold.
-    #[error("OC0224: an entry of {bytes} bytes is too large for the journal")]
+    #[error("{code}: an entry of {bytes} bytes is too large for the journal", code = codes::ENTRY_TOO_LARGE)]
     TooLarge {
         /// The entry's size.
         bytes: usize,

@@ -10,6 +10,7 @@
 //!
 //! Everything here blocks: call it from a thread that may.
 
+pub mod codes;
 mod error;
 mod journal;
 mod reader;

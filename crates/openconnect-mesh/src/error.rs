@@ -2,23 +2,23 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::codes;
+
 /// Why a mesh could not start or a tool could not look.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MeshError {
     /// A setting is wrong.
-    #[error("OC0601: {0}")]
+    #[error("{code}: {0}", code = codes::SETTING_INVALID)]
     Config(String),
     /// The configuration has mistakes, or a certificate can't be used.
-    #[error("{0}")]
-    Settings(openconnect_config::Error),
+    #[error("{0:#}")]
+    Settings(openconnect_error::Error),
     /// Everybody could reach the mesh.
-    #[error(
-        "OC0610: refused to listen on {0}: anybody who reaches it could publish and read everything; set `users` or `tls.client_ca_file`, or `allow_anonymous: true`"
-    )]
+    #[error("{code}: refused to listen on {0}: anybody who reaches it could publish and read everything; set `users` or `tls.client_ca_file`, or `allow_anonymous: true`", code = codes::EXPOSED)]
     Exposed(SocketAddr),
     /// An address could not be listened on.
-    #[error("OC0602: cannot listen on {address}: {source}")]
+    #[error("{code}: cannot listen on {address}: {source}", code = codes::LISTEN_FAILED)]
     Listen {
         /// The address.
         address: String,
@@ -26,7 +26,7 @@ pub enum MeshError {
         source: io::Error,
     },
     /// A file could not be read or written.
-    #[error("OC0603: {}: {source}", path.display())]
+    #[error("{code}: {}: {source}", path.display(), code = codes::FILE_FAILED)]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -37,6 +37,6 @@ pub enum MeshError {
     #[error(transparent)]
     Journal(#[from] openconnect_journal::JournalError),
     /// A tool's request was refused.
-    #[error("OC0604: {0}")]
+    #[error("{code}: {0}", code = codes::TOOL_REFUSED)]
     Refused(String),
 }

@@ -25,6 +25,7 @@ mod auth;
 mod broker;
 pub mod cli;
 mod clock;
+pub mod codes;
 mod config;
 mod connection;
 mod control;

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use openconnect_core::codes::OFFSETS_REFUSED;
 use openconnect_core::tls::is_loopback;
 use openconnect_core::{Error, Result};
 use sqlx::any::AnyConnectOptions;
@@ -27,7 +28,7 @@ impl Address {
         };
         if !linked {
             return Err(Error::config(
-                "OC0215",
+                OFFSETS_REFUSED,
                 format!("state.offsets is {scheme}://, but the driver `{driver}` is not in this build"),
             )
             .hint(format!(
@@ -70,7 +71,7 @@ fn verified(url: &str) -> Option<String> {
 }
 
 fn unsupported() -> Error {
-    Error::config("OC0215", "state.offsets is not the URL of a supported database")
+    Error::config(OFFSETS_REFUSED, "state.offsets is not the URL of a supported database")
         .hint("Write postgres://user:password@host/database, mysql://user:password@host/database or sqlite:///path/file.db.")
 }
 
@@ -108,7 +109,7 @@ mod tests {
     #[cfg(not(feature = "mysql"))]
     #[test]
     fn a_database_whose_driver_is_not_in_the_build_is_refused_by_name() {
-        let refused = Address::parse("mariadb://u:secret@db/state").err().map(|error| error.message);
+        let refused = Address::parse("mariadb://u:secret@db/state").err().map(|error| error.reason());
         assert_eq!(
             refused.as_deref(),
             Some("state.offsets is mariadb://, but the driver `mysql` is not in this build")

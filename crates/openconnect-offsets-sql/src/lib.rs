@@ -20,6 +20,7 @@ use openconnect_core::Result;
 use openconnect_core::offsets::{OffsetStore, SharedAddress, SharedOffsets};
 
 mod address;
+pub mod codes;
 mod dialect;
 mod store;
 

@@ -9,10 +9,12 @@ use serde_json::Value;
 use sqlx::any::{AnyConnectOptions, AnyQueryResult, AnyRow};
 use sqlx::{AnyConnection, AssertSqlSafe, ConnectOptions, Connection, Row};
 
+use openconnect_core::codes::{OFFSET_UNREADABLE, OFFSETS_DATABASE};
 use openconnect_core::offsets::{Acquired, Fence, OffsetStore, Positions};
 use openconnect_core::{Error, Result};
 
 use crate::address::Address;
+use crate::codes;
 use crate::dialect::Dialect;
 
 /// Longest position as JSON, in bytes.
@@ -159,7 +161,7 @@ impl SqlStore {
 
     async fn bounded<T>(&self, work: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
         let failed = |reason: String| {
-            Error::unavailable("OC0212", format!("the offsets in {} can't be used: {reason}", self.place))
+            Error::unavailable(OFFSETS_DATABASE, format!("the offsets in {} can't be used: {reason}", self.place))
                 .hint("Is the database up, and may this user use the tables? docs/scaling.md has the rights it needs.")
         };
         match tokio::time::timeout(self.limit, work).await {
@@ -195,10 +197,12 @@ impl SqlStore {
         rows.into_iter()
             .map(|(partition, position)| match serde_json::from_str(&position) {
                 Ok(position) => Ok((partition, position)),
-                Err(e) => Err(
-                    Error::unavailable("OC0211", format!("the saved offset of partition `{partition}` can't be read: {e}"))
-                        .hint("Set it with `offsets set`, or forget it with `offsets reset`."),
-                ),
+                Err(e) => Err(Error::unavailable(
+                    OFFSET_UNREADABLE,
+                    format!("the saved offset of partition `{partition}` can't be read"),
+                )
+                .because(e)
+                .hint("Set it with `offsets set`, or forget it with `offsets reset`.")),
             })
             .collect()
     }
@@ -278,7 +282,7 @@ fn row(partition: &str, position: &Value) -> Result<(String, String)> {
     let position = position.to_string();
     if position.len() > MAX_POSITION || partition.chars().count() > MAX_PARTITION {
         return Err(Error::undelivered(
-            "OC0216",
+            codes::OFFSET_TOO_LARGE,
             format!(
                 "the offset of partition `{partition:.100}` is too large for a database: a name may have {MAX_PARTITION} characters, a position \
                  {MAX_POSITION} bytes"

@@ -193,7 +193,7 @@ async fn tables_that_are_there_need_no_right_to_make_them() {
     assert!(store.commit(&[row("p", json!(1))], fence).await.unwrap());
     let refused = SqlStore::open(&url, "others_", "a/a", LONG).await.err().unwrap();
     assert!(
-        refused.code == "OC0212" && refused.message.contains("permission denied") && !refused.message.contains("p-w"),
+        refused.code == "OC0212" && refused.reason().contains("permission denied") && !refused.reason().contains("p-w"),
         "{refused}"
     );
     database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
@@ -211,7 +211,7 @@ async fn a_server_that_was_killed_is_used_again() {
         assert!(store.commit(&[row("p", json!(1))], fence).await.unwrap());
         server.kill().unwrap();
         let error = store.commit(&[row("p", json!(2))], fence).await.unwrap_err();
-        assert!(error.code == "OC0212" && !error.message.contains("openconnect:"), "{error}");
+        assert!(error.code == "OC0212" && !error.reason().contains("openconnect:"), "{error}");
         server.restart().unwrap();
         assert_eq!(store.all().await.unwrap()["p"], json!(1));
         assert!(store.commit(&[row("p", json!(2))], fence).await.unwrap());

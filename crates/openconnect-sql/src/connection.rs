@@ -6,6 +6,7 @@ use openconnect_core::Failure;
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Column as _, Database, Executor as _, SqlSafeStr as _, Statement as _, TypeInfo as _};
 
+use crate::codes;
 use crate::dialect::Dialect;
 use crate::driver::{Driver, each_driver};
 use crate::failure::failure;
@@ -43,7 +44,7 @@ impl Connection {
     pub async fn run(&mut self, sql: &str) -> Result<(), Failure> {
         let query = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         let done = each_driver!(self, connection => query.execute(&mut **connection).await.map(drop));
-        done.map_err(|e| failure(&e))
+        done.map_err(failure)
     }
 
     /// Runs a statement; how many rows it changed, as the database counts.
@@ -57,7 +58,7 @@ impl Connection {
             let query = sqlx::query_with(sql, arguments(connection, &statement.values)?);
             query.execute(&mut **connection).await.map(|done| done.rows_affected())
         });
-        done.map_err(|e| failure(&e))
+        done.map_err(failure)
     }
 
     /// The rows of a query, as far as they go into `max_bytes`, but at least one; and whether there are more.
@@ -74,12 +75,12 @@ impl Connection {
             loop {
                 match stream.try_next().await {
                     Ok(Some(row)) if bytes < max_bytes => {
-                        let cells = cells(&row).map_err(|e| failure(&e))?;
+                        let cells = cells(&row).map_err(failure)?;
                         bytes += cells.iter().map(Cell::size).sum::<usize>();
                         rows.push(cells);
                     }
                     Ok(more) => break Ok((rows, more.is_some())),
-                    Err(error) => break Err(failure(&error)),
+                    Err(error) => break Err(failure(error)),
                 }
             }
         })
@@ -94,7 +95,7 @@ impl Connection {
         let sql = AssertSqlSafe(sql.to_owned()).into_sql_str();
         let dialect = self.dialect();
         let described: Vec<(String, String)> = each_driver!(self, connection => {
-            let statement = (&mut **connection).prepare(sql).await.map_err(|e| failure(&e))?;
+            let statement = (&mut **connection).prepare(sql).await.map_err(failure)?;
             let columns = statement.columns().iter();
             columns
                 .map(|column| (column.name().to_owned(), column.type_info().name().to_ascii_lowercase()))
@@ -117,7 +118,7 @@ impl Connection {
 
 /// The parameters as the connection's driver takes them.
 fn arguments<D: Driver>(_: &PoolConnection<D>, values: &[Value]) -> Result<<D as Database>::Arguments, Failure> {
-    D::arguments(values).map_err(|e| Failure::permanent("SQL_VALUE", format!("a parameter can't be sent: {e}")))
+    D::arguments(values).map_err(|e| Failure::permanent(codes::SQL_VALUE, "a parameter can't be sent").because(e))
 }
 
 /// Reads rows as the connection's driver gives them.

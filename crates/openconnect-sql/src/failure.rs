@@ -3,9 +3,11 @@
 use openconnect_core::Failure;
 use sqlx::error::DatabaseError;
 
+use crate::codes;
+
 /// A table or column that is missing is worth waiting for: it is the schema's fault, and dead letters would empty the stream.
 pub fn missing(what: impl std::fmt::Display) -> Failure {
-    Failure::retryable("SQL_SCHEMA", format!("{what}; the connector waits until the table fits"))
+    Failure::retryable(codes::SQL_SCHEMA, format!("{what}; the connector waits until the table fits"))
 }
 
 /// What to do when no connection with TLS is made.
@@ -23,15 +25,14 @@ fn is_tls(error: &sqlx::Error) -> bool {
 }
 
 /// What the error means, by SQLSTATE (PostgreSQL), error number (MySQL, MariaDB) or primary result code (SQLite).
-pub fn failure(error: &sqlx::Error) -> Failure {
+pub fn failure(error: sqlx::Error) -> Failure {
     let Some(database) = error.as_database_error() else {
         return match error {
-            sqlx::Error::PoolTimedOut => Failure::retryable("SQL_CONNECTION", "no connection to the database in time"),
-            _ if is_tls(error) => Failure::retryable(
-                "SQL_CONNECTION",
-                format!("the database can't be used over TLS: {error}; {TLS_HINT}"),
-            ),
-            _ => Failure::retryable("SQL_CONNECTION", format!("the database can't be used: {error}")),
+            sqlx::Error::PoolTimedOut => Failure::retryable(codes::SQL_CONNECTION, "no connection to the database in time"),
+            _ if is_tls(&error) => {
+                Failure::retryable(codes::SQL_CONNECTION, format!("the database can't be used over TLS ({TLS_HINT})")).because(error)
+            }
+            _ => Failure::retryable(codes::SQL_CONNECTION, "the database can't be used").because(error),
         };
     };
     #[cfg(feature = "postgres")]
@@ -61,21 +62,21 @@ fn postgres(error: &sqlx::postgres::PgDatabaseError) -> Failure {
     let silent = |what: &str| format!("{what} (SQLSTATE {code}{place})");
     let said = || format!("{} (SQLSTATE {code})", error.message());
     match (code.get(..2).unwrap_or_default(), code) {
-        (_, "23502") => Failure::permanent("SQL_CONSTRAINT", silent("a value is missing")),
-        (_, "23503") => Failure::permanent("SQL_CONSTRAINT", silent("a foreign key leads nowhere")),
-        (_, "23505") => Failure::permanent("SQL_CONSTRAINT", silent("such a row is there already")),
-        ("23", _) => Failure::permanent("SQL_CONSTRAINT", silent("a constraint is broken")),
+        (_, "23502") => Failure::permanent(codes::SQL_CONSTRAINT, silent("a value is missing")),
+        (_, "23503") => Failure::permanent(codes::SQL_CONSTRAINT, silent("a foreign key leads nowhere")),
+        (_, "23505") => Failure::permanent(codes::SQL_CONSTRAINT, silent("such a row is there already")),
+        ("23", _) => Failure::permanent(codes::SQL_CONSTRAINT, silent("a constraint is broken")),
         // RAISE in a trigger; its text is the schema's author's, and may hold values.
-        (_, "P0001") => Failure::permanent("SQL_CONSTRAINT", silent("a trigger refused the row")),
-        ("22" | "21" | "54", _) => Failure::permanent("SQL_VALUE", silent("a value does not fit its column")),
-        ("40", _) | (_, "55P03") => Failure::retryable("SQL_CONFLICT", said()),
-        (_, "42501") => Failure::retryable("SQL_DENIED", said()),
+        (_, "P0001") => Failure::permanent(codes::SQL_CONSTRAINT, silent("a trigger refused the row")),
+        ("22" | "21" | "54", _) => Failure::permanent(codes::SQL_VALUE, silent("a value does not fit its column")),
+        ("40", _) | (_, "55P03") => Failure::retryable(codes::SQL_CONFLICT, said()),
+        (_, "42501") => Failure::retryable(codes::SQL_DENIED, said()),
         ("42" | "3D" | "3F", _) => missing(said()),
-        ("28", _) => Failure::retryable("SQL_LOGIN", said()),
-        (_, "25006") => Failure::retryable("SQL_READONLY", said()),
-        ("53", _) => Failure::retryable("SQL_FULL", said()),
-        ("57" | "08", _) => Failure::retryable("SQL_CONNECTION", said()),
-        _ => Failure::retryable("SQL_ERROR", said()),
+        ("28", _) => Failure::retryable(codes::SQL_LOGIN, said()),
+        (_, "25006") => Failure::retryable(codes::SQL_READONLY, said()),
+        ("53", _) => Failure::retryable(codes::SQL_FULL, said()),
+        ("57" | "08", _) => Failure::retryable(codes::SQL_CONNECTION, said()),
+        _ => Failure::retryable(codes::SQL_ERROR, said()),
     }
 }
 
@@ -96,27 +97,27 @@ fn mysql(number: u16, message: &str) -> Failure {
     };
     let said = || format!("{message} (error {number})");
     match number {
-        1048 | 1364 => Failure::permanent("SQL_CONSTRAINT", named("a value is missing", first('\''))),
-        1062 | 1586 => Failure::permanent("SQL_CONSTRAINT", named("such a row is there already", after("for key "))),
-        1216 | 1217 | 1451 | 1452 => Failure::permanent("SQL_CONSTRAINT", named("a foreign key leads nowhere", after("CONSTRAINT "))),
-        3819 => Failure::permanent("SQL_CONSTRAINT", named("a constraint is broken", first('\''))),
-        4025 => Failure::permanent("SQL_CONSTRAINT", named("a constraint is broken", first('`'))),
-        1644 => Failure::permanent("SQL_CONSTRAINT", named("a trigger refused the row", None)),
+        1048 | 1364 => Failure::permanent(codes::SQL_CONSTRAINT, named("a value is missing", first('\''))),
+        1062 | 1586 => Failure::permanent(codes::SQL_CONSTRAINT, named("such a row is there already", after("for key "))),
+        1216 | 1217 | 1451 | 1452 => Failure::permanent(codes::SQL_CONSTRAINT, named("a foreign key leads nowhere", after("CONSTRAINT "))),
+        3819 => Failure::permanent(codes::SQL_CONSTRAINT, named("a constraint is broken", first('\''))),
+        4025 => Failure::permanent(codes::SQL_CONSTRAINT, named("a constraint is broken", first('`'))),
+        1644 => Failure::permanent(codes::SQL_CONSTRAINT, named("a trigger refused the row", None)),
         1264 | 1265 | 1292 | 1366 | 1406 | 1411 | 3140 | 3156 | 3505 => {
-            Failure::permanent("SQL_VALUE", named("a value does not fit its column", after("for column ")))
+            Failure::permanent(codes::SQL_VALUE, named("a value does not fit its column", after("for column ")))
         }
         1118 | 1153 | 1301 | 1416 | 1426 | 1690 | 3037 | 3141 | 3143 | 3144 | 3155 | 4079 => {
-            Failure::permanent("SQL_VALUE", named("a value does not fit its column", None))
+            Failure::permanent(codes::SQL_VALUE, named("a value does not fit its column", None))
         }
-        1205 | 1213 | 1020 | 3572 => Failure::retryable("SQL_CONFLICT", said()),
-        1044 | 1142 | 1143 | 1227 | 1370 => Failure::retryable("SQL_DENIED", said()),
-        1045 | 1698 => Failure::retryable("SQL_LOGIN", said()),
+        1205 | 1213 | 1020 | 3572 => Failure::retryable(codes::SQL_CONFLICT, said()),
+        1044 | 1142 | 1143 | 1227 | 1370 => Failure::retryable(codes::SQL_DENIED, said()),
+        1045 | 1698 => Failure::retryable(codes::SQL_LOGIN, said()),
         1049 | 1054 | 1103 | 1146 => missing(said()),
-        1290 | 1792 | 1836 => Failure::retryable("SQL_READONLY", said()),
-        1021 | 1030 | 1114 => Failure::retryable("SQL_FULL", said()),
-        1040 | 1053 | 1077 | 1079 | 1152 | 1184 | 1203 | 1226 | 1927 | 4031 => Failure::retryable("SQL_CONNECTION", said()),
+        1290 | 1792 | 1836 => Failure::retryable(codes::SQL_READONLY, said()),
+        1021 | 1030 | 1114 => Failure::retryable(codes::SQL_FULL, said()),
+        1040 | 1053 | 1077 | 1079 | 1152 | 1184 | 1203 | 1226 | 1927 | 4031 => Failure::retryable(codes::SQL_CONNECTION, said()),
         // A text may hold values, here as in those above.
-        _ => Failure::retryable("SQL_ERROR", named("the statement failed", None)),
+        _ => Failure::retryable(codes::SQL_ERROR, named("the statement failed", None)),
     }
 }
 
@@ -127,13 +128,13 @@ fn sqlite(error: &dyn DatabaseError) -> Failure {
     match code & 0xff {
         // SQLITE_ERROR: no such table or column, among others.
         1 => missing(text),
-        5 | 6 => Failure::retryable("SQL_BUSY", text),
-        8 => Failure::retryable("SQL_READONLY", text),
-        13 => Failure::retryable("SQL_FULL", text),
-        10 | 14 => Failure::retryable("SQL_IO", text),
-        11 | 26 => Failure::fatal("SQL_CORRUPT", format!("{text}; restore the database")),
-        18 | 19 | 20 | 25 => Failure::permanent("SQL_CONSTRAINT", text),
-        _ => Failure::retryable("SQL_ERROR", text),
+        5 | 6 => Failure::retryable(codes::SQL_BUSY, text),
+        8 => Failure::retryable(codes::SQL_READONLY, text),
+        13 => Failure::retryable(codes::SQL_FULL, text),
+        10 | 14 => Failure::retryable(codes::SQL_IO, text),
+        11 | 26 => Failure::fatal(codes::SQL_CORRUPT, format!("{text}; restore the database")),
+        18 | 19 | 20 | 25 => Failure::permanent(codes::SQL_CONSTRAINT, text),
+        _ => Failure::retryable(codes::SQL_ERROR, text),
     }
 }
 
@@ -160,8 +161,8 @@ mod tests {
             (9999, "something with a secret", "9999"),
         ] {
             let failure = mysql(number, message);
-            assert!(failure.message.contains(name), "{}", failure.message);
-            assert!(!failure.message.contains("secret"), "{}", failure.message);
+            assert!(failure.reason().contains(name), "{}", failure.reason());
+            assert!(!failure.reason().contains("secret"), "{}", failure.reason());
         }
     }
 }

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use openconnect_change::{Column, Kind};
 use openconnect_core::Failure;
 
+use crate::codes;
 use crate::dialect::Dialect;
 use crate::mark::Mark;
 use crate::statement::{Statement, Value};
@@ -184,7 +185,7 @@ fn integer(text: &str) -> Result<Value, Failure> {
 
 fn unfit(why: &str) -> Failure {
     Failure::fatal(
-        "SQL_POSITION",
+        codes::SQL_POSITION,
         format!("{why}: the table or the configuration has changed; reset the offset (`offsets reset`), or undo the change"),
     )
 }

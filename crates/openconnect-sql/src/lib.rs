@@ -29,6 +29,7 @@ compile_error!("choose a driver: one of the features `postgres`, `mysql` and `sq
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod address;
+pub mod codes;
 mod connection;
 mod dialect;
 mod driver;

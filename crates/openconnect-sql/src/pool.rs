@@ -62,7 +62,7 @@ impl Pool {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(pool) => pool.acquire().await.map(Connection::Sqlite),
         };
-        acquired.map_err(|e| failure(&e))
+        acquired.map_err(failure)
     }
 
     /// A transaction that has begun.

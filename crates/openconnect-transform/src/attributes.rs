@@ -6,12 +6,13 @@ use chrono::{DateTime, Utc};
 use cloudevents::{AttributesReader, AttributesWriter, Event};
 use openconnect_protocol::attributes::is_acceptable;
 
+use crate::codes;
 use crate::template::Template;
-use openconnect_config::error::{Error, Result};
-use openconnect_config::failure::Failure;
+use openconnect_error::Failure;
+use openconnect_error::{Error, Result};
 
 fn wrong(place: &str, name: &str, what: &str) -> Error {
-    Error::config("OC0124", format!("{place}: `{name}` {what}"))
+    Error::config(codes::ATTRIBUTE_REFUSED, format!("{place}: `{name}` {what}"))
         .hint("Attributes are id, source, type, subject, time, and extensions of lower-case letters and digits; jq can change the rest.")
 }
 
@@ -24,7 +25,7 @@ impl Set {
             if !matches!(name.as_str(), "id" | "source" | "type" | "subject" | "time") && !is_acceptable(name) {
                 return Err(wrong(place, name, "can't be set"));
             }
-            let template = Template::compile(text).map_err(|e| wrong(place, name, &e.message))?;
+            let template = Template::compile(text).map_err(|e| wrong(place, name, &e.reason()))?;
             Ok((name.clone(), template))
         });
         Ok(Self(compiled.collect::<Result<_>>()?))
@@ -39,7 +40,7 @@ impl Set {
             .collect::<std::result::Result<_, _>>()?;
         for ((name, _), text) in self.0.iter().zip(rendered) {
             if text.is_empty() && matches!(name.as_str(), "id" | "source" | "type") {
-                return Err(Failure::permanent("OC0124", format!("`{name}` would be empty")));
+                return Err(Failure::permanent(codes::ATTRIBUTE_REFUSED, format!("`{name}` would be empty")));
             }
             match name.as_str() {
                 "id" => drop(event.set_id(text)),
@@ -47,8 +48,8 @@ impl Set {
                 "type" => drop(event.set_type(text)),
                 "subject" => drop(event.set_subject((!text.is_empty()).then_some(text))),
                 "time" => {
-                    let time =
-                        DateTime::parse_from_rfc3339(&text).map_err(|e| Failure::permanent("OC0124", format!("`time` is no time: {e}")))?;
+                    let time = DateTime::parse_from_rfc3339(&text)
+                        .map_err(|e| Failure::permanent(codes::ATTRIBUTE_REFUSED, "`time` is no time").because(e))?;
                     event.set_time(Some(time.with_timezone(&Utc)));
                 }
                 name => event.set_extension(name, text),

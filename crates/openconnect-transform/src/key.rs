@@ -8,8 +8,10 @@ use openconnect_protocol::payload;
 use serde_json::value::RawValue;
 
 use super::{jq, worker};
-use openconnect_config::error::{Error, Result};
-use openconnect_config::failure::Failure;
+use openconnect_error::Failure;
+use openconnect_error::{Error, Result};
+
+use crate::codes;
 
 /// An event's ordering key: a path such as `.partitionkey`, `.subject` or `.data.order.id`, or any other jq program.
 pub struct KeyExpression(Expression);
@@ -29,7 +31,7 @@ impl KeyExpression {
         }
         let program = worker::with_stack(|| jq::Key::compile("delivery.key", text));
         let program = program.map_err(|error| {
-            Error::config("OC0122", error.message)
+            Error::config(codes::KEY_INVALID, error.reason())
                 .hint("Write .partitionkey, .subject, another attribute, .data.field, or a jq program over the event.")
         })?;
         Ok(Self(Expression::Program(program)))
@@ -47,7 +49,7 @@ impl KeyExpression {
             Expression::Program(program) => {
                 return program
                     .key(event)
-                    .map_err(|failure| Failure::permanent("OC0127", format!("delivery.key: {}", failure.message)));
+                    .map_err(|failure| Failure::permanent(codes::KEY_NOT_FOUND, format!("delivery.key: {}", failure.reason())));
             }
         };
         Ok(path.split_first().and_then(|(first, rest)| match first.as_str() {

@@ -15,11 +15,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cloudevents::Event;
-use openconnect_config::{Failure, Result};
+use openconnect_error::codes::TASK_ENDED;
+use openconnect_error::{Failure, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 mod attributes;
+pub mod codes;
 mod jq;
 mod key;
 pub mod template;
@@ -122,7 +124,7 @@ impl Transforms {
             Ok(done) => (done, None),
             Err(failure) => (Vec::new(), Some(failure)),
         };
-        let lost = lost.unwrap_or_else(|| Failure::fatal("OC0490", "a transform lost an event; this is a bug"));
+        let lost = lost.unwrap_or_else(|| Failure::fatal(TASK_ENDED, "a transform lost an event; this is a bug"));
         let mut done = done.into_iter();
         let answers = passing.into_iter().map(|passing| match passing {
             Some(passing) => Err(passing),

@@ -16,8 +16,8 @@ use cloudevents::Event;
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind};
 
-use openconnect_config::error::{Error, Result};
-use openconnect_config::failure::Failure;
+use openconnect_error::Failure;
+use openconnect_error::{Error, Result};
 
 mod language;
 mod tags;
@@ -28,6 +28,8 @@ mod work;
 
 use language::{Bounded, OUTPUT};
 use work::Work;
+
+use crate::codes;
 
 const NAME: &str = "template";
 
@@ -68,7 +70,7 @@ impl Template {
                 inner: Inner::Constant(text.into()),
             });
         }
-        let wrong = |what: String| Error::config("OC0121", format!("the template `{text}` is wrong: {what}"));
+        let wrong = |what: String| Error::config(codes::TEMPLATE_INVALID, format!("the template `{text}` is wrong: {what}"));
         environment
             .add_template_owned(NAME, tags::bounded(text).map_err(wrong)?)
             .map_err(|e| wrong(describe(&e)))?;
@@ -140,11 +142,12 @@ impl Template {
             .and_then(|template| template.render_captured_to(variables, &mut out).map(drop));
         match rendered {
             Ok(()) => Ok(out.into_text()),
-            Err(e) if e.kind() == ErrorKind::WriteFailure => {
-                Err(Failure::permanent("OC0441", format!("a template gives more than {OUTPUT} bytes")))
-            }
+            Err(e) if e.kind() == ErrorKind::WriteFailure => Err(Failure::permanent(
+                codes::TEXT_TOO_LONG,
+                format!("a template gives more than {OUTPUT} bytes"),
+            )),
             Err(e) => Err(Failure::permanent(
-                "OC0440",
+                codes::TEMPLATE_FAILED,
                 format!("a template can't be rendered: {}", describe(&e)),
             )),
         }

@@ -6,7 +6,7 @@ use cloudevents::{AttributesReader, EventBuilder, EventBuilderV10};
 use openconnect_protocol::payload;
 
 use super::*;
-use openconnect_config::failure::FailureKind;
+use openconnect_error::FailureKind;
 
 const DATA: &str = r#"{ "n": 18446744073709551617, "d": 0.1000000000000000055, "action": "opened" }"#;
 
@@ -114,7 +114,7 @@ fn what_is_wrong_is_told_at_the_start() {
     ] {
         let error = steps(step.clone()).err().unwrap();
         assert_eq!(error.code, code, "{step}");
-        assert!(error.message.contains("transforms.0"), "{}", error.message);
+        assert!(error.reason().contains("transforms.0"), "{}", error.reason());
     }
 }
 
@@ -130,11 +130,11 @@ fn a_program_that_fails_is_permanent_and_tells_no_data() {
     ] {
         let failure = failed(&steps(serde_json::json!([{ "jq": program }])).unwrap());
         assert_eq!(
-            (failure.kind, failure.code.as_str()),
+            (failure.kind, &*failure.code.to_string()),
             (FailureKind::Permanent, "OC0126"),
             "{program}: {failure}"
         );
-        assert!(!failure.message.contains("opened"), "{program}: {failure}");
+        assert!(!failure.reason().contains("opened"), "{program}: {failure}");
     }
 }
 
@@ -153,7 +153,7 @@ fn what_reaches_beyond_the_event_is_refused_at_the_start() {
     ] {
         let error = steps(serde_json::json!([{ "jq": format!(".a = ({name})") }])).err().unwrap();
         assert_eq!(error.code, "OC0123", "{name}");
-        assert!(error.message.contains(&format!("`{name}` is not allowed")), "{}", error.message);
+        assert!(error.reason().contains(&format!("`{name}` is not allowed")), "{}", error.reason());
         assert!(error.hint.is_some_and(|hint| hint.contains("sees the event alone")), "{name}");
     }
     assert!(steps(serde_json::json!([{ "filter": "now > 0" }])).is_ok());
@@ -188,10 +188,10 @@ fn a_key_is_what_an_expression_gives() {
     for expression in [".data.action | tonumber", "error(.data)", "def f: 1 + f; f"] {
         let failure = keyed(expression).unwrap_err();
         assert_eq!(
-            (failure.kind, failure.code.as_str()),
+            (failure.kind, &*failure.code.to_string()),
             (FailureKind::Permanent, "OC0127"),
             "{expression}"
         );
-        assert!(!failure.message.contains("opened"), "{expression}: {failure}");
+        assert!(!failure.reason().contains("opened"), "{expression}: {failure}");
     }
 }

@@ -8,8 +8,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::jq::{COMPILE_STACK, THREAD_STACK};
 use super::{Steps, Transformed};
-use openconnect_config::error::{Error, Result};
-use openconnect_config::failure::Failure;
+use openconnect_error::Failure;
+use openconnect_error::{Error, Result};
+
+use crate::codes;
 
 /// Some events, and where they go.
 struct Job {
@@ -39,7 +41,7 @@ impl Worker {
     }
 
     pub(super) async fn apply(&self, events: Vec<Arc<Event>>) -> std::result::Result<Vec<Transformed>, Failure> {
-        let gone = || Failure::fatal("OC0125", "the thread of the jq programs ended; this is a bug");
+        let gone = || Failure::fatal(codes::PROGRAM_LIMIT, "the thread of the jq programs ended; this is a bug");
         let (to, done) = oneshot::channel();
         self.jobs.send(Job { events, to }).await.map_err(|_| gone())?;
         done.await.map_err(|_| gone())
@@ -59,5 +61,5 @@ fn thread(stack: usize) -> std::thread::Builder {
 }
 
 fn no_thread(error: std::io::Error) -> Error {
-    Error::config("OC0123", format!("no thread for the jq programs: {error}"))
+    Error::config(codes::PROGRAM_INVALID, "no thread for the jq programs").because(error)
 }

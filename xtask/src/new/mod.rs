@@ -40,6 +40,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         names.write(&file, &folder.join(place).with_extension(""))?;
     }
     names.write(&own.join("page.md.txt"), &page)?;
+    for file in files(&own.join("errors"))? {
+        let ending = file.file_name().unwrap_or_default().to_string_lossy().replace(".txt", "");
+        let code = format!("{}_{ending}", names.code());
+        names.write(&file, &workspace().join("docs/errors").join(code))?;
+    }
     println!(
         "{}\n{}\n\nNext:\n  cargo xtask test {}\n  cargo xtask docs\nThen put the real system in the place of the toy: docs/authoring.md",
         folder.display(),
@@ -102,6 +107,11 @@ impl Names {
         self.system.split('-').map(word).collect()
     }
 
+    /// `MY_QUEUE`: what the error codes begin with.
+    fn code(&self) -> String {
+        self.system.replace('-', "_").to_ascii_uppercase()
+    }
+
     fn write(&self, template: &Path, to: &Path) -> Result<()> {
         let capitals = self.capitals();
         let ty = format!("{capitals}{}", if self.kind == "sink" { "Sink" } else { "Source" });
@@ -120,7 +130,7 @@ impl Names {
             ("{System}", &capitals),
             ("{kind}", self.kind),
             ("{Type}", &ty),
-            ("{CODE}", &self.system.replace('-', "_").to_ascii_uppercase()),
+            ("{CODE}", &self.code()),
             ("{dependencies}", dependencies),
         ] {
             text = text.replace(mark, value);
@@ -139,6 +149,7 @@ mod tests {
     fn names_are_made_of_the_systems() {
         let names = Names::of("my-queue", Kind::Sink).unwrap();
         assert_eq!((names.name.as_str(), names.capitals().as_str()), ("my-queue-sink", "MyQueue"));
+        assert_eq!(names.code(), "MY_QUEUE");
         for wrong in ["", "My", "a_b", "1a", "a-"] {
             assert!(Names::of(wrong, Kind::Source).is_err(), "{wrong}");
         }

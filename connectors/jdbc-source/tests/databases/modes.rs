@@ -191,7 +191,7 @@ async fn tables_are_found_by_pattern_and_one_without_a_key_is_named() {
             let mut source = fixture.source(json!({ "tables": [tables], "mode": "bulk" }), &Offsets::new()).await;
             let failure = source.next().await.unwrap_err();
             assert!(
-                failure.is_retryable() && failure.message.contains(said),
+                failure.is_retryable() && failure.reason().contains(said),
                 "{}: {failure}",
                 fixture.name
             );

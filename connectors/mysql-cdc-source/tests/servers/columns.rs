@@ -59,7 +59,7 @@ async fn a_key_that_would_not_be_one_is_refused() {
         ] {
             let mut reads = source(&database, settings, &Offsets::new()).await;
             let failure = reads.next().await.unwrap_err();
-            assert!(failure.code == "CDC_COLUMNS" && failure.message.contains("people.id"), "{failure}");
+            assert!(failure.code == "CDC_COLUMNS" && failure.reason().contains("people.id"), "{failure}");
         }
     }
 }

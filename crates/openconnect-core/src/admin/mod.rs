@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::codes;
 use crate::error::{Error, Result};
 
 mod metrics;
@@ -55,7 +56,8 @@ impl AdminServer {
     /// Binds `listen` (`host:port`). `recorder` adds what the connector itself records with the `metrics` crate.
     pub async fn bind(listen: &str, status: StatusHandle, version: &'static str, recorder: Option<PrometheusHandle>) -> Result<Self> {
         let failed = |e: std::io::Error| {
-            Error::unavailable("OC0501", format!("admin.listen: can't listen on {listen}: {e}"))
+            Error::unavailable(codes::ADMIN_LISTEN, format!("admin.listen: can't listen on {listen}"))
+                .because(e)
                 .hint("choose another port, or port 0 for a free one; the log then names it")
         };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;

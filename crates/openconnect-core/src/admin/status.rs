@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use openconnect_error::Code;
 use serde_json::{Value, json};
 
 use crate::budget::Budget;
@@ -109,7 +110,7 @@ impl Counts {
 /// The last error, kept for `/status`.
 #[derive(Debug, Clone)]
 struct LastError {
-    code: String,
+    code: Code,
     message: String,
     at: chrono::DateTime<chrono::Utc>,
 }
@@ -307,9 +308,9 @@ impl StatusHandle {
     }
 
     /// Keeps an error for `/status`. The text carries no secret and no event data.
-    pub fn error(&self, code: impl Into<String>, message: impl Into<String>) {
+    pub fn error(&self, code: Code, message: impl Into<String>) {
         self.detail().last_error = Some(LastError {
-            code: code.into(),
+            code,
             message: message.into(),
             at: chrono::Utc::now(),
         });

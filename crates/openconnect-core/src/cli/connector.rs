@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 
 use super::args::OffsetsCommand;
 use super::{Cli, offsets};
+use crate::codes;
 use crate::config::{ConnectorConfig, Section};
 use crate::engine::check::{CheckReport, check_sink, check_source, check_staging_sink};
 use crate::engine::{App, run_sink, run_source, run_staging_sink};
@@ -24,10 +25,11 @@ pub(crate) trait Connector: 'static {
 
     /// `offsets …`, which is for sources.
     fn offsets(_: &Cli, _: &OffsetsCommand) -> Result<Exit> {
-        Err(
-            Error::config("OC0505", "a sink has no offsets: the mesh knows where its consumer group is")
-                .hint("`dead-letters list` shows what this sink could not deliver"),
+        Err(Error::config(
+            codes::SINK_HAS_NO_OFFSETS,
+            "a sink has no offsets: the mesh knows where its consumer group is",
         )
+        .hint("`dead-letters list` shows what this sink could not deliver"))
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::args::DeadLettersCommand;
 use super::{Cli, Connector};
+use crate::codes;
 use crate::config::{Section, Settings};
 use crate::dead_letter::archive::{Letter, Which, list, replay};
 use crate::error::{Error, Exit, Result};
@@ -18,7 +19,7 @@ pub(crate) fn dead_letters<C: Connector>(cli: &Cli, command: &DeadLettersCommand
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| Error::unavailable("OC0509", format!("no runtime can be started: {e}")))?;
+        .map_err(|e| Error::unavailable(codes::NO_RUNTIME, "no runtime can be started").because(e))?;
     runtime.block_on(async {
         match command {
             DeadLettersCommand::List { limit } => print_list(cli, &list(&settings).await?, *limit),
@@ -73,7 +74,8 @@ fn print_one(cli: &Cli, letters: &[Letter], which: &str) -> Result<()> {
         .iter()
         .find(|letter| which == letter.number.to_string() || which == letter.event.id())
         .ok_or_else(|| {
-            Error::config("OC0434", format!("no dead letter has the number or id `{which}`")).hint("Look with `dead-letters list`.")
+            Error::config(codes::NO_SUCH_DEAD_LETTER, format!("no dead letter has the number or id `{which}`"))
+                .hint("Look with `dead-letters list`.")
         })?;
     cli.output.line(&String::from_utf8_lossy(&events::encode(&letter.event)));
     Ok(())

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Cli, Connector};
+use crate::codes;
 use crate::config::ConnectorConfig;
 use crate::config::Import;
 use crate::error::{Error, Exit, Result};
@@ -11,7 +12,7 @@ use crate::error::{Error, Exit, Result};
 const LONGEST: u64 = 1 << 20;
 
 pub(crate) fn import<C: Connector>(cli: &Cli, file: &Path) -> Result<Exit> {
-    let unreadable = |reason: String| Error::config("OC0110", format!("{}: {reason}", file.display()));
+    let unreadable = |reason: String| Error::config(codes::IMPORT_REFUSED, format!("{}: {reason}", file.display()));
     let size = std::fs::metadata(file).map_err(|e| unreadable(e.to_string()))?.len();
     if size > LONGEST {
         return Err(unreadable(format!("{size} bytes are no configuration")));

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
+use openconnect_error::codes::NO_THREAD;
 
 use crate::config::{Loaded, LogSettings, Sources, load};
 use crate::error::{Error, Exit, Result};
@@ -268,5 +269,5 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .thread_name("openconnect")
         .enable_all()
         .build()
-        .map_err(|e| Error::unavailable("OC0502", format!("can't start the threads of the process: {e}")))
+        .map_err(|e| Error::unavailable(NO_THREAD, "can't start the threads of the process").because(e))
 }

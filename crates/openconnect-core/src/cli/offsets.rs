@@ -5,12 +5,14 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openconnect_error::codes::TASK_ENDED;
 use serde_json::{Value, json};
 
 use super::args::OffsetsCommand;
 use super::{Cli, runtime};
+use crate::codes;
 use crate::config::{Loaded, Settings};
-use crate::error::{Error, Exit, Result};
+use crate::error::{BoxError, Error, Exit, Result};
 use crate::offsets::{self, Acquired, OffsetStore, Positions, lease_lost};
 use crate::record::{Partition, Position};
 use crate::source::{OffsetKeeper, Source, UpstreamOffsets};
@@ -52,7 +54,7 @@ async fn execute(cli: &Cli, command: &OffsetsCommand, place: &str, offsets: &mut
     match command {
         OffsetsCommand::Show => show(cli, &offsets.all().await?, place),
         OffsetsCommand::Set { partition, position } => {
-            let position: Value = serde_json::from_str(position).map_err(|e| wrong_position(&format!("is not JSON: {e}")))?;
+            let position: Value = serde_json::from_str(position).map_err(|e| wrong_position("is not JSON", e))?;
             offsets.set(partition, &position).await?;
             cli.output.result(&json!({ "set": { partition: position } }), || {
                 format!("{partition} is at {position}")
@@ -85,14 +87,17 @@ fn to_reset(all: &Positions, partition: Option<&str>) -> Result<Vec<String>> {
     match partition {
         None => Ok(all.keys().cloned().collect()),
         Some(one) if all.contains_key(one) => Ok(vec![one.to_owned()]),
-        Some(one) => {
-            Err(Error::config("OC0507", format!("there is no offset of a partition `{one}`")).hint("`offsets show` lists the partitions"))
-        }
+        Some(one) => Err(
+            Error::config(codes::NO_SUCH_PARTITION, format!("there is no offset of a partition `{one}`"))
+                .hint("`offsets show` lists the partitions"),
+        ),
     }
 }
 
-fn wrong_position(what: &str) -> Error {
-    Error::config("OC0506", format!("the position {what}")).hint("write it as `offsets show` prints it, in single quotes for the shell")
+fn wrong_position(what: &str, cause: impl Into<BoxError>) -> Error {
+    Error::config(codes::POSITION_NOT_JSON, format!("the position {what}"))
+        .because(cause)
+        .hint("write it as `offsets show` prints it, in single quotes for the shell")
 }
 
 /// Offsets as the commands see them, wherever they are.
@@ -112,7 +117,7 @@ impl Stored {
         match self.0.acquire(&owner, LEASE).await? {
             Acquired::Granted(fence) => Ok(fence),
             Acquired::Held { owner, .. } => Err(Error::unavailable(
-                "OC0214",
+                codes::OFFSETS_IN_USE,
                 format!("the offsets in {} are in use by {owner}", self.0.place()),
             )
             .hint("Stop all processes of this instance; after a kill its lease ends by itself within state.lease_ttl.")),
@@ -161,7 +166,7 @@ impl<P: Position, O: UpstreamOffsets<P>> Upstream<P, O> {
         match members.is_empty() {
             true => Ok(()),
             false => Err(
-                Error::unavailable("OC0511", format!("the offsets are in use by {}", members.join(", ")))
+                Error::unavailable(codes::UPSTREAM_IN_USE, format!("the offsets are in use by {}", members.join(", ")))
                     .hint("Stop all processes of this instance; after a kill the system forgets a member by itself."),
             ),
         }
@@ -173,14 +178,14 @@ impl<P: Position, O: UpstreamOffsets<P>> Offsets for Upstream<P, O> {
         let all: BTreeMap<Partition, P> = self.offsets.all().await?;
         let json = all.into_iter().map(|(partition, position)| {
             let position =
-                serde_json::to_value(position).map_err(|e| Error::unavailable("OC0490", format!("a position can't be made JSON: {e}")))?;
+                serde_json::to_value(position).map_err(|e| Error::unavailable(TASK_ENDED, "a position can't be made JSON").because(e))?;
             Ok((partition.as_str().to_owned(), position))
         });
         json.collect()
     }
 
     async fn set(&mut self, partition: &str, position: &Value) -> Result<()> {
-        let position = P::deserialize(position).map_err(|e| wrong_position(&format!("is not one of this source: {e}")))?;
+        let position = P::deserialize(position).map_err(|e| wrong_position("is not one of this source", e))?;
         self.refuse_while_read().await?;
         self.offsets.set(&Partition::new(partition), &position).await
     }

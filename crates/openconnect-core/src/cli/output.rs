@@ -58,7 +58,7 @@ impl Output {
         }
         let mut err = io::stderr().lock();
         let _ = if self.is_json() {
-            let json = json!({ "error": { "code": error.code, "message": error.message, "hint": error.hint, "exit": error.exit.code() } });
+            let json = json!({ "error": { "code": error.code, "message": error.reason(), "hint": error.hint, "exit": error.exit.code() } });
             writeln!(err, "{json}")
         } else {
             let (red, bold, off) = if self.color {
@@ -71,7 +71,7 @@ impl Output {
                 .as_ref()
                 .map(|hint| format!("\n{bold}what to do{off}: {hint}"))
                 .unwrap_or_default();
-            writeln!(err, "{red}error{off} {bold}{}{off}: {}{hint}", error.code, error.message)
+            writeln!(err, "{red}error{off} {bold}{}{off}: {}{hint}", error.code, error.reason())
         };
     }
 

@@ -1,11 +1,13 @@
 //! `run` and `inbox drain`: the connector with its admin server, until a signal or its end.
 
+use openconnect_error::codes::NO_THREAD;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Cli, Connector, runtime, systemd};
 use crate::admin::{AdminServer, State, StatusHandle};
+use crate::codes;
 use crate::config::{Loaded, Settings};
 use crate::engine::App;
 use crate::error::{Error, Exit, Result};
@@ -28,7 +30,7 @@ fn start<C: Connector>(cli: &Cli, drain: bool) -> Result<Exit> {
         Ok(exit) => tracing::info!(exit = exit.code(), "stopped"),
         Err(error) => {
             let hint = error.hint.as_deref().unwrap_or_default();
-            tracing::error!(code = error.code, exit = error.exit.code(), hint, "stopped: {}", error.message);
+            tracing::error!(code = %error.code, exit = error.exit.code(), hint, "stopped: {}", error.reason());
             // The log has it; a second line in another form would break what reads the log.
             cli.output.quiet();
         }
@@ -70,11 +72,11 @@ async fn supervise<C: Connector>(app: App<C::Config>, version: &'static str) -> 
     let result = tokio::select! {
         result = C::run(app) => result,
         () = signals.twice(&shutdown) => {
-            Err(Error::undelivered("OC0503", "stopped at once by a second signal; what was in flight is delivered after the next start"))
+            Err(Error::undelivered(codes::STOPPED_AT_ONCE, "stopped at once by a second signal; what was in flight is delivered after the next start"))
         }
     };
     if let Err(error) = &result {
-        status.error(error.code, error.message.as_str());
+        status.error(error.code, error.reason());
     }
     status.set_state(State::Stopped);
     stop_admin.cancel();
@@ -107,7 +109,7 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self> {
-        let open = |kind| signal(kind).map_err(|e| Error::unavailable("OC0502", format!("can't listen for signals: {e}")));
+        let open = |kind| signal(kind).map_err(|e| Error::unavailable(NO_THREAD, "can't listen for signals").because(e));
         Ok(Self {
             terminate: open(SignalKind::terminate())?,
             interrupt: open(SignalKind::interrupt())?,

@@ -11,6 +11,7 @@ use openconnect_config::{dotted, write_yaml, yaml_value};
 use serde_json::{Map, Value};
 
 use super::section::Section;
+use crate::codes;
 use crate::error::{Error, Result};
 
 const SECTIONS: [&str; 3] = ["connectorConfig", "sourceConnectorConfig", "sinkConnectorConfig"];
@@ -30,12 +31,12 @@ pub struct Import {
 impl Import {
     /// Takes a text apart, YAML or JSON, and what every connector has.
     pub(crate) fn new(text: &str, section: Section) -> Result<Self> {
-        let value = yaml_value(text).map_err(|reason| Error::config("OC0110", reason))?;
+        let value = yaml_value(text).map_err(|reason| Error::config(codes::IMPORT_REFUSED, reason))?;
         let java = dotted(&value);
         let own = SECTIONS.into_iter().find(|name| value.get(name).is_some()).unwrap_or(SECTIONS[0]);
         if ["sourceEnable", "sinkEnable"].iter().any(|key| value.get(key).is_some()) {
             return Err(Error::config(
-                "OC0110",
+                codes::IMPORT_REFUSED,
                 "this is a server-config.yml: it only says which of source and sink a process runs",
             )
             .hint("Here each is a binary of its own. Give the source-config.yml or the sink-config.yml."));

@@ -1,5 +1,6 @@
 //! A connector's whole configuration: the settings that every connector has, and its own section.
 
+use openconnect_config::codes::CONFIG_UNREADABLE;
 use openconnect_config::{Rejected, Sources, Written, read, schema_with};
 use openconnect_schema::{keep_kind, settings};
 use schemars::JsonSchema;
@@ -55,7 +56,7 @@ pub fn load<C: ConnectorConfig>(sources: &Sources, section: Section) -> Result<L
     if sources.is_empty() {
         return Err(Rejected::one(
             &origin,
-            "OC0101",
+            CONFIG_UNREADABLE,
             "there is none: give a file with --config, or make one with `config example`",
         ));
     }

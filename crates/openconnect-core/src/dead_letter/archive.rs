@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ReplayQueue, file, unmark};
 use crate::budget::Budget;
+use crate::codes;
 use crate::config::{DeadLetterSettings, MeshSettings, Settings};
 use crate::error::{Error, Result};
 use crate::mesh::{Ack, Publisher, Subscriber};
@@ -58,7 +59,8 @@ pub fn letters(settings: &DeadLetterSettings, state: &Path) -> Result<Vec<Letter
     let replayed = read_replayed(&path);
     let mut letters = Vec::new();
     for file in file::all(&path) {
-        let unreadable = |e: std::io::Error| Error::unavailable("OC0430", format!("{} can't be read: {e}", file.display()));
+        let unreadable =
+            |e: std::io::Error| Error::unavailable(codes::DEAD_LETTERS_UNUSABLE, format!("{} can't be read", file.display())).because(e);
         for line in BufReader::new(File::open(&file).map_err(unreadable)?).split(b'\n') {
             let line = line.map_err(unreadable)?;
             match json::decode(&line) {
@@ -71,8 +73,10 @@ pub fn letters(settings: &DeadLetterSettings, state: &Path) -> Result<Vec<Letter
                 Err(e) => tracing::warn!(file = %file.display(), "skipped a line that is no event: {e}"),
             }
             if letters.len() >= MOST {
-                return Err(Error::unavailable("OC0433", format!("there are more than {MOST} dead letters"))
-                    .hint("Move the older files away and come back to them later."));
+                return Err(
+                    Error::unavailable(codes::TOO_MANY_TO_LIST, format!("there are more than {MOST} dead letters"))
+                        .hint("Move the older files away and come back to them later."),
+                );
             }
         }
     }
@@ -102,7 +106,7 @@ fn note_replayed(path: &Path, letters: &[Letter]) -> Result<()> {
     };
     write().map_err(|e| {
         Error::unavailable(
-            "OC0430",
+            codes::DEAD_LETTERS_UNUSABLE,
             format!(
                 "{} can't be written: {e}; these letters will be shown as not replayed",
                 path.display()
@@ -137,7 +141,9 @@ async fn from_topic(settings: &Settings, topic: &str) -> Result<(Vec<Letter>, Su
     while letters.len() < MOST {
         match tokio::time::timeout(QUIET, subscriber.recv(&mut deliveries, 256)).await {
             Err(_) => break,
-            Ok(Err(failure)) => return Err(Error::unavailable("OC0301", failure.to_string())),
+            Ok(Err(failure)) => {
+                return Err(Error::unavailable(codes::MESH_CLOSED, "the dead letters can't be read from the mesh").because(failure));
+            }
             Ok(Ok(_)) => {}
         }
         for delivery in deliveries.drain(..) {
@@ -156,7 +162,7 @@ async fn from_topic(settings: &Settings, topic: &str) -> Result<(Vec<Letter>, Su
 }
 
 fn unreachable_mesh() -> Error {
-    Error::unavailable("OC0303", format!("the mesh did not answer within {CONNECT:?}"))
+    Error::unavailable(codes::MESH_UNREACHABLE, format!("the mesh did not answer within {CONNECT:?}"))
 }
 
 /// Which letters to replay.
@@ -193,7 +199,9 @@ pub async fn replay(settings: &Settings, sink: bool, which: &Which) -> Result<us
     if let Which::These(names) = which
         && chosen.len() < names.len()
     {
-        return Err(Error::config("OC0434", "not every number or id names a dead letter").hint("Look with `dead-letters list`."));
+        return Err(
+            Error::config(codes::NO_SUCH_DEAD_LETTER, "not every number or id names a dead letter").hint("Look with `dead-letters list`."),
+        );
     }
     let events: Vec<Event> = chosen.iter().map(|letter| unmark(letter.event.clone())).collect();
     if !events.is_empty() {
@@ -222,7 +230,9 @@ async fn publish(settings: &Settings, events: &[Event]) -> Result<()> {
         tokio::time::timeout(CONNECT, published)
             .await
             .map_err(|_| unreachable_mesh())?
-            .map_err(|failure| Error::undelivered("OC0435", format!("`{}` could not be published: {failure}", event.id())))?;
+            .map_err(|failure| {
+                Error::undelivered(codes::DEAD_LETTER_UNPUBLISHED, format!("`{}` could not be published", event.id())).because(failure)
+            })?;
     }
     publisher.close().await;
     Ok(())

@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::codes;
 use crate::config::DeadLetterSettings;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -44,8 +45,12 @@ pub(super) struct LetterFile {
 impl LetterFile {
     pub(super) fn open(path: PathBuf, rotate: u64) -> Result<Self> {
         let (file, size) = open(&path).map_err(|e| {
-            Error::unavailable("OC0430", format!("the dead-letter file {} can't be opened: {e}", path.display()))
-                .hint("Make the file writable, or set dead_letter.file or dead_letter.topic.")
+            Error::unavailable(
+                codes::DEAD_LETTERS_UNUSABLE,
+                format!("the dead-letter file {} can't be opened", path.display()),
+            )
+            .because(e)
+            .hint("Make the file writable, or set dead_letter.file or dead_letter.topic.")
         })?;
         Ok(Self { path, rotate, file, size })
     }
@@ -57,7 +62,7 @@ impl LetterFile {
             // Half a line may be there: close it off, so that the next one stands alone.
             let _ = self.file.set_len(self.size);
             Failure::retryable(
-                "OC0431",
+                codes::DEAD_LETTER_UNWRITTEN,
                 format!("the dead-letter file {} can't be written: {e}", self.path.display()),
             )
         })

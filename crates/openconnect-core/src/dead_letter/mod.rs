@@ -18,6 +18,7 @@ use chrono::{SecondsFormat, Utc};
 use cloudevents::{Event, EventBuilder, EventBuilderV10};
 use openconnect_protocol::{json, wire};
 
+use crate::codes;
 use crate::config::DeadLetterSettings;
 use crate::error::Result;
 use crate::failure::Failure;
@@ -37,13 +38,13 @@ pub const UNREADABLE: &str = "org.apache.eventmesh.unreadable";
 /// The event with `dlqreason`, `dlqcode`, `dlqattempts`, `dlqconnector` and `dlqtime`.
 pub fn mark(mut event: Event, failure: &Failure, attempts: u32, connector: &str) -> Event {
     let reason: String = failure
-        .message
+        .reason()
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(REASON)
         .collect();
     event.set_extension("dlqreason", reason);
-    event.set_extension("dlqcode", failure.code.clone());
+    event.set_extension("dlqcode", failure.code.to_string());
     event.set_extension("dlqattempts", i64::from(attempts));
     event.set_extension("dlqconnector", connector);
     event.set_extension("dlqtime", Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true));
@@ -92,7 +93,7 @@ impl DeadLetters {
                 let (file, line) = (Arc::clone(file), json::encode(&letter));
                 tokio::task::spawn_blocking(move || file.lock().unwrap_or_else(PoisonError::into_inner).append(line))
                     .await
-                    .map_err(|e| Failure::retryable("OC0431", format!("the write ended abnormally: {e}")))?
+                    .map_err(|e| Failure::retryable(codes::DEAD_LETTER_UNWRITTEN, "the write ended abnormally").because(e))?
             }
         }
     }
@@ -114,13 +115,14 @@ fn unreadable(raw: &Bytes, connector: &str) -> Result<Event, Failure> {
         .ty(UNREADABLE)
         .data("application/octet-stream", raw.to_vec())
         .build()
-        .map_err(|e| Failure::permanent("OC0431", e.to_string()))
+        .map_err(|e| Failure::permanent(codes::DEAD_LETTER_UNWRITTEN, e.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::codes::tests::TARGET_REFUSES;
     use crate::dead_letter::archive::letters;
     use openconnect_protocol::payload;
 
@@ -138,7 +140,7 @@ mod tests {
     async fn a_letter_is_read_back_with_its_reason_and_an_unfinished_line_is_skipped() {
         let dir = tempfile::tempdir().unwrap();
         let settings = DeadLetterSettings::default();
-        let failure = Failure::permanent("HTTP_404", "no such\npath");
+        let failure = Failure::permanent(TARGET_REFUSES, "no such\npath");
         let letters_of = || letters(&settings, dir.path()).unwrap();
         let target = DeadLetters::open(&settings, dir.path(), "http-sink", None).await.unwrap();
         target.put(&event("1"), &failure, 3).await.unwrap();
@@ -168,7 +170,10 @@ mod tests {
         };
         let target = DeadLetters::open(&settings, dir.path(), "http-sink", None).await.unwrap();
         for id in 0..5 {
-            target.put(&event(&id.to_string()), &Failure::permanent("X", "y"), 1).await.unwrap();
+            target
+                .put(&event(&id.to_string()), &Failure::permanent(TARGET_REFUSES, "y"), 1)
+                .await
+                .unwrap();
         }
         let ids: Vec<String> = letters(&settings, dir.path())
             .unwrap()

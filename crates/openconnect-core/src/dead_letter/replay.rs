@@ -11,7 +11,8 @@ use std::time::Duration;
 use cloudevents::Event;
 use openconnect_protocol::json;
 
-use crate::error::{Error, Result};
+use crate::codes;
+use crate::error::{BoxError, Error, Result};
 use crate::failure::Failure;
 use crate::state::write_atomically;
 
@@ -74,7 +75,7 @@ impl ReplayQueue {
                 Ok(events) if events.is_empty() => tokio::time::sleep(POLL_INTERVAL).await,
                 Ok(events) => return events,
                 Err(failure) => {
-                    tracing::error!(code = %failure.code, "dead letters can't be replayed: {}", failure.message);
+                    tracing::error!(code = %failure.code, "dead letters can't be replayed: {}", failure.reason());
                     tokio::time::sleep(POLL_INTERVAL * 10).await;
                 }
             }
@@ -109,7 +110,7 @@ impl ReplayQueue {
         }
         fs::remove_file(&token.file).map_err(|e| {
             Failure::retryable(
-                "OC0432",
+                codes::REPLAY_UNUSABLE,
                 format!("{} can't be removed: {e}; it will be delivered again", token.file.display()),
             )
         })
@@ -121,7 +122,7 @@ impl ReplayQueue {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => {
                 return Err(Failure::retryable(
-                    "OC0432",
+                    codes::REPLAY_UNUSABLE,
                     format!("{} can't be read: {e}", self.folder.display()),
                 ));
             }
@@ -137,7 +138,8 @@ impl ReplayQueue {
     /// Puts events into the queue of the instance in `state`; they are durable when it returns.
     pub(crate) fn put(state: &Path, events: &[Event]) -> Result<()> {
         let folder = state.join("replay");
-        fs::create_dir_all(&folder).map_err(|e| Error::unavailable("OC0432", format!("{} can't be made: {e}", folder.display())))?;
+        fs::create_dir_all(&folder)
+            .map_err(|e| Error::unavailable(codes::REPLAY_UNUSABLE, format!("{} can't be made", folder.display())).because(e))?;
         let mut lines = Vec::new();
         for event in events {
             json::encode_into(event, &mut lines);
@@ -150,7 +152,7 @@ impl ReplayQueue {
 impl Progress {
     fn open(file: &Path) -> std::result::Result<Self, Failure> {
         Ok(Self {
-            reader: BufReader::new(fs::File::open(file).map_err(|e| unreadable(file, &e))?),
+            reader: BufReader::new(fs::File::open(file).map_err(|e| unreadable(file, e))?),
             ended: false,
             failed: None,
             open: 0,
@@ -166,7 +168,7 @@ impl Progress {
                     chunk.extend(event);
                     bytes += length;
                 }
-                Err(e) => self.failed = Some(unreadable(file, &*e)),
+                Err(e) => self.failed = Some(unreadable(file, e)),
             }
         }
         self.open += chunk.len();
@@ -177,7 +179,7 @@ impl Progress {
     }
 
     /// The event of the next line, and how long that is.
-    fn line(&mut self) -> std::result::Result<(Option<Event>, usize), Box<dyn std::error::Error>> {
+    fn line(&mut self) -> std::result::Result<(Option<Event>, usize), BoxError> {
         let mut line = Vec::new();
         self.reader.read_until(b'\n', &mut line)?;
         self.ended = self.reader.fill_buf()?.is_empty();
@@ -188,8 +190,8 @@ impl Progress {
     }
 }
 
-fn unreadable(file: &Path, error: &(impl std::fmt::Display + ?Sized)) -> Failure {
-    Failure::retryable("OC0432", format!("{} can't be read: {error}", file.display()))
+fn unreadable(file: &Path, error: impl Into<BoxError>) -> Failure {
+    Failure::retryable(codes::REPLAY_UNUSABLE, format!("{} can't be read", file.display())).because(error)
 }
 
 #[cfg(test)]

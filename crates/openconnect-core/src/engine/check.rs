@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::sink::resolve_profile;
 use super::source::fits;
 use super::{App, group, guarantee};
+use crate::codes;
 use crate::config::{Acknowledge, Guarantee, Settings};
 use crate::error::{Error, Result};
 use crate::mesh::{Capabilities, Publisher, Subscriber};
@@ -53,7 +54,7 @@ impl Lines {
             }
             Err(error) => {
                 let hint = error.hint.as_deref().map(|hint| format!(" {hint}")).unwrap_or_default();
-                self.add(what, CheckState::Failed, format!("{error}.{hint}"));
+                self.add(what, CheckState::Failed, format!("{error:#}.{hint}"));
                 None
             }
         }
@@ -244,10 +245,11 @@ async fn mesh(settings: &Settings, lines: &mut Lines) -> Option<Capabilities> {
     let connected = tokio::time::timeout(limit, Publisher::connect(&settings.mesh, group(settings), ends.clone()))
         .await
         .unwrap_or_else(|_| {
-            Err(
-                Error::unavailable("OC0303", format!("no server of mesh.url gave a session within {limit:?}"))
-                    .hint("The log has the reason of each attempt."),
+            Err(Error::unavailable(
+                codes::MESH_UNREACHABLE,
+                format!("no server of mesh.url gave a session within {limit:?}"),
             )
+            .hint("The log has the reason of each attempt."))
         });
     let publisher = lines.result("mesh", "can be reached", connected)?;
     let capabilities = publisher.capabilities();

@@ -1,5 +1,6 @@
 //! The guarantee, computed from the links of the chain; the weakest one decides and is named.
 
+use crate::codes;
 use crate::config::{Acknowledge, Guarantee};
 use crate::error::{Error, Result};
 use crate::inbox::WINDOW_EVENTS;
@@ -121,7 +122,7 @@ pub(crate) fn enforce(computed: &Computed, required: Guarantee) -> Result<()> {
     }
     let accept = format!("Set delivery.require: {holds} to accept it.");
     Err(Error::config(
-        "OC0410",
+        codes::GUARANTEE_MISSED,
         format!(
             "delivery.require is {}, but only {holds} holds: {}",
             required.as_str(),

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use openconnect_error::codes::TASK_ENDED;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +35,7 @@ impl IntakeEnds {
 impl Drop for IntakeEnds {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let ended = Failure::fatal("OC0490", "a task that takes events in ended abnormally; this is a bug");
+            let ended = Failure::fatal(TASK_ENDED, "a task that takes events in ended abnormally; this is a bug");
             let _ = self.fatal.try_send(ended);
         }
     }

@@ -55,7 +55,7 @@ impl RetryPolicy {
             match put {
                 Err(failure) if failure.kind != FailureKind::Fatal => {
                     tries += 1;
-                    status.error(failure.code.clone(), format!("a dead letter can't be written: {}", failure.message));
+                    status.error(failure.code, format!("a dead letter can't be written: {}", failure.reason()));
                     tokio::time::sleep(self.wait(tries, &failure)).await;
                 }
                 written => return written,
@@ -84,6 +84,7 @@ impl RetryPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codes::tests::TARGET_BUSY;
     use crate::duration::HumanDuration;
 
     fn policy() -> RetryPolicy {
@@ -96,7 +97,10 @@ mod tests {
 
     fn asked(seconds: u64) -> [Failure; 2] {
         let after = Duration::from_secs(seconds);
-        [Failure::throttled(after, "X", ""), Failure::retry_after(after, "X", "")]
+        [
+            Failure::throttled(after, TARGET_BUSY, ""),
+            Failure::retry_after(after, TARGET_BUSY, ""),
+        ]
     }
 
     #[test]

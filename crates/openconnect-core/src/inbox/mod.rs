@@ -24,12 +24,14 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use openconnect_error::codes::TASK_ENDED;
 use openconnect_fault::{Defect, planted};
 use openconnect_journal::{Journal, JournalError, JournalOptions, Reader};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::budget::{Budget, Reservation};
+use crate::codes;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::mesh::Delivery;
@@ -174,7 +176,7 @@ impl Inbox {
             segment_bytes: (options.max_bytes / SEGMENTS).clamp(SMALLEST_SEGMENT, SEGMENT_BYTES),
             fsync: true,
         };
-        let (journal, recovery) = Journal::open(&dir, journal_options).map_err(|e| unusable(&dir, &e))?;
+        let (journal, recovery) = Journal::open(&dir, journal_options).map_err(|e| unusable(&dir, e))?;
         if recovery.truncated_bytes > 0 {
             tracing::warn!(bytes = recovery.truncated_bytes, "cut an unfinished entry off the end of the inbox");
         }
@@ -386,7 +388,7 @@ impl<T> Entries<T> {
     pub(crate) async fn next(&mut self) -> Option<Result<Chunk<T>>> {
         let chunk = self.chunks.recv().await;
         if chunk.is_none() && !self.ends {
-            return Some(Err(Error::undelivered("OC0231", "the inbox's reader has stopped")));
+            return Some(Err(Error::undelivered(codes::INBOX_UNREADABLE, "the inbox's reader has stopped")));
         }
         chunk
     }
@@ -431,7 +433,7 @@ impl Appender {
             }
             room.await;
         }
-        let gone = |_| Failure::fatal("OC0490", "the thread that writes the inbox ended abnormally; this is a bug");
+        let gone = |_| Failure::fatal(TASK_ENDED, "the thread that writes the inbox ended abnormally; this is a bug");
         self.commands.send(Command::Append(arriving)).await.map_err(gone)
     }
 }
@@ -446,8 +448,8 @@ fn recall(file: &Path, journal: &Journal) -> Result<(Resolved, CopiedEntries)> {
     let moved = CopiedEntries::from_runs(&checkpoint.moved);
     let mended = done.checkpoint(&moved);
     if mended != checkpoint {
-        let bytes =
-            serde_json::to_vec(&mended).map_err(|e| Error::unavailable("OC0232", format!("the checkpoint can't be encoded: {e}")))?;
+        let bytes = serde_json::to_vec(&mended)
+            .map_err(|e| Error::unavailable(codes::CHECKPOINT_CORRUPT, "the checkpoint can't be encoded").because(e))?;
         write_atomically(file, &bytes)?;
     }
     Ok((done, moved))
@@ -462,7 +464,7 @@ fn complete(mut window: IdentityWindow, journal: &Journal, dir: &Path) -> Result
                 window.insert(id);
             }
         });
-        if read.map_err(|e| unusable(dir, &e))? == 0 {
+        if read.map_err(|e| unusable(dir, e))? == 0 {
             return Ok(window);
         }
     }
@@ -480,10 +482,11 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<thread::Join
         .name(name.to_owned())
         .stack_size(STACK)
         .spawn(run)
-        .map_err(|e| Error::unavailable("OC0230", format!("the thread {name} can't be started: {e}")))
+        .map_err(|e| Error::unavailable(codes::INBOX_UNUSABLE, format!("the thread {name} can't be started")).because(e))
 }
 
-fn unusable(path: &Path, error: &JournalError) -> Error {
-    Error::unavailable("OC0230", format!("the inbox in {} can't be used: {error}", path.display()))
+fn unusable(path: &Path, error: JournalError) -> Error {
+    Error::unavailable(codes::INBOX_UNUSABLE, format!("the inbox in {} can't be used", path.display()))
+        .because(error)
         .hint("If the disk is full, free space. If a file is damaged, restore it from a copy, or move the inbox away: the events in it are then lost to this sink.")
 }

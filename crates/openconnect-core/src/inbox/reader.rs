@@ -11,7 +11,8 @@ use super::entry::Header;
 use super::resolved::Resolved;
 use super::{CHUNK_BYTES, CHUNK_EVENTS, Chunk, InboxEntry, Shared};
 use crate::budget::{Budget, Reservation, with_overhead};
-use crate::error::{Error, Result};
+use crate::codes;
+use crate::error::{BoxError, Error, Result};
 
 /// Where a reader thread gets the memory of what it reads. It waits with one chunk in hand and no other: those before it have all
 /// that they need, so that they go on.
@@ -149,7 +150,7 @@ impl<T, D: Fn(&InboxEntry<'_>) -> T> Follower<D> {
                 chunk.push(read_entry(index, entry, decode));
             }
         });
-        let read = read.map_err(|e| unreadable(&e))?;
+        let read = read.map_err(unreadable)?;
         if !orphans.is_empty() {
             self.shared.orphans.lock().unwrap_or_else(PoisonError::into_inner).extend(orphans);
         }
@@ -201,9 +202,9 @@ fn read_run<T>(
         as_told &= header.and_then(|header| header.copy_of).unwrap_or(at) == expected;
         chunk.push(read_entry(expected, entry, decode));
     });
-    let read = read.map_err(|e| unreadable(&e))?;
+    let read = read.map_err(unreadable)?;
     if read == 0 || !as_told {
-        return Err(unreadable(&format!("entry {sequence} is not at {index}")));
+        return Err(unreadable(format!("entry {sequence} is not at {index}")));
     }
     Ok(read as u64)
 }
@@ -216,6 +217,6 @@ fn read_entry<T>(sequence: u64, entry: &[u8], decode: &impl Fn(&InboxEntry<'_>) 
     }
 }
 
-fn unreadable(error: &dyn std::fmt::Display) -> Error {
-    Error::undelivered("OC0231", format!("the inbox can't be read: {error}"))
+fn unreadable(error: impl Into<BoxError>) -> Error {
+    Error::undelivered(codes::INBOX_UNREADABLE, "the inbox can't be read").because(error)
 }

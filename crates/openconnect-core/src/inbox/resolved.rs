@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codes;
 use crate::error::{Error, Result};
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -134,11 +135,12 @@ impl Resolved {
 pub(super) fn read_checkpoint(file: &Path) -> Result<Checkpoint> {
     match std::fs::read(file) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| {
-            Error::unavailable("OC0232", format!("{} is corrupt: {e}", file.display()))
+            Error::unavailable(codes::CHECKPOINT_CORRUPT, format!("{} is corrupt", file.display()))
+                .because(e)
                 .hint("Remove it: every event in the inbox is then delivered once more.")
         }),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Checkpoint::default()),
-        Err(e) => Err(Error::unavailable("OC0232", format!("{} can't be read: {e}", file.display()))),
+        Err(e) => Err(Error::unavailable(codes::CHECKPOINT_CORRUPT, format!("{} can't be read", file.display())).because(e)),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use super::entry::Identity;
+use crate::codes;
 use crate::error::{Error, Result};
 use crate::state::write_atomically;
 
@@ -104,7 +105,7 @@ fn checksum(through: &[u8], ids: &[u8]) -> u32 {
 }
 
 fn damaged(file: &Path, why: &str) -> Error {
-    Error::unavailable("OC0234", format!("{} can't be read: {why}", file.display()))
+    Error::unavailable(codes::WINDOW_DAMAGED, format!("{} can't be read: {why}", file.display()))
         .hint("Remove it: an event that the mesh delivers again may then be visible twice.")
 }
 

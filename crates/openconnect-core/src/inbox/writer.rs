@@ -19,6 +19,7 @@ use super::resolved::Checkpoint;
 use super::window::IdentityWindow;
 use super::{CHUNK_BYTES, CHUNK_EVENTS, Shared, now_ms};
 use crate::budget::Reservation;
+use crate::codes;
 use crate::mesh::{Ack, Delivery};
 use crate::state::write_atomically;
 
@@ -336,7 +337,7 @@ impl Writer {
     fn problem(&self, problem: Option<String>) {
         let mut known = self.shared.problem.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(text) = problem.as_ref().filter(|text| known.as_ref() != Some(*text)) {
-            tracing::error!(code = "OC0233", "{text}");
+            tracing::error!(code = %codes::INBOX_UNWRITABLE, "{text}");
         }
         *known = problem;
     }

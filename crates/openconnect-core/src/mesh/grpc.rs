@@ -18,6 +18,7 @@ use tonic::{Code, Status};
 use super::session::{Dialer, shorten};
 use super::url::Server;
 use super::{Capabilities, refused};
+use crate::codes;
 use crate::failure::Failure;
 
 /// The largest message taken or sent, as large as the largest TCP frame.
@@ -59,12 +60,14 @@ impl Dialer {
             let socket = socket.take().map(TokioIo::new);
             std::future::ready(socket.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected)))
         });
-        let unusable = |e: &dyn std::fmt::Display| Failure::retryable("OC0303", format!("{server} can't be reached over gRPC: {e}"));
+        let unusable = |e: tonic::transport::Error| {
+            Failure::retryable(codes::MESH_UNREACHABLE, format!("{server} can't be reached over gRPC")).because(e)
+        };
         let channel = Endpoint::from_shared(format!("http://{server}"))
-            .map_err(|e| unusable(&e))?
+            .map_err(unusable)?
             .connect_with_connector(once)
             .await
-            .map_err(|e| unusable(&e))?;
+            .map_err(unusable)?;
         let mut session = GrpcSession {
             dialer: Arc::clone(self),
             channel,
@@ -157,12 +160,12 @@ impl GrpcSession {
         match StatusCode::of(&answer) {
             Some(StatusCode::ACL_REFUSAL | StatusCode::REJECTED) => Err(self.refused(&answer)),
             Some(StatusCode::RESUBSCRIBE) if client == Client::Subscriber => Err(Failure::retryable(
-                "OC0308",
+                codes::SENT_AWAY,
                 format!("{} no longer knows the subscription", self.server),
             )),
             Some(_) => Ok(answer),
             None => Err(Failure::retryable(
-                "OC0306",
+                codes::SESSION_BROKEN,
                 format!("{} answered a heartbeat without a status", self.server),
             )),
         }
@@ -187,7 +190,10 @@ pub(super) async fn within<T>(
     match tokio::time::timeout(limit, call).await {
         Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) => Err(call_failed(server, &status)),
-        Err(_) => Err(Failure::retryable("OC0309", format!("{server} did not answer within {limit:?}"))),
+        Err(_) => Err(Failure::retryable(
+            codes::NO_ANSWER,
+            format!("{server} did not answer within {limit:?}"),
+        )),
     }
 }
 
@@ -195,7 +201,9 @@ pub(super) async fn within<T>(
 pub(super) fn call_failed(server: &str, status: &Status) -> Failure {
     let text = shorten(status.message());
     match status.code() {
-        Code::Unauthenticated | Code::PermissionDenied => Failure::fatal("OC0305", format!("{server} refused the call: {text}")),
-        code => Failure::retryable("OC0306", format!("the session with {server} broke: {code}: {text}")),
+        Code::Unauthenticated | Code::PermissionDenied => {
+            Failure::fatal(codes::SESSION_REFUSED, format!("{server} refused the call: {text}"))
+        }
+        code => Failure::retryable(codes::SESSION_BROKEN, format!("the session with {server} broke: {code}: {text}")),
     }
 }

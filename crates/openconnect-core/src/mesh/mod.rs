@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budget, Reservation};
+use crate::codes;
 use crate::config::MeshSettings;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -304,13 +305,12 @@ async fn wait_for_session(
     mut capabilities: watch::Receiver<Option<Capabilities>>,
     failed: &mut watch::Receiver<Option<Failure>>,
 ) -> Result<()> {
-    let gone = || Error::unavailable("OC0301", "the mesh client was stopped before it had a session");
+    let gone = || Error::unavailable(codes::MESH_CLOSED, "the mesh client was stopped before it had a session");
     tokio::select! {
         biased;
         failure = failed.wait_for(Option::is_some) => {
-            let failure = failure.map_err(|_| gone())?.clone();
-            let message = failure.map(|failure| failure.to_string()).unwrap_or_default();
-            Err(Error::unavailable("OC0305", message).hint("Mend the mesh: section of the configuration, or the server's users and rights."))
+            let failure = failure.map_err(|_| gone())?.clone().ok_or_else(gone)?;
+            Err(Error::unavailable(codes::SESSION_REFUSED, "no session with the mesh").because(failure).hint("Mend the mesh: section of the configuration, or the server's users and rights."))
         }
         found = capabilities.wait_for(Option::is_some) => found.map(|_| ()).map_err(|_| gone()),
     }
@@ -397,7 +397,7 @@ impl Subscriber {
         let count = self.received.recv_many(&mut self.buffer, max).await;
         if count == 0 {
             let failure = self.failed.borrow().clone();
-            return Err(failure.unwrap_or_else(|| Failure::fatal("OC0301", "the mesh client was closed")));
+            return Err(failure.unwrap_or_else(|| Failure::fatal(codes::MESH_CLOSED, "the mesh client was closed")));
         }
         into.extend(self.buffer.drain(..).map(|r| Delivery {
             raw: r.raw,

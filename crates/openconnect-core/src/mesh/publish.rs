@@ -13,6 +13,7 @@ use super::route::Route;
 use super::session::{Backoff, Dialed, Dialer, Ended, circles, lost};
 use super::url::Transport;
 use super::{Capabilities, MeshStatus};
+use crate::codes;
 use crate::failure::Failure;
 
 /// One event on its way.
@@ -73,7 +74,7 @@ impl Drop for Waiter {
 
 /// What becomes of everything that was not confirmed when the client ends.
 pub(super) fn closed() -> Failure {
-    Failure::retryable("OC0301", "the mesh client was closed")
+    Failure::retryable(codes::MESH_CLOSED, "the mesh client was closed")
 }
 
 /// One connection and what is in flight on it.
@@ -174,7 +175,7 @@ impl Lane {
                 }
                 Ended::Broken(failure) => {
                     if self.status.send_replace(lost(&failure)) != lost(&failure) {
-                        tracing::warn!(code = %failure.code, "no session with the mesh: {}", failure.message);
+                        tracing::warn!(code = %failure.code, "no session with the mesh: {}", failure.reason());
                     }
                     route.failed();
                 }
@@ -184,13 +185,13 @@ impl Lane {
                 }
                 Ended::Redirected(to) => {
                     let failure = circles(&to);
-                    tracing::warn!(code = %failure.code, "{}", failure.message);
+                    tracing::warn!(code = %failure.code, "{}", failure.reason());
                     self.status.send_replace(lost(&failure));
                     route.failed();
                 }
                 Ended::Refused(reason) => {
                     if self.status.send_replace(MeshStatus::Refusing { reason: reason.clone() }) == MeshStatus::Connected {
-                        tracing::warn!(code = "OC0307", "the mesh refuses events for now: {reason}");
+                        tracing::warn!(code = %codes::MESH_BUSY, "the mesh refuses events for now: {reason}");
                     }
                 }
             }

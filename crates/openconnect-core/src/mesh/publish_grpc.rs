@@ -13,6 +13,7 @@ use super::grpc::{Client, GrpcSession, MAX_MESSAGE, call_failed, reason};
 use super::publish::{Flight, Lane, Outgoing};
 use super::refused::{self, Consequence};
 use super::session::Ended;
+use crate::codes;
 use crate::failure::Failure;
 
 /// Events of a batch, at the most.
@@ -107,7 +108,7 @@ impl GrpcSession {
         for event in waiting.iter().take(count) {
             match pb::CloudEvent::decode(event.body.as_slice()) {
                 Ok(event) => events.push(event),
-                Err(error) => return Outcome::Permanent(Failure::permanent("OC0310", error.to_string())),
+                Err(error) => return Outcome::Permanent(Failure::permanent(codes::EVENT_NOT_FRAMED, error.to_string())),
             }
         }
         let mut publisher = PublisherServiceClient::new(self.channel.clone())
@@ -126,12 +127,12 @@ impl GrpcSession {
             Ok(Ok(answer)) => answer.into_inner(),
             Ok(Err(status)) if is_too_large(&status) => {
                 let text = format!("the event is larger than {} takes over gRPC: {}", self.server, status.message());
-                return Outcome::Permanent(Failure::permanent("OC0311", text));
+                return Outcome::Permanent(Failure::permanent(codes::TOO_LARGE_FOR_MESH, text));
             }
             Ok(Err(status)) => return Outcome::Broken(call_failed(&self.server, &status)),
             Err(_) => {
                 let text = format!("{} did not confirm an event in time", self.server);
-                return Outcome::Broken(Failure::retryable("OC0309", text));
+                return Outcome::Broken(Failure::retryable(codes::NO_ANSWER, text));
             }
         };
         self.outcome(&answer).await
@@ -143,7 +144,7 @@ impl GrpcSession {
             Some(_) => {}
             None => {
                 let text = format!("{} answered a publish without a status", self.server);
-                return Outcome::Broken(Failure::retryable("OC0306", text));
+                return Outcome::Broken(Failure::retryable(codes::SESSION_BROKEN, text));
             }
         }
         let kind = RefusalKind::of_grpc(answer);

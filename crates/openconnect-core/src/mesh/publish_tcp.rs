@@ -16,6 +16,7 @@ use super::MeshStatus;
 use super::publish::{Flight, Lane, Outgoing};
 use super::refused::{self, Consequence};
 use super::session::{Ended, Session, broken, sent_away};
+use crate::codes;
 use crate::failure::Failure;
 
 /// Output is topped up to this many bytes before it is written.
@@ -93,16 +94,16 @@ impl Lane {
                 () = self.ends.cancelled() => return Ended::Closed,
                 _ = heartbeat.tick() => {
                     if course.unanswered {
-                        return Ended::Broken(Failure::retryable("OC0309", format!("{} did not answer a heartbeat", session.server)));
+                        return Ended::Broken(Failure::retryable(codes::NO_ANSWER, format!("{} did not answer a heartbeat", session.server)));
                     }
                     if flight.sent.front().is_some_and(|first| first.at.elapsed() > self.dialer.request_timeout) {
-                        return Ended::Broken(Failure::retryable("OC0309", format!("{} did not confirm an event in time", session.server)));
+                        return Ended::Broken(Failure::retryable(codes::NO_ANSWER, format!("{} did not confirm an event in time", session.server)));
                     }
                     session.heartbeat();
                     course.unanswered = true;
                 }
                 moved = session.transfer(true) => if let Err(e) = moved {
-                    return course.end(broken(&session.server, &e));
+                    return course.end(broken(&session.server, e));
                 },
                 received = self.queue.recv_many(&mut batches, 256), if open && flight.waiting.len() < 512 => {
                     open = received > 0;
@@ -116,9 +117,9 @@ impl Lane {
     /// Handles every frame that has been read; an error ends the session.
     fn take_answers(&self, session: &mut Session, flight: &mut Flight, course: &mut Course) -> Result<(), Ended> {
         loop {
-            let frame = session.frame().map_err(|e| broken(&session.server, &e))?;
+            let frame = session.frame().map_err(|e| broken(&session.server, e))?;
             let Some(frame) = frame else { return Ok(()) };
-            let unreadable = |e| broken(&session.server, &format!("a header can't be read: {e}"));
+            let unreadable = |e| broken(&session.server, format!("a header can't be read: {e}"));
             match flight.answer(&frame, &session.server).map_err(unreadable)? {
                 Answer::Confirmed => {
                     course.resume_at = None;
@@ -229,7 +230,7 @@ impl Flight {
             );
             match encode_raw(header.as_bytes(), &event.body, output) {
                 Ok(()) => self.sent.push_back(Sent { seq, event, at: now }),
-                Err(e) => self.refuse(event, Failure::permanent("OC0310", e.to_string())),
+                Err(e) => self.refuse(event, Failure::permanent(codes::EVENT_NOT_FRAMED, e.to_string())),
             }
         }
     }

@@ -13,6 +13,7 @@ use super::subscribe_grpc::Subscription;
 use super::url::Transport;
 use super::{Capabilities, MeshStatus};
 use crate::budget::{Budget, Reservation};
+use crate::codes;
 use crate::failure::Failure;
 
 /// Acknowledgements that wait to be written.
@@ -123,11 +124,11 @@ impl Receiving {
                     continue;
                 }
                 Ended::Redirected(to) => circles(&to),
-                Ended::Refused(reason) => Failure::retryable("OC0307", reason),
+                Ended::Refused(reason) => Failure::retryable(codes::MESH_BUSY, reason),
                 Ended::Broken(failure) => failure,
             };
             if self.status.send_replace(lost(&failure)) != lost(&failure) {
-                tracing::warn!(code = %failure.code, "no session with the mesh: {}", failure.message);
+                tracing::warn!(code = %failure.code, "no session with the mesh: {}", failure.reason());
             }
             if !failure.is_retryable() {
                 self.failed.send_replace(Some(failure));

@@ -3,6 +3,7 @@
 use openconnect_protocol::refusal::RefusalKind;
 
 use super::session::shorten;
+use crate::codes;
 use crate::failure::Failure;
 
 /// What becomes of an event that the server refused.
@@ -23,11 +24,17 @@ pub(super) fn publish(kind: RefusalKind, server: &str, desc: &str) -> Consequenc
             let text = format!(
                 "the event is larger than {server} takes: {desc}. EventMesh's setting is eventMesh.server.maxEventSize (default 1000 characters), openconnect-mesh's is limits.max_event_bytes"
             );
-            Consequence::Resolve(Failure::permanent("OC0311", text))
+            Consequence::Resolve(Failure::permanent(codes::TOO_LARGE_FOR_MESH, text))
         }
-        RefusalKind::Denied => Consequence::Resolve(Failure::permanent("OC0312", format!("{server} does not allow it: {desc}"))),
-        RefusalKind::Invalid => Consequence::Resolve(Failure::permanent("OC0313", format!("{server} can't take the event: {desc}"))),
-        RefusalKind::Session => Consequence::Reconnect(Failure::retryable("OC0308", format!("{server} refused an event: {desc}"))),
+        RefusalKind::Denied => Consequence::Resolve(Failure::permanent(
+            codes::NOT_ALLOWED,
+            format!("{server} does not allow it: {desc}"),
+        )),
+        RefusalKind::Invalid => Consequence::Resolve(Failure::permanent(
+            codes::EVENT_REFUSED,
+            format!("{server} can't take the event: {desc}"),
+        )),
+        RefusalKind::Session => Consequence::Reconnect(Failure::retryable(codes::SENT_AWAY, format!("{server} refused an event: {desc}"))),
         RefusalKind::Busy | RefusalKind::Unknown => Consequence::Wait(desc),
     }
 }
@@ -37,12 +44,12 @@ pub(super) fn session(kind: RefusalKind, server: &str, desc: &str) -> Failure {
     let text = format!("{server} refused the session: {}", shorten(desc));
     match kind {
         RefusalKind::Denied => Failure::fatal(
-            "OC0305",
+            codes::SESSION_REFUSED,
             format!("{text}. Check mesh.username, mesh.password, mesh.token and the group's rights"),
         ),
-        RefusalKind::Invalid | RefusalKind::TooLarge => Failure::fatal("OC0305", format!("{text}. Check mesh.group")),
-        RefusalKind::Busy | RefusalKind::Session => Failure::retryable("OC0305", text),
-        RefusalKind::Unknown => Failure::retryable("OC0305", format!("{text}. The server's own log tells why")),
+        RefusalKind::Invalid | RefusalKind::TooLarge => Failure::fatal(codes::SESSION_REFUSED, format!("{text}. Check mesh.group")),
+        RefusalKind::Busy | RefusalKind::Session => Failure::retryable(codes::SESSION_REFUSED, text),
+        RefusalKind::Unknown => Failure::retryable(codes::SESSION_REFUSED, format!("{text}. The server's own log tells why")),
     }
 }
 
@@ -50,8 +57,8 @@ pub(super) fn session(kind: RefusalKind, server: &str, desc: &str) -> Failure {
 pub(super) fn subscription(kind: RefusalKind, server: &str, topic: &str, desc: &str) -> Failure {
     let text = format!("{server} refused to subscribe to `{topic}`: {}", shorten(desc));
     if kind.may_pass() {
-        Failure::retryable("OC0314", text)
+        Failure::retryable(codes::SUBSCRIPTION_REFUSED, text)
     } else {
-        Failure::fatal("OC0314", text)
+        Failure::fatal(codes::SUBSCRIPTION_REFUSED, text)
     }
 }

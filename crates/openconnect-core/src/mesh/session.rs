@@ -21,8 +21,9 @@ use super::grpc::GrpcSession;
 use super::route::{Candidate, Route};
 use super::url::{MeshUrl, Server, Transport};
 use super::{Capabilities, MeshStatus, refused};
+use crate::codes;
 use crate::config::MeshSettings;
-use crate::error::Result;
+use crate::error::{BoxError, Result};
 use crate::failure::Failure;
 
 /// The largest frame taken: four times EventMesh's own limit, for servers that were given a larger one.
@@ -50,7 +51,7 @@ pub(crate) struct Dialer {
 
 impl Dialer {
     pub(crate) fn new(settings: &MeshSettings, group: &str) -> Result<Self> {
-        let url = MeshUrl::parse(&settings.url).map_err(|reason| crate::Error::config("OC0302", format!("mesh.url {reason}")))?;
+        let url = MeshUrl::parse(&settings.url).map_err(|reason| crate::Error::config(codes::MESH_URL, format!("mesh.url {reason}")))?;
         let tls = if url.tls {
             Some((settings.tls.client()?, settings.tls.server_name.clone()))
         } else {
@@ -100,7 +101,7 @@ impl Dialer {
     where
         F: Future<Output = std::result::Result<T, Failure>>,
     {
-        let mut last = Failure::retryable("OC0303", "mesh.url names no server");
+        let mut last = Failure::retryable(codes::MESH_UNREACHABLE, "mesh.url names no server");
         for candidate in candidates {
             let server = &candidate.server;
             match timeout(self.request_timeout, open(server)).await {
@@ -110,7 +111,12 @@ impl Dialer {
                 }
                 Ok(Err(failure)) if !failure.is_retryable() => return Err(failure),
                 Ok(Err(failure)) => last = failure,
-                Err(_) => last = Failure::retryable("OC0303", format!("{server} did not answer within {:?}", self.request_timeout)),
+                Err(_) => {
+                    last = Failure::retryable(
+                        codes::MESH_UNREACHABLE,
+                        format!("{server} did not answer within {:?}", self.request_timeout),
+                    )
+                }
             }
         }
         Err(last)
@@ -118,21 +124,21 @@ impl Dialer {
 
     /// A connection to the server; with TLS, `protocols` are offered.
     pub(super) async fn socket(&self, server: &Server, protocols: &[&[u8]]) -> std::result::Result<Socket, Failure> {
-        let unreachable = |e: std::io::Error| Failure::retryable("OC0303", format!("{server} can't be reached: {e}"));
+        let unreachable = |e: std::io::Error| Failure::retryable(codes::MESH_UNREACHABLE, format!("{server} can't be reached")).because(e);
         let tcp = TcpStream::connect((server.host.as_str(), server.port)).await.map_err(unreachable)?;
         tcp.set_nodelay(true).map_err(unreachable)?;
         Ok(match &self.tls {
             None => Socket::Plain(tcp),
             Some((config, name)) => {
                 let name = ServerName::try_from(name.clone().unwrap_or_else(|| server.host.clone()))
-                    .map_err(|_| Failure::fatal("OC0304", format!("`{}` is no name to verify a certificate for", server.host)))?;
+                    .map_err(|_| Failure::fatal(codes::MESH_TLS, format!("`{}` is no name to verify a certificate for", server.host)))?;
                 let mut config = rustls::ClientConfig::clone(config);
                 config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
                 let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
                 let tls = connector
                     .connect(name, tcp)
                     .await
-                    .map_err(|e| Failure::retryable("OC0304", format!("TLS with {server} failed: {e}")))?;
+                    .map_err(|e| Failure::retryable(codes::MESH_TLS, format!("TLS with {server} failed")).because(e))?;
                 Socket::Tls(Box::new(tls))
             }
         })
@@ -248,7 +254,7 @@ impl Session {
     /// Sends one request and waits for the frame that answers it. Only during set-up and at the end; what else comes is kept
     /// for [`Self::frame`].
     pub(crate) async fn request(&mut self, header: &Header, body: &[u8]) -> std::result::Result<Frame, Failure> {
-        let broken = |e: FrameError| Failure::retryable("OC0306", e.to_string());
+        let broken = |e: FrameError| Failure::retryable(codes::SESSION_BROKEN, e.to_string());
         encode(header, body, &mut self.output).map_err(broken)?;
         while !self.output.is_empty() {
             self.transfer(false).await.map_err(broken)?;
@@ -261,7 +267,7 @@ impl Session {
                 }
                 if self.early.len() >= EARLY {
                     let text = format!("{} sends much, but does not answer {}", self.server, header.cmd.name());
-                    return Err(Failure::retryable("OC0306", text));
+                    return Err(Failure::retryable(codes::SESSION_BROKEN, text));
                 }
                 self.early.push_back(raw);
                 continue;
@@ -373,8 +379,11 @@ pub(super) fn sent_away(server: &str, redirect: Option<&[u8]>) -> Ended {
         Some(Some(RedirectInfo { ip, port })) if port != 0 && !ip.is_empty() && ip.len() <= 253 => {
             Ended::Redirected(Server { host: ip, port })
         }
-        Some(_) => Ended::Broken(Failure::retryable("OC0308", format!("{server} redirects, but does not say where"))),
-        None => Ended::Broken(Failure::retryable("OC0308", format!("{server} says goodbye"))),
+        Some(_) => Ended::Broken(Failure::retryable(
+            codes::SENT_AWAY,
+            format!("{server} redirects, but does not say where"),
+        )),
+        None => Ended::Broken(Failure::retryable(codes::SENT_AWAY, format!("{server} says goodbye"))),
     }
 }
 
@@ -396,20 +405,18 @@ pub(crate) fn shorten(desc: &str) -> String {
 }
 
 /// What ends a session that broke.
-pub(super) fn broken(server: &str, error: &impl std::fmt::Display) -> Ended {
-    Ended::Broken(Failure::retryable("OC0306", format!("the session with {server} broke: {error}")))
+pub(super) fn broken(server: &str, error: impl Into<BoxError>) -> Ended {
+    Ended::Broken(Failure::retryable(codes::SESSION_BROKEN, format!("the session with {server} broke")).because(error))
 }
 
 /// A redirect that is not obeyed any more.
 pub(super) fn circles(to: &Server) -> Failure {
-    Failure::retryable("OC0308", format!("the servers redirect in circles, at last to {to}"))
+    Failure::retryable(codes::SENT_AWAY, format!("the servers redirect in circles, at last to {to}"))
 }
 
 /// The status after a failure.
 pub(crate) fn lost(failure: &Failure) -> MeshStatus {
-    MeshStatus::Disconnected {
-        reason: failure.message.clone(),
-    }
+    MeshStatus::Disconnected { reason: failure.reason() }
 }
 
 /// A connection, encrypted or not.

@@ -23,6 +23,7 @@ use super::receive::{Acknowledgement, QueuedAck, Received, Receiving, Wish, plac
 use super::refused;
 use super::route::Route;
 use super::session::{Ended, shorten};
+use crate::codes;
 use crate::failure::Failure;
 
 /// Acknowledgements in one message.
@@ -46,9 +47,12 @@ impl Receiving {
         let session = self.dialer.dial_grpc(route).await?;
         let name = session.server.clone();
         let limit = self.dialer.request_timeout;
-        timeout(limit, self.subscribe(session))
-            .await
-            .map_err(|_| Failure::retryable("OC0303", format!("{name} did not answer the subscription within {limit:?}")))?
+        timeout(limit, self.subscribe(session)).await.map_err(|_| {
+            Failure::retryable(
+                codes::MESH_UNREACHABLE,
+                format!("{name} did not answer the subscription within {limit:?}"),
+            )
+        })?
     }
 
     /// The subscription, as the first message and as a barrier: its answer comes after what was sent before it was handled.
@@ -62,7 +66,7 @@ impl Receiving {
 
     async fn subscribe(&self, mut session: GrpcSession) -> Result<Subscription, Failure> {
         let (to_server, outgoing) = mpsc::channel(16);
-        let closed = || Failure::retryable("OC0306", "the stream ended before the subscription was answered");
+        let closed = || Failure::retryable(codes::SESSION_BROKEN, "the stream ended before the subscription was answered");
         to_server.send(self.subscription()).await.map_err(|_| closed())?;
         let mut consumer = ConsumerServiceClient::new(session.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
         let stream = consumer.subscribe_stream(ReceiverStream::new(outgoing)).await;
@@ -76,7 +80,7 @@ impl Receiving {
             if !is_answer(&message) {
                 if early.len() >= EARLY {
                     return Err(Failure::retryable(
-                        "OC0306",
+                        codes::SESSION_BROKEN,
                         "the server delivers, but does not answer the subscription",
                     ));
                 }
@@ -163,7 +167,7 @@ impl Receiving {
                     Ok(Some(message)) if is_answer(&message) => {
                         if StatusCode::of(&message) != Some(StatusCode::SUCCESS) {
                             let text = format!("{} ends the subscription: {}", session.server, shorten(reason(&message)));
-                            return Ended::Broken(Failure::retryable("OC0308", text));
+                            return Ended::Broken(Failure::retryable(codes::SENT_AWAY, text));
                         }
                     }
                     Ok(Some(message)) => held.push_back(self.delivery(message, number)),
@@ -194,7 +198,7 @@ impl Receiving {
         )
         .await;
         if let Err(failure) = left {
-            tracing::debug!(code = %failure.code, "could not unsubscribe: {}", failure.message);
+            tracing::debug!(code = %failure.code, "could not unsubscribe: {}", failure.reason());
         }
     }
 
@@ -253,5 +257,5 @@ async fn beat(beating: &mut Option<Heartbeat<'_>>) -> Result<pb::CloudEvent, Fai
 }
 
 fn ended(session: &GrpcSession) -> Ended {
-    Ended::Broken(Failure::retryable("OC0308", format!("{} ended the stream", session.server)))
+    Ended::Broken(Failure::retryable(codes::SENT_AWAY, format!("{} ended the stream", session.server)))
 }

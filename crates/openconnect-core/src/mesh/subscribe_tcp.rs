@@ -15,6 +15,7 @@ use super::receive::{Acknowledgement, QueuedAck, Received, Receiving, Wish, plac
 use super::refused;
 use super::route::Route;
 use super::session::{Ended, Session, broken, refusal, sent_away, shorten};
+use crate::codes;
 use crate::failure::Failure;
 
 /// Acknowledgements in one frame, at the most.
@@ -56,7 +57,12 @@ impl Receiving {
             let header = Header::new(command, command.name());
             let answer = timeout(self.dialer.request_timeout, session.request(&header, body))
                 .await
-                .map_err(|_| Failure::retryable("OC0303", format!("{} did not answer {}", session.server, command.name())))??;
+                .map_err(|_| {
+                    Failure::retryable(
+                        codes::MESH_UNREACHABLE,
+                        format!("{} did not answer {}", session.server, command.name()),
+                    )
+                })??;
             if answer.header.code != 0 {
                 let (kind, desc) = refusal(&answer.header);
                 return Err(refused::subscription(kind, &session.server, &self.topic, desc));
@@ -110,7 +116,7 @@ impl Receiving {
                 _ = heartbeat.tick() => {
                     if unanswered && !paused {
                         let text = format!("{} did not answer a heartbeat", session.server);
-                        return Ended::Broken(Failure::retryable("OC0309", text));
+                        return Ended::Broken(Failure::retryable(codes::NO_ANSWER, text));
                     }
                     session.heartbeat();
                     unanswered = true;
@@ -122,7 +128,7 @@ impl Receiving {
                     }
                 }
                 moved = session.transfer(!paused) => if let Err(e) = moved {
-                    return broken(&session.server, &e);
+                    return broken(&session.server, e);
                 },
             }
         }
@@ -131,7 +137,7 @@ impl Receiving {
     /// Hands over what has been read, until there is no room; gives the delivery back that has none.
     fn take_frames(&mut self, session: &mut Session, number: u64, unanswered: &mut bool, wanted: Wish) -> Result<Option<Received>, Ended> {
         loop {
-            let frame = session.frame().map_err(|e| broken(&session.server, &e))?;
+            let frame = session.frame().map_err(|e| broken(&session.server, e))?;
             let Some(frame) = frame else { return Ok(None) };
             match self.read(&frame, number, &session.server) {
                 Pushed::Delivery(delivery) if wanted == Wish::Receive => {
@@ -150,7 +156,7 @@ impl Receiving {
     fn read(&self, frame: &RawFrame, number: u64, server: &str) -> Pushed {
         let header: PushHeader<'_> = match serde_json::from_slice(&frame.header) {
             Ok(header) => header,
-            Err(e) => return Pushed::Leave(broken(server, &format!("a header can't be read: {e}"))),
+            Err(e) => return Pushed::Leave(broken(server, format!("a header can't be read: {e}"))),
         };
         let reply = match Command::named(header.cmd) {
             Some(Command::AsyncMessageToClient) => Command::AsyncMessageToClientAck,

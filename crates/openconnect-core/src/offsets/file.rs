@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use openconnect_error::codes::TASK_ENDED;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde_json::Value;
 
 use super::{Acquired, Fence, OffsetStore, Positions};
-use crate::error::{Error, Result};
+use crate::codes;
+use crate::error::{BoxError, Error, Result};
 
 const OFFSETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("offsets");
 /// One row: the number of the last lease.
@@ -53,7 +55,7 @@ impl FileStore {
         async move {
             tokio::task::spawn_blocking(move || work(&inner))
                 .await
-                .map_err(|e| Error::undelivered("OC0490", format!("storing offsets ended abnormally: {e}")))?
+                .map_err(|e| Error::undelivered(TASK_ENDED, "storing offsets ended abnormally").because(e))?
         }
         .boxed()
     }
@@ -178,8 +180,8 @@ impl OffsetStore for FileStore {
     }
 }
 
-fn unusable(file: &str, error: impl std::fmt::Display) -> Error {
-    Error::unavailable("OC0210", format!("the offsets in {file} can't be used: {error}")).hint(
+fn unusable(file: &str, error: impl Into<BoxError>) -> Error {
+    Error::unavailable(codes::OFFSETS_UNUSABLE, format!("the offsets in {file} can't be used")).because(error).hint(
         "If another process holds the file, stop it. If it is damaged, restore a copy, or move it away: the source then starts from its beginning.",
     )
 }
@@ -194,6 +196,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("offsets.redb"), vec![7; 8192]).unwrap();
         let error = FileStore::open(dir.path()).err().unwrap();
-        assert!(error.message.contains("offsets.redb"), "{error}");
+        assert!(error.reason().contains("offsets.redb"), "{error}");
     }
 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
+use crate::codes;
 use crate::config::Settings;
 use crate::error::{Error, Result};
 
@@ -111,8 +112,11 @@ pub(crate) async fn open(
         return Ok(Arc::new(FileStore::open(dir)?));
     };
     let shared = shared.ok_or_else(|| {
-        Error::config("OC0215", format!("state.offsets is set, but {connector} can't share its offsets"))
-            .hint("Leave state.offsets out: the offsets are then in a file below state.dir.")
+        Error::config(
+            codes::OFFSETS_REFUSED,
+            format!("state.offsets is set, but {connector} can't share its offsets"),
+        )
+        .hint("Leave state.offsets out: the offsets are then in a file below state.dir.")
     })?;
     let address = SharedAddress {
         url: url.expose(),
@@ -126,20 +130,20 @@ pub(crate) async fn open(
 /// The store of a source whose positions are kept elsewhere, or that has none. `state.offsets` is refused there.
 pub(crate) fn keep_none(settings: &Settings, connector: &str) -> Result<Arc<dyn OffsetStore>> {
     if settings.state.offsets.is_some() {
-        return Err(
-            Error::config("OC0215", format!("state.offsets is set, but {connector} has no offsets to store"))
-                .hint("Leave state.offsets out: every process of this connector is active."),
-        );
+        return Err(Error::config(
+            codes::OFFSETS_REFUSED,
+            format!("state.offsets is set, but {connector} has no offsets to store"),
+        )
+        .hint("Leave state.offsets out: every process of this connector is active."));
     }
     Ok(Arc::new(none::NoStore))
 }
 
 /// The error of a process whose lease has gone to another one.
 pub(crate) fn lease_lost(place: &str) -> Error {
-    Error {
-        code: "OC0213",
-        message: format!("another process has taken over this instance's lease in {place}"),
-        hint: Some("Nothing to do: the other process goes on from the last stored offset. Started again, this one stands by.".into()),
-        exit: crate::error::Exit::LeaseLost,
-    }
+    Error::lease_lost(
+        codes::LEASE_TAKEN,
+        format!("another process has taken over this instance's lease in {place}"),
+    )
+    .hint("Nothing to do: the other process goes on from the last stored offset. Started again, this one stands by.")
 }

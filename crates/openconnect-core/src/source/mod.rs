@@ -123,6 +123,11 @@ impl<P> SourceContext<P> {
 ///     }
 /// }
 ///
+/// openconnect_core::code_table! {
+///     /// A number cannot be an event.
+///     COUNTER_EVENT,
+/// }
+///
 /// struct CounterSource {
 ///     next: u64,
 ///     end: u64,
@@ -155,7 +160,7 @@ impl<P> SourceContext<P> {
 ///             .source("/counter")
 ///             .ty("org.example.count")
 ///             .build()
-///             .map_err(|e| Failure::fatal("COUNTER_EVENT", e.to_string()))?;
+///             .map_err(|e| Failure::fatal(COUNTER_EVENT, "a number can't be an event").because(e))?;
 ///         self.next += 1;
 ///         out.emit(Record::event(self.partition.clone(), event).with_position(self.next)).await;
 ///         Ok(())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use openconnect_error::codes::TASK_ENDED;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -95,7 +96,7 @@ impl<S: Source> SourceRunner<S> {
     pub async fn close(self) -> Result<()> {
         self.stop.cancel();
         let source = self.task.await;
-        let source = source.map_err(|e| Error::unavailable("OC0490", format!("the source's task ended abnormally: {e}")))?;
+        let source = source.map_err(|e| Error::unavailable(TASK_ENDED, "the source's task ended abnormally").because(e))?;
         source.close().await
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
+use crate::codes;
 use crate::error::{Error, Result};
 use crate::record::{Partition, Position};
 
@@ -60,7 +61,7 @@ impl<P: Position> UpstreamOffsets<P> for NoUpstreamOffsets {
 
 fn unreachable_by_command() -> Error {
     Error::config(
-        "OC0512",
+        codes::UPSTREAM_UNCHANGED,
         "the offsets are kept by the system that is read, and this connector has no commands for them",
     )
     .hint("Use the system's own tools.")

@@ -60,8 +60,13 @@
 //!     lines: Mutex<HashMap<String, String>>,
 //! }
 //!
+//! openconnect_core::code_table! {
+//!     /// The lines are lost.
+//!     LINE_LOST,
+//! }
+//!
 //! fn lost<T>(_: T) -> Failure {
-//!     Failure::fatal("LINE_LOST", "the lines are lost")
+//!     Failure::fatal(LINE_LOST, "the lines are lost")
 //! }
 //!
 //! impl StagingSink for LineSink {
@@ -119,6 +124,7 @@ use std::time::SystemTime;
 use cloudevents::{AttributesReader, Event};
 use serde::{Deserialize, Serialize};
 
+use crate::codes;
 use crate::config::ConnectorConfig;
 use crate::error::Result;
 use crate::failure::Failure;
@@ -224,7 +230,7 @@ impl OpenGroup {
         let (keeper, token, kept) = (Arc::clone(&self.keeper), Arc::clone(&self.token), handle.clone());
         tokio::task::spawn_blocking(move || keeper.keep(&token, &kept))
             .await
-            .map_err(|e| Failure::retryable("OC0452", format!("writing a handle ended abnormally: {e}")))??;
+            .map_err(|e| Failure::retryable(codes::STAGING_UNWRITTEN, "writing a handle ended abnormally").because(e))??;
         *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
         Ok(())
     }

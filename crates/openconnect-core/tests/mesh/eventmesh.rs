@@ -190,7 +190,7 @@ impl Bench {
                 }
                 Err(failure) => {
                     assert_eq!(failure.code, "OC0311", "{}: {failure}", self.url);
-                    assert!(failure.message.contains("eventMesh.server.maxEventSize"), "{failure}");
+                    assert!(failure.reason().contains("eventMesh.server.maxEventSize"), "{failure}");
                     assert!(characters > 1000, "{}: {characters} characters are refused", self.url);
                     limits.push(format!("an event of {characters} characters is refused"));
                 }

@@ -50,7 +50,7 @@ async fn refusals_for_good_are_told_and_the_others_go_on() {
     ] {
         server.publishes(&[reply]);
         let failure = refused(send(&publisher, "bad").await).await;
-        assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Permanent, code));
+        assert_eq!((failure.kind, &*failure.code.to_string()), (FailureKind::Permanent, code));
     }
     confirmed(send(&publisher, "good").await).await;
 }
@@ -66,7 +66,7 @@ async fn credentials_that_are_not_accepted_end_it() {
     server.publishes(&[Reply::Code(20)]);
     server.publisher_heartbeats(&[Reply::Code(20)]);
     let failure = refused(send(&publisher, "a").await).await;
-    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Fatal, "OC0305"));
+    assert_eq!((failure.kind, &*failure.code.to_string()), (FailureKind::Fatal, "OC0305"));
 }
 
 #[tokio::test]
@@ -143,6 +143,6 @@ async fn a_refused_subscription_is_tried_again_or_told() {
     for code in [20, 9, 7] {
         server.subscriptions(&[Reply::Code(code)]);
         let error = within("a refusal", subscriber(&server.url(), json!({}))).await.err().unwrap();
-        assert!(error.message.contains("OC0314"), "{code}: {error}");
+        assert!(error.reason().contains("OC0314"), "{code}: {error}");
     }
 }

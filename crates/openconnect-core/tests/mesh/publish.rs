@@ -146,8 +146,8 @@ async fn refusals_for_good_are_told_and_the_others_go_on() {
         let (frame, _) = peer.publish().await;
         peer.refuse(&frame, desc).await;
         let failure = refused(published).await;
-        assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Permanent, code));
-        assert!(failure.message.contains(part), "{failure}");
+        assert_eq!((failure.kind, &*failure.code.to_string()), (FailureKind::Permanent, code));
+        assert!(failure.reason().contains(part), "{failure}");
     }
     // What the server names goes before its text.
     let published = send(&publisher, "large").await;
@@ -382,7 +382,7 @@ async fn a_refused_hello_is_waited_for_when_it_may_pass_and_told_when_not() {
         let (refused, _peer) = tokio::join!(within("a refusal", crate::publisher(&url, json!({}))), script);
         let error = refused.err().unwrap();
         assert_eq!(error.code, "OC0305");
-        assert!(error.message.contains(part), "{error}");
+        assert!(error.reason().contains(part), "{error}");
     }
 }
 

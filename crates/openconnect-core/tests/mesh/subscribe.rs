@@ -164,7 +164,7 @@ async fn a_subscription_that_is_refused_for_now_is_tried_again() {
     };
     let (refused, _peer) = tokio::join!(within("a refusal", crate::subscriber(&url, json!({}))), script);
     let error = refused.err().unwrap();
-    assert!(error.message.contains("OC0314") && error.message.contains("`t`"), "{error}");
+    assert!(error.reason().contains("OC0314") && error.reason().contains("`t`"), "{error}");
 }
 
 /// Only heartbeats keep a session alive: they go out also while nobody takes the deliveries.

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::oauth2::{ClientAuthentication, Oauth2, Oauth2Settings};
 use super::transport::Client;
 use crate::authorization::{basic, bearer, sensitive};
+use crate::codes;
 
 /// How the connector authenticates itself.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -74,7 +75,7 @@ impl Credentials {
     pub fn new(auth: &Auth) -> Result<Self> {
         let fixed = |text: String| {
             let value = sensitive(&text);
-            value.map_err(|_| Error::config("HTTP_CONFIG", "the credentials of `auth` can't be sent in a header"))
+            value.map_err(|_| Error::config(codes::HTTP_CONFIG, "the credentials of `auth` can't be sent in a header"))
         };
         Ok(Self(match auth {
             Auth::None => Kind::None,

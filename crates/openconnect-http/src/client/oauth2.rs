@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method};
-use openconnect_core::Failure;
 use openconnect_core::secret::Secret;
+use openconnect_core::{BoxError, Failure, FailureKind};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -18,6 +18,7 @@ use super::endpoint::Endpoint;
 use super::retry_after::retry_after;
 use super::transport::Client;
 use crate::authorization::{basic, bearer, sensitive};
+use crate::codes;
 
 /// How long before its end a token is replaced.
 const REFRESH_MARGIN: Duration = Duration::from_secs(60);
@@ -123,7 +124,9 @@ impl Backoff {
     fn active(&self) -> Option<Failure> {
         let (failure, until) = self.last.as_ref()?;
         let left = until.checked_duration_since(Instant::now())?;
-        Some(Failure::retry_after(left, failure.code.clone(), failure.message.clone()))
+        let mut failure = failure.clone();
+        failure.kind = FailureKind::Retryable { after: Some(left) };
+        Some(failure)
     }
 
     fn failed(&mut self, failure: &Failure, asked: Option<Duration>) {
@@ -189,7 +192,7 @@ impl Oauth2 {
                 Ok(header)
             }
             Err((reason, asked)) => {
-                let failure = Failure::retryable("HTTP_OAUTH2", format!("no token: {reason}"));
+                let failure = Failure::retryable(codes::HTTP_OAUTH2, "no token").because(reason);
                 backoff.failed(&failure, asked);
                 Err(backoff.active().unwrap_or(failure))
             }
@@ -197,9 +200,9 @@ impl Oauth2 {
     }
 
     /// One token request. The error says why there is no token, and how long the server asks to wait.
-    async fn request(&self, client: &Client) -> Result<Token, (String, Option<Duration>)> {
-        let failed = |reason: String| (reason, None);
-        let endpoint = Endpoint::parse(&self.settings.token_url).map_err(|reason| failed(format!("the token URL {reason}")))?;
+    async fn request(&self, client: &Client) -> Result<Token, (BoxError, Option<Duration>)> {
+        let failed = |reason: BoxError| (reason, None);
+        let endpoint = Endpoint::parse(&self.settings.token_url).map_err(|reason| failed(format!("the token URL {reason}").into()))?;
         let mut request = endpoint.request(Method::POST, self.settings.form().into_bytes());
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
@@ -208,10 +211,10 @@ impl Oauth2 {
             let credentials = credentials.map_err(|_| failed("the credentials can't be sent in a header".into()))?;
             headers.insert(AUTHORIZATION, credentials);
         }
-        let response = client.send(request).await.map_err(|failure| failed(failure.message))?;
+        let response = client.send(request).await.map_err(|failure| failed(failure.into()))?;
         if !response.status.is_success() {
             let reason = format!("the token server answered {}", response.status);
-            return Err((reason, retry_after(&response.headers)));
+            return Err((reason.into(), retry_after(&response.headers)));
         }
         let token: Option<TokenResponse> = serde_json::from_slice(&response.body).ok();
         let token = token.filter(|token| !token.access_token.is_empty());
@@ -251,7 +254,7 @@ mod tests {
     #[test]
     fn the_wait_after_a_refusal_doubles_and_is_bounded_and_a_longer_one_is_obeyed() {
         let mut backoff = Backoff::default();
-        let failure = Failure::retryable("HTTP_OAUTH2", "no token");
+        let failure = Failure::retryable(codes::HTTP_OAUTH2, "no token");
         let mut failed = |asked| {
             backoff.failed(&failure, asked);
             let openconnect_core::FailureKind::Retryable { after: Some(left) } = backoff.active().unwrap().kind else {

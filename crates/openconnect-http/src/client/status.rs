@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::retry_after::retry_after;
 use super::transport::Response;
+use crate::codes::HTTP_STATUS;
 
 /// The wait after a 429 without `Retry-After`.
 const DEFAULT_THROTTLE: Duration = Duration::from_secs(1);
@@ -48,7 +49,7 @@ impl Codes {
         if matches(&self.success, status.as_u16()) || matches(&self.accept, status.as_u16()) {
             return Ok(());
         }
-        let code = format!("HTTP_{}", status.as_u16());
+        let code = HTTP_STATUS.code(status.as_u16());
         let message = format!("the endpoint answered {status}");
         if !matches(&self.retry, status.as_u16()) {
             return Err(Failure::permanent(code, message));

@@ -1,7 +1,6 @@
 //! The HTTP client: pooled connections, TLS, and one request within its time. It follows no redirect and uses no proxy: the event,
 //! and its signature, go where the configuration says and nowhere else.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +15,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use openconnect_core::tls::{TlsSettings, without_roots};
 use openconnect_core::{Failure, Result};
 use tokio::time::{Instant, timeout_at};
+
+use crate::codes;
 
 /// Maximum response body read, in bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -111,10 +112,10 @@ impl Client {
         let end = Instant::now() + self.timeout;
         let response = match timeout_at(end, self.inner.request(request)).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(unanswered(&error)),
+            Ok(Err(error)) => return Err(unanswered(error)),
             Err(_) => {
                 let text = format!("no response came in {:?}", self.timeout);
-                return Err(Failure::retryable("HTTP_TIMEOUT", text));
+                return Err(Failure::retryable(codes::HTTP_TIMEOUT, text));
             }
         };
         let (head, incoming) = response.into_parts();
@@ -139,13 +140,11 @@ async fn read(mut incoming: Incoming, body: &mut Vec<u8>) {
     }
 }
 
-fn unanswered(error: &legacy::Error) -> Failure {
-    let code = if error.is_connect() { "HTTP_CONNECT" } else { "HTTP_BROKEN" };
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        message = format!("{message}: {next}");
-        cause = next.source();
-    }
-    Failure::retryable(code, message)
+fn unanswered(error: legacy::Error) -> Failure {
+    let code = if error.is_connect() {
+        codes::HTTP_CONNECT
+    } else {
+        codes::HTTP_BROKEN
+    };
+    Failure::retryable(code, "no response came").because(error)
 }

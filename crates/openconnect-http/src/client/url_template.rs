@@ -8,6 +8,8 @@ use openconnect_core::{Failure, Result};
 
 use super::endpoint::Endpoint;
 
+use crate::codes;
+
 /// A URL with expressions, such as `https://api.example.com/in/{{ type }}`.
 ///
 /// Scheme, host and credentials stand before the first expression, so no event chooses them. Every value is percent-encoded: it can't
@@ -24,7 +26,7 @@ impl UrlTemplate {
     /// The template is wrong, or an expression stands in scheme, host or credentials. The reason does not repeat a URL without expressions,
     /// because it may hold a password.
     pub fn compile(text: &str) -> Result<Self, String> {
-        let template = Template::compile_escaped(text, encode_value).map_err(|error| error.message)?;
+        let template = Template::compile_escaped(text, encode_value).map_err(|error| error.reason())?;
         match fixed_part(text) {
             None => Endpoint::parse(text).map(drop)?,
             Some(fixed) => {
@@ -49,7 +51,10 @@ impl UrlTemplate {
     pub fn render(&self, event: &Event) -> Result<String, Failure> {
         let url = self.0.render(event)?;
         match !self.is_constant() && has_dot_segment(&url) {
-            true => Err(Failure::permanent("HTTP_URL", "the rendered URL has a path segment `.` or `..`")),
+            true => Err(Failure::permanent(
+                codes::HTTP_URL,
+                "the rendered URL has a path segment `.` or `..`",
+            )),
             false => Ok(url),
         }
     }
@@ -129,7 +134,7 @@ mod tests {
             }
             for subject in [".", ".."] {
                 let failure = render(&format!("http://host/in/{expression}/x"), subject).unwrap_err();
-                assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Permanent, "HTTP_URL"));
+                assert_eq!((failure.kind, &*failure.code.to_string()), (FailureKind::Permanent, "HTTP_URL"));
             }
         }
         for subject in ["%2e%2E", ".%2e"] {

@@ -12,6 +12,8 @@ use tokio::time::timeout;
 
 use super::problem::Problem;
 
+use crate::codes;
+
 /// What the body of a request may take.
 #[derive(Debug, Clone)]
 pub struct BodyLimits {
@@ -55,7 +57,7 @@ pub async fn read(
     timeout(limits.time, reading).await.unwrap_or_else(|_| {
         Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
-            "HTTP_TIMEOUT",
+            codes::HTTP_TIMEOUT,
             format!("the body took longer than {:?}", limits.time),
         ))
     })
@@ -81,7 +83,7 @@ pub fn decompress(headers: &HeaderMap, body: Vec<u8>, limits: &BodyLimits) -> Re
     let Some(encoding) = headers.get(header::CONTENT_ENCODING) else {
         return Ok(body.into());
     };
-    let unsupported = |detail: String| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "HTTP_ENCODING", detail);
+    let unsupported = |detail: String| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, codes::HTTP_ENCODING, detail);
     let compression = encoding.to_str().ok().and_then(Compression::from_content_encoding);
     let compression = compression.ok_or_else(|| unsupported("the content encoding is not one of gzip, deflate, zstd".into()))?;
     if compression == Compression::None {

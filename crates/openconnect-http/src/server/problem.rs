@@ -3,20 +3,23 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
+use openconnect_core::Code;
+
+use crate::codes;
 
 /// Why a request is refused. The text never repeats the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Status of the response.
     pub status: StatusCode,
-    code: &'static str,
+    code: Code,
     detail: String,
     header: Option<(header::HeaderName, HeaderValue)>,
 }
 
 impl Problem {
     /// A problem with a status, a stable code, and a text for the sender.
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
         Self {
             status,
             code,
@@ -27,26 +30,27 @@ impl Problem {
 
     /// 400: what was sent can't be understood.
     pub fn malformed(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "HTTP_MALFORMED", detail)
+        Self::new(StatusCode::BAD_REQUEST, codes::HTTP_MALFORMED, detail)
     }
 
     /// 413: the request is larger than a limit.
     pub fn too_large(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "HTTP_TOO_LARGE", detail)
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, codes::HTTP_TOO_LARGE, detail)
     }
 
     /// 503 with `Retry-After`: the same request may be sent again.
     pub fn unavailable(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "HTTP_UNAVAILABLE", detail).with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, codes::HTTP_UNAVAILABLE, detail).with(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
     /// 401: `scheme` is the challenge, the value of `WWW-Authenticate`.
     pub fn unauthorized(scheme: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "HTTP_UNAUTHORIZED", detail).with(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme))
+        Self::new(StatusCode::UNAUTHORIZED, codes::HTTP_UNAUTHORIZED, detail)
+            .with(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme))
     }
 
     /// The stable code.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         self.code
     }
 

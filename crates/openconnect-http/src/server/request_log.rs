@@ -37,7 +37,7 @@ impl RequestLog {
         if let Some(number) = self.fold(problem.status, Instant::now()) {
             tracing::warn!(
                 status = problem.status.as_u16(),
-                code = problem.code(),
+                code = %problem.code(),
                 number,
                 "requests were refused: {}",
                 problem.detail()

@@ -119,7 +119,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
-            if let MeshError::Settings(openconnect_config::Error { hint: Some(hint), .. }) = &error {
+            if let MeshError::Settings(openconnect_error::Error { hint: Some(hint), .. }) = &error {
                 eprintln!("{hint}");
             }
             let settings = matches!(error, MeshError::Config(_) | MeshError::Settings(_) | MeshError::Exposed(_));

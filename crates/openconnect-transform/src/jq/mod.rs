@@ -8,8 +8,8 @@
 use cloudevents::Event;
 use openconnect_protocol::{EventError, json as structured};
 
-use openconnect_config::error::Result;
-use openconnect_config::failure::Failure;
+use openconnect_error::Failure;
+use openconnect_error::Result;
 
 mod instrument;
 mod json;
@@ -23,13 +23,15 @@ pub(super) use meter::{COMPILE_STACK, THREAD_STACK};
 use program::{Outputs, Program, reason, without_data};
 use value::{Kind, Value};
 
+use crate::codes;
+
 /// Runs a program on the event as JSON.
 fn run<T>(
     program: &Program,
     event: &Event,
     read: impl FnOnce(&Value, Outputs<'_>) -> std::result::Result<T, String>,
 ) -> std::result::Result<T, Failure> {
-    let text = String::from_utf8(structured::encode(event)).map_err(|e| Failure::permanent("OC0126", e.to_string()))?;
+    let text = String::from_utf8(structured::encode(event)).map_err(|e| Failure::permanent(codes::PROGRAM_FAILED, e.to_string()))?;
     program.run(&text, read)
 }
 
@@ -59,7 +61,7 @@ impl Map {
         let Some((text, same)) = result else { return Ok(None) };
         let invalid = |e: EventError| {
             let reason = without_data(&e.to_string());
-            Failure::permanent("OC0126", format!("the jq program's result is no event: {reason}"))
+            Failure::permanent(codes::PROGRAM_FAILED, format!("the jq program's result is no event: {reason}"))
         };
         let mut changed = structured::decode(text.as_bytes()).map_err(invalid)?;
         // Data that is the same stays the text that it was.

@@ -9,8 +9,10 @@ use super::instrument::PROGRAM;
 use super::meter::{LONGEST, Stopped};
 use super::value::{self, ValR, Value};
 use super::{instrument, json, meter, natives};
-use openconnect_config::error::{Error, Result};
-use openconnect_config::failure::Failure;
+use openconnect_error::Failure;
+use openconnect_error::{Error, Result};
+
+use crate::codes;
 
 pub(super) type Outputs<'a> = &'a mut dyn Iterator<Item = ValR>;
 
@@ -27,7 +29,7 @@ impl Program {
                 }
                 _ => "The program sees the event as JSON: .type, .subject, .data and so on.",
             };
-            Error::config("OC0123", format!("{place}: the jq program does not compile: {wrong}")).hint(hint)
+            Error::config(codes::PROGRAM_INVALID, format!("{place}: the jq program does not compile: {wrong}")).hint(hint)
         })
     }
 
@@ -44,9 +46,15 @@ impl Program {
             read(&input, &mut self.0.run((Ctx::new([], &others), input.clone())))
         });
         match done {
-            Ok(result) => result.map_err(|reason| Failure::permanent("OC0126", format!("the jq program failed: {reason}"))),
-            Err(Stopped::Limit(limit)) => Err(Failure::permanent("OC0125", format!("the jq program {}", limit.describe()))),
-            Err(Stopped::Panicked) => Err(Failure::permanent("OC0126", "the jq program failed: a function of jq panicked")),
+            Ok(result) => result.map_err(|reason| Failure::permanent(codes::PROGRAM_FAILED, format!("the jq program failed: {reason}"))),
+            Err(Stopped::Limit(limit)) => Err(Failure::permanent(
+                codes::PROGRAM_LIMIT,
+                format!("the jq program {}", limit.describe()),
+            )),
+            Err(Stopped::Panicked) => Err(Failure::permanent(
+                codes::PROGRAM_FAILED,
+                "the jq program failed: a function of jq panicked",
+            )),
         }
     }
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use cloudevents::{Event, EventBuilder, EventBuilderV10};
 use proptest::prelude::*;
 
+use crate::codes::PROGRAM_INVALID;
 use crate::{TransformConfig, Transformed, Transforms};
-use openconnect_config::failure::{Failure, FailureKind};
+use openconnect_error::{Failure, FailureKind};
 
 /// Far more than any program may take: the machine can be busy.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -23,7 +24,7 @@ fn event(data: &str) -> Event {
 /// What the program does to an event that has `hostile`, and to one after it, for which the program ends at once.
 fn run(program: &str) -> (Transformed, Transformed) {
     let text = format!("if .data.hostile then ({program}) else . end");
-    let transforms = Transforms::compile(&[TransformConfig::Jq(text)], None).map_err(|error| error.message);
+    let transforms = Transforms::compile(&[TransformConfig::Jq(text)], None).map_err(|error| error.reason());
     let transforms = transforms.unwrap();
     let (to, done) = sync_channel(1);
     std::thread::spawn(move || {
@@ -109,8 +110,8 @@ fn hostile_programs_fail_alone_and_say_by_what() {
         let failure = harmless(program).unwrap_or_else(|| panic!("{program} went through"));
         assert_eq!(failure.code, "OC0125", "{program}: {failure}");
         // Where the machine or the build is slow, steps or time can be spent first.
-        let spent = ["steps", "processor time"].iter().any(|first| failure.message.contains(first));
-        assert!(failure.message.contains(reason) || spent, "{program}: {failure}");
+        let spent = ["steps", "processor time"].iter().any(|first| failure.reason().contains(first));
+        assert!(failure.reason().contains(reason) || spent, "{program}: {failure}");
     }
     #[cfg(target_os = "linux")]
     assert!(peak_memory() < 512 << 20, "{} bytes", peak_memory());
@@ -128,16 +129,16 @@ fn peak_memory() -> u64 {
 fn a_text_that_is_too_deep_or_too_long_is_refused_at_the_start() {
     let around = |open: &str, inner: &str, close: &str, times| open.repeat(times) + inner + &close.repeat(times);
     for (program, code) in [
-        (around("[", ".", "]", 8_000), Some("OC0123")),
-        (around("-", "1", "", 16_000), Some("OC0123")),
-        (around(".|", ".", "", 8_000), Some("OC0123")),
-        (around("try ", ".", "", 4_000), Some("OC0123")),
-        (around("def f:", ".", ";.", 2_000), Some("OC0123")),
-        (around("1,", "1", "", 8_000), Some("OC0123")),
-        (around(".", ".a", "[0]", 5_000), Some("OC0123")),
-        (around("(", ".", "", 16_000), Some("OC0123")),
-        (around("[", "", "", 16_000), Some("OC0123")),
-        (around(" ", ".", "", 17_000), Some("OC0123")),
+        (around("[", ".", "]", 8_000), Some(PROGRAM_INVALID)),
+        (around("-", "1", "", 16_000), Some(PROGRAM_INVALID)),
+        (around(".|", ".", "", 8_000), Some(PROGRAM_INVALID)),
+        (around("try ", ".", "", 4_000), Some(PROGRAM_INVALID)),
+        (around("def f:", ".", ";.", 2_000), Some(PROGRAM_INVALID)),
+        (around("1,", "1", "", 8_000), Some(PROGRAM_INVALID)),
+        (around(".", ".a", "[0]", 5_000), Some(PROGRAM_INVALID)),
+        (around("(", ".", "", 16_000), Some(PROGRAM_INVALID)),
+        (around("[", "", "", 16_000), Some(PROGRAM_INVALID)),
+        (around(" ", ".", "", 17_000), Some(PROGRAM_INVALID)),
         (around("(", ".", ")", 8_000), None),
         (around("map(", ".", ")", 300), None),
     ] {

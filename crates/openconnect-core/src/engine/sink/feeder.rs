@@ -9,7 +9,7 @@ use super::intake::{Arrived, Entry, Origin, Preparer, RECEIVE_BATCH, Read};
 use crate::budget::with_overhead;
 use crate::dead_letter::ReplayQueue;
 use crate::engine::intake_ends::IntakeEnds;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
 use crate::inbox::{Appender, Chunk, Entries};
 use crate::mesh::Subscriber;
 
@@ -79,7 +79,7 @@ impl Feeder {
                         }
                     }
                     Err(error) => {
-                        self.ends.fail(Failure::fatal(error.code, error.message)).await;
+                        self.ends.fail(Failure::of(FailureKind::Fatal, error)).await;
                         return;
                     }
                 }

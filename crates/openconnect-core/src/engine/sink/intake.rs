@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::delivery::Deliverable;
 use crate::budget::{Budget, EventLimit, Reservation};
+use crate::codes;
 use crate::dead_letter::ReplayToken;
 use crate::engine::TRANSFORM_BATCH;
 use crate::failure::Failure;
@@ -94,7 +95,12 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     pub(crate) fn read(self, stored: &Stored<'_>) -> Read {
-        let unreadable = |reason| Payload::Unreadable(Bytes::copy_from_slice(stored.raw), Failure::permanent("OC0402", reason));
+        let unreadable = |reason| {
+            Payload::Unreadable(
+                Bytes::copy_from_slice(stored.raw),
+                Failure::permanent(codes::EVENT_UNREADABLE, reason),
+            )
+        };
         if let Some(reason) = &stored.unreadable {
             return Err(unreadable(format!("the mesh could not deliver the event: {reason}")));
         }

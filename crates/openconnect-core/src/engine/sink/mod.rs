@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::State;
 use crate::budget::Budget;
+use crate::codes;
 use crate::config::{Acknowledge, RateLimitSetting, Settings};
 use crate::dead_letter::ReplayQueue;
 use crate::engine::circuit::Circuit;
@@ -54,7 +55,7 @@ pub(super) fn resolve_profile<S: Sink>(settings: &Settings, config: &S::Config) 
     if ordering < own.required_ordering {
         let (set, needed) = (ordering.as_str(), own.required_ordering.as_str());
         return Err(Error::config(
-            "OC0411",
+            codes::ORDERING_TOO_WEAK,
             format!("delivery.ordering is {set}, but {} needs {needed} with this configuration", S::NAME),
         )
         .hint(format!("Leave delivery.ordering out, or set it to {needed}.")));
@@ -207,7 +208,9 @@ async fn restore_rates(settings: &Settings, store: &Store) -> Result<RateLimits>
         .map_or_else(Vec::new, RateLimitSetting::limits);
     let mut rates = RateLimits::new(limits);
     if rates.are_stored() {
-        let unusable = |failure: Failure| Error::unavailable("OC0240", failure.message);
+        let unusable = |failure: Failure| {
+            Error::unavailable(codes::STORE_UNAVAILABLE, "what is left of the rate limits can't be restored").because(failure)
+        };
         let stored = store.list(rates::STORE_PREFIX, MAX_LISTED).await.map_err(unusable)?;
         let stale = rates.restore(stored, Instant::now(), SystemTime::now());
         store.apply(stale).await.map_err(unusable)?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
+use openconnect_error::codes::TASK_ENDED;
 use openconnect_fault::{Failpoint, reach};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
@@ -18,6 +19,7 @@ use super::delivery::{DeadLetterId, DeliveryState, Finished, JobId};
 use super::intake::{Entry, Origin, Payload};
 use crate::admin::{State, StatusHandle};
 use crate::budget::Budget;
+use crate::codes;
 use crate::dead_letter::{DeadLetters, ReplayQueue};
 use crate::engine::retry::RetryPolicy;
 use crate::error::{Error, Exit, Result};
@@ -70,7 +72,7 @@ impl Outcomes {
             }
             Origin::Replay(token) => {
                 if let Err(failure) = self.replay.done(token) {
-                    self.status.error(failure.code.clone(), failure.message);
+                    self.status.error(failure.code, failure.reason());
                 }
             }
         }
@@ -190,7 +192,7 @@ impl<S: Sink> SinkWorker<S> {
     }
 
     fn write_finished(&mut self, done: Result<(JobId, WriteReport, Duration), JoinError>) -> Result<(), Failure> {
-        let (id, report, took) = done.map_err(|e| ended_abnormally("a write", &e))?;
+        let (id, report, took) = done.map_err(|e| ended_abnormally("a write", e))?;
         self.status.observe_write(took);
         self.note_failures(&report);
         if !matches!(report, WriteReport::Failed(_)) {
@@ -212,8 +214,8 @@ impl<S: Sink> SinkWorker<S> {
 
     fn note_failures(&self, report: &WriteReport) {
         let note = |failure: &Failure| {
-            self.status.error(failure.code.clone(), failure.message.clone());
-            tracing::warn!(code = %failure.code, kind = ?failure.kind, "write failed: {}", failure.message);
+            self.status.error(failure.code, failure.reason());
+            tracing::warn!(code = %failure.code, kind = ?failure.kind, "write failed: {}", failure.reason());
         };
         match report {
             WriteReport::Delivered => {}
@@ -236,12 +238,12 @@ impl<S: Sink> SinkWorker<S> {
     }
 
     fn dead_letter_finished(&mut self, done: Result<(DeadLetterId, Result<(), Failure>), JoinError>) -> Result<(), Failure> {
-        let (id, written) = done.map_err(|e| ended_abnormally("a dead-letter write", &e))?;
+        let (id, written) = done.map_err(|e| ended_abnormally("a dead-letter write", e))?;
         written?;
         reach(Failpoint::DeadLetter);
         if let Some(pending) = self.delivery.dead_letter_written(id) {
             self.status.counts().dead_lettered.fetch_add(1, Relaxed);
-            tracing::warn!(code = %pending.failure.code, "dead letter: {}", pending.failure.message);
+            tracing::warn!(code = %pending.failure.code, "dead letter: {}", pending.failure.reason());
             self.outcomes.resolve(pending.entry.origin);
         }
         Ok(())
@@ -275,8 +277,9 @@ impl<S: Sink> SinkWorker<S> {
             inbox.close().await;
         }
         if let Err(failure) = ended {
-            self.status.error(failure.code.clone(), failure.message.clone());
-            return Err(Error::undelivered("OC0421", format!("the connector can't go on: {failure}"))
+            self.status.error(failure.code, failure.reason());
+            return Err(Error::undelivered(codes::CANNOT_CONTINUE, "the connector can't go on")
+                .because(failure)
                 .hint("Mend the cause and start again: what is undelivered is kept and delivered then."));
         }
         if left > 0 {
@@ -290,8 +293,8 @@ impl<S: Sink> SinkWorker<S> {
     }
 }
 
-fn ended_abnormally(what: &str, error: &JoinError) -> Failure {
-    Failure::fatal("OC0490", format!("{what} ended abnormally: {error}"))
+fn ended_abnormally(what: &str, error: JoinError) -> Failure {
+    Failure::fatal(TASK_ENDED, format!("{what} ended abnormally")).because(error)
 }
 
 async fn sleep_until(at: Option<tokio::time::Instant>) {

@@ -39,8 +39,8 @@ pub(super) async fn commit<P: Position, C: Committer<P>>(
         }
         failures += 1;
         let wait = retry.wait(failures, &failure);
-        tracing::warn!(code = %failure.code, ?wait, "positions can't be committed now: {}", failure.message);
-        status.error(failure.code, failure.message);
+        tracing::warn!(code = %failure.code, ?wait, "positions can't be committed now: {}", failure.reason());
+        status.error(failure.code, failure.reason());
         if is_closed {
             return Ok(());
         }

@@ -73,9 +73,9 @@ impl Lease {
                     }
                 }
                 Err(e) if store.is_shared() => {
-                    tracing::warn!(code = e.code, "{}", e.message);
-                    status.error(e.code, e.message.clone());
-                    status.set_state(State::Blocked(e.message));
+                    tracing::warn!(code = %e.code, "{}", e.reason());
+                    status.error(e.code, e.reason());
+                    status.set_state(State::Blocked(e.reason()));
                 }
                 Err(e) => return Err(e),
             }
@@ -140,7 +140,7 @@ impl Lease {
         if self.store.is_shared()
             && let Err(e) = self.store.release(self.fence).await
         {
-            tracing::warn!(code = e.code, "the lease could not be given back, it ends by itself: {}", e.message);
+            tracing::warn!(code = %e.code, "the lease could not be given back, it ends by itself: {}", e.reason());
         }
     }
 }
@@ -199,9 +199,9 @@ async fn renew(store: Arc<dyn OffsetStore>, fence: Fence, ttl: Duration, keep: &
             Ok(false) => return,
             Err(e) => {
                 wait = (ttl / 12).max(Duration::from_millis(100));
-                tracing::warn!(code = e.code, "the lease can't be renewed: {}", e.message);
-                status.error(e.code, e.message.clone());
-                keep.send_modify(|hold| hold.trouble = Some(e.message));
+                tracing::warn!(code = %e.code, "the lease can't be renewed: {}", e.reason());
+                status.error(e.code, e.reason());
+                keep.send_modify(|hold| hold.trouble = Some(e.reason()));
             }
         }
     }

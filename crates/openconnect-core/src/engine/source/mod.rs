@@ -20,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{State, StatusHandle};
 use crate::budget::Budget;
+use crate::codes;
 use crate::config::Settings;
 use crate::dead_letter::DeadLetters;
 use crate::engine::retry::RetryPolicy;
@@ -107,7 +108,7 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
         let exit = spool
             .publish_left(outbound(compile()?), lease.watch(), &shutdown, deadline(&settings.delivery))
             .await
-            .map_err(|failure| worker::stopped(&failure));
+            .map_err(worker::stopped);
         if drain || shutdown.is_cancelled() || !matches!(exit, Ok(Exit::Clean)) {
             publisher.close().await;
             lease.release().await;
@@ -162,16 +163,17 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
 pub(super) fn fits(connector: &str, profile: &SourceProfile) -> Result<()> {
     let has_positions = profile.replay == Replay::FromPosition || profile.offsets != OffsetKeeper::Nobody;
     if profile.accept == Accept::Spool && has_positions {
-        return Err(
-            Error::config("OC0217", format!("source.accept is spool, but {connector} reads from positions"))
-                .hint("Set source.accept to mesh: what the mesh does not have stays in the system that is read."),
-        );
+        return Err(Error::config(
+            codes::SPOOL_REFUSED,
+            format!("source.accept is spool, but {connector} reads from positions"),
+        )
+        .hint("Set source.accept to mesh: what the mesh does not have stays in the system that is read."));
     }
     Ok(())
 }
 
 fn nothing_to_drain(name: &str) -> Error {
-    Error::config("OC0510", format!("{name} has no spool"))
+    Error::config(codes::NOTHING_TO_DRAIN, format!("{name} has no spool"))
         .hint("A source without `accept: spool` that has stopped holds nothing: its senders were told, or it has published everything before its offset.")
 }
 
@@ -194,10 +196,12 @@ async fn saved<P: crate::record::Position>(offsets: &dyn OffsetStore) -> Result<
         .into_iter()
         .map(|(partition, json)| match serde_json::from_value(json) {
             Ok(position) => Ok((Partition::new(partition), position)),
-            Err(e) => Err(
-                Error::unavailable("OC0211", format!("the saved offset of partition `{partition}` can't be read: {e}"))
-                    .hint("Look at it with `offsets show`; set it with `offsets set`, or forget it with `offsets reset`."),
-            ),
+            Err(e) => Err(Error::unavailable(
+                codes::OFFSET_UNREADABLE,
+                format!("the saved offset of partition `{partition}` can't be read"),
+            )
+            .because(e)
+            .hint("Look at it with `offsets show`; set it with `offsets set`, or forget it with `offsets reset`.")),
         })
         .collect()
 }

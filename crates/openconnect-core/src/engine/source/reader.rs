@@ -36,9 +36,9 @@ pub(super) async fn read<S: Source>(
             Err(failure) if failure.is_retryable() => {
                 failures = if emitted { 1 } else { failures + 1 };
                 let wait = retry.wait(failures, &failure);
-                tracing::warn!(code = %failure.code, ?wait, "the source gives no events: {}", failure.message);
-                status.error(failure.code.clone(), failure.message.clone());
-                out.troubled(failure.message);
+                tracing::warn!(code = %failure.code, ?wait, "the source gives no events: {}", failure.reason());
+                status.error(failure.code, failure.reason());
+                out.troubled(failure.reason());
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
                     () = stop.cancelled() => break,

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use cloudevents::Event;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use openconnect_error::codes::TASK_ENDED;
 use openconnect_fault::{Defect, Failpoint, planted, reach};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use super::prefix::Prefix;
 use crate::admin::StatusHandle;
 use crate::budget::Reservation;
+use crate::codes;
 use crate::dead_letter::DeadLetters;
 use crate::engine::circuit::Circuit;
 use crate::engine::retry::RetryPolicy;
@@ -160,7 +162,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
             let step = tokio::select! {
                 biased;
                 count = told.recv_many(&mut ends, RESULT_BATCH), if self.window.open > 0 => match count {
-                    0 => Err(Failure::fatal("OC0490", "the mesh client has left events without an end; this is a bug")),
+                    0 => Err(Failure::fatal(TASK_ENDED, "the mesh client has left events without an end; this is a bug")),
                     _ => {
                         self.now = Instant::now();
                         ends.drain(..).try_for_each(|told| self.ended(told))
@@ -177,7 +179,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
             };
             self.tell_progress().await;
             if let Err(failure) = step {
-                self.status.error(failure.code.clone(), failure.message.clone());
+                self.status.error(failure.code, failure.reason());
                 let _ = self.progress.send(Progress::Stop(failure)).await;
                 return;
             }
@@ -244,7 +246,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
             Ok(event) => self.rejected(held, Arc::new(event), refused.failure),
             Err(e) => {
                 let text = format!("a refused event can't be read back: {e}; this is a bug");
-                Err(self.failed(held, Failure::fatal("OC0490", text)))
+                Err(self.failed(held, Failure::fatal(TASK_ENDED, text)))
             }
         }
     }
@@ -257,9 +259,10 @@ impl<P: Clone + Send + 'static> Resolver<P> {
         }
         if self.circuit.note(true) {
             return Err(Failure::fatal(
-                "OC0420",
-                format!("{}; the last reason was {failure}", self.circuit.describe()),
-            ));
+                codes::TOO_MANY_DEAD_LETTERS,
+                format!("{}; the last reason", self.circuit.describe()),
+            )
+            .because(failure));
         }
         let (dead_letters, retry, status) = (Arc::clone(&self.dead_letters), self.retry, self.status.clone());
         self.puts.push(Box::pin(async move {
@@ -273,7 +276,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
 
     fn dead_lettered(&mut self, held: Held<P>, failure: Failure) {
         self.status.counts().dead_lettered.fetch_add(1, Relaxed);
-        tracing::warn!(code = %failure.code, "dead letter: {}", failure.message);
+        tracing::warn!(code = %failure.code, "dead letter: {}", failure.reason());
         self.settle(held, Outcome::DeadLettered(failure));
     }
 

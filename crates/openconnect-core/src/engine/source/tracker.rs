@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openconnect_error::codes::TASK_ENDED;
 use openconnect_fault::{Failpoint, reach};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -13,6 +14,7 @@ use super::committing::Positions;
 use super::lease::{self, Lease};
 use super::resolver::Progress;
 use crate::admin::{State, StatusHandle};
+use crate::codes;
 use crate::error::{Error, Exit, Result};
 use crate::failure::Failure;
 use crate::offsets::OffsetStore;
@@ -58,13 +60,13 @@ impl<P: Position> PositionTracker<P> {
                 progress = self.reached.recv() => match progress {
                     Some(Progress::Reached(partition, position)) => { self.unsaved.insert(partition, position); }
                     Some(Progress::Stop(failure)) => return Turn::Stop(failure),
-                    None => return Turn::Stop(Failure::fatal("OC0490", "the task that follows outcomes ended abnormally; this is a bug")),
+                    None => return Turn::Stop(Failure::fatal(TASK_ENDED, "the task that follows outcomes ended abnormally; this is a bug")),
                 },
                 _ = self.flush.tick(), if due => return Turn::Save,
                 true = self.accepting.changed() => {}
                 Ok(()) = self.source_trouble.changed() => {}
                 mine = self.lease_watch.changed() => if !mine {
-                    return Turn::Stop(Failure::fatal("OC0213", "another process has taken over the lease"));
+                    return Turn::Stop(Failure::fatal(codes::LEASE_TAKEN, "another process has taken over the lease"));
                 },
             }
         }
@@ -105,9 +107,9 @@ impl<P: Position> PositionTracker<P> {
             }
             // A database that is down: the source goes on while its lease lasts, and the positions are stored later.
             Err(e) if self.offsets.is_shared() && e.exit == Exit::Unavailable => {
-                tracing::warn!(code = e.code, "{}", e.message);
-                self.status.error(e.code, e.message.clone());
-                self.store_trouble = Some(e.message);
+                tracing::warn!(code = %e.code, "{}", e.reason());
+                self.status.error(e.code, e.reason());
+                self.store_trouble = Some(e.reason());
             }
             Err(e) => return Err(e),
         }
@@ -125,7 +127,7 @@ impl<P: Position> PositionTracker<P> {
             self.save().await?;
             match self.store_trouble.take() {
                 None => return Ok(()),
-                Some(reason) if Instant::now() > deadline => return Err(Error::undelivered("OC0212", reason)),
+                Some(reason) if Instant::now() > deadline => return Err(Error::undelivered(codes::OFFSETS_DATABASE, reason)),
                 Some(_) => tokio::time::sleep(SAVE_RETRY).await,
             }
         }
@@ -138,8 +140,12 @@ impl<P: Position> PositionTracker<P> {
         }
         let mut rows: Vec<(String, serde_json::Value)> = Vec::with_capacity(self.unsaved.len());
         for (partition, position) in &self.unsaved {
-            let json = serde_json::to_value(position)
-                .map_err(|e| Error::undelivered("OC0492", format!("a position can't be stored: {e}; this is a bug")))?;
+            let json = serde_json::to_value(position).map_err(|e| {
+                Error::undelivered(
+                    codes::POSITION_UNSTORABLE,
+                    format!("a position can't be stored: {e}; this is a bug"),
+                )
+            })?;
             rows.push((partition.as_str().to_owned(), json));
         }
         reach(Failpoint::BeforeOffset);

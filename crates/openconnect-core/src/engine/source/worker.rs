@@ -13,6 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openconnect_error::codes::TASK_ENDED;
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio::time::{Instant, timeout_at};
@@ -28,6 +29,7 @@ use super::spool::{self, FirstSession, Spool, SpoolTasks};
 use super::tracker::{PositionTracker, Turn};
 use crate::admin::{State, StatusHandle};
 use crate::budget::Budget;
+use crate::codes;
 use crate::engine::retry::RetryPolicy;
 use crate::error::{Error, Exit, Result};
 use crate::failure::Failure;
@@ -180,7 +182,7 @@ async fn follow<S: Source>(tasks: &mut Tasks<S>, tracker: &mut PositionTracker<S
             turn = tracker.next() => turn,
         };
         match turn {
-            Turn::Stop(failure) => return End::Failed(stopped(&failure)),
+            Turn::Stop(failure) => return End::Failed(stopped(failure)),
             Turn::Save => {
                 if let Err(e) = tracker.save().await {
                     return End::Failed(e);
@@ -200,7 +202,7 @@ impl Closing {
         let (source, ended) = match end {
             End::Read(read) => source_of(read),
             End::Shutdown => (stop(&mut tasks.reading, deadline).await, Ok(())),
-            End::Committed(committed) => (stop(&mut tasks.reading, deadline).await, Err(stopped(&commit_failure(committed)))),
+            End::Committed(committed) => (stop(&mut tasks.reading, deadline).await, Err(stopped(commit_failure(committed)))),
             End::Failed(error) => (stop(&mut tasks.reading, deadline).await, Err(error)),
         };
         let drained = tracker.drain(deadline).await;
@@ -245,8 +247,8 @@ async fn stop<S: Source>(reading: &mut AbortOnDropHandle<ReadEnd<S>>, deadline: 
 
 fn source_of<S>(read: std::result::Result<ReadEnd<S>, JoinError>) -> (Option<S>, Result<()>) {
     match read {
-        Ok((source, outcome)) => (Some(source), outcome.map_err(|failure| stopped(&failure))),
-        Err(e) => (None, Err(stopped(&crashed("reads the source", &e)))),
+        Ok((source, outcome)) => (Some(source), outcome.map_err(stopped)),
+        Err(e) => (None, Err(stopped(crashed("reads the source", e)))),
     }
 }
 
@@ -268,7 +270,7 @@ async fn commit_last<P>(
     let deadline = deadline.max(Instant::now() + LAST_COMMIT);
     match timeout_at(deadline, commits).await {
         Ok(Ok(Ok(()))) => Ok(()),
-        Ok(committed) => Err(stopped(&commit_failure(committed))),
+        Ok(committed) => Err(stopped(commit_failure(committed))),
         Err(_) => {
             tracing::warn!("the last positions could not be committed in time; they are durable, and come again after the next start");
             Ok(())
@@ -279,16 +281,17 @@ async fn commit_last<P>(
 fn commit_failure(committed: std::result::Result<Outcome, JoinError>) -> Failure {
     match committed {
         Ok(Err(failure)) => failure,
-        Ok(Ok(())) => Failure::fatal("OC0490", "the task that commits positions ended by itself; this is a bug"),
-        Err(e) => crashed("commits positions", &e),
+        Ok(Ok(())) => Failure::fatal(TASK_ENDED, "the task that commits positions ended by itself; this is a bug"),
+        Err(e) => crashed("commits positions", e),
     }
 }
 
-fn crashed(what: &str, error: &JoinError) -> Failure {
-    Failure::fatal("OC0490", format!("the task that {what} ended abnormally: {error}; this is a bug"))
+fn crashed(what: &str, error: JoinError) -> Failure {
+    Failure::fatal(TASK_ENDED, format!("the task that {what} ended abnormally; this is a bug")).because(error)
 }
 
-pub(super) fn stopped(failure: &Failure) -> Error {
-    Error::undelivered("OC0421", format!("the connector can't go on: {failure}"))
+pub(super) fn stopped(failure: Failure) -> Error {
+    Error::undelivered(codes::CANNOT_CONTINUE, "the connector can't go on")
+        .because(failure)
         .hint("Mend the cause and start again: what is undelivered is read again then.")
 }

@@ -10,7 +10,7 @@ use crate::dead_letter::ReplayQueue;
 use crate::engine::TRANSFORM_BATCH;
 use crate::engine::intake_ends::IntakeEnds;
 use crate::engine::sink::intake::{Decoder, Payload, RECEIVE_BATCH, Read};
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
 use crate::inbox::{Appender, Chunk, Entries, InboxEntry};
 use crate::mesh::Subscriber;
 use crate::transform::{Transformed, Transforms};
@@ -135,7 +135,7 @@ impl Feeder {
                         }
                     }
                     Err(error) => {
-                        self.ends.fail(Failure::fatal(error.code, error.message)).await;
+                        self.ends.fail(Failure::of(FailureKind::Fatal, error)).await;
                         return;
                     }
                 }
@@ -152,7 +152,7 @@ impl Feeder {
                     let (raw, scope, queue) = (wire::encode(&event, "replay"), token.replay(), queue.clone());
                     let done = move || {
                         if let Err(failure) = queue.done(token) {
-                            tracing::error!(code = %failure.code, "{}", failure.message);
+                            tracing::error!(code = %failure.code, "{}", failure.reason());
                         }
                     };
                     if let Err(failure) = appender.append_replayed(raw.into(), scope, done).await {

@@ -28,6 +28,7 @@ use super::sink::intake::Decoder;
 use super::{App, announce_sink, deadline, exit_of_drain, guarantee, open_dead_letters, subscribe};
 use crate::admin::State;
 use crate::budget::Budget;
+use crate::codes;
 use crate::config::Settings;
 use crate::dead_letter::ReplayQueue;
 use crate::error::{Exit, Result};
@@ -120,9 +121,9 @@ pub async fn run_staging_sink<S: StagingSink>(app: App<S::Config>) -> Result<Exi
             );
         }
         openconnect_fault::reach(openconnect_fault::Failpoint::Discarded);
-        records
-            .forget_handle(&token)
-            .map_err(|failure| crate::Error::unavailable("OC0453", failure.message))?;
+        records.forget_handle(&token).map_err(|failure| {
+            crate::Error::unavailable(codes::STAGING_FOLDER, "the name of a discarded handle can't be removed").because(failure)
+        })?;
     }
     let decode = feed::decode(Decoder { limit });
     let options = InboxOptions {

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::codes;
+use crate::error::{BoxError, Error, Result};
 use crate::failure::Failure;
 use crate::staging::{Group, Handle, KeepHandle};
 use crate::state::{private_folder, write_atomically};
@@ -65,11 +66,11 @@ impl Records {
     /// Opens or makes the folder and reads what the last run left.
     pub(crate) fn open(state: &Path) -> Result<(Self, Recovered)> {
         let dir = state.join("staging");
-        private_folder(&dir).map_err(|e| unusable(&dir, &e))?;
+        private_folder(&dir).map_err(|e| unusable(&dir, e))?;
         let mut recovered = Recovered::default();
         let mut sealing: Vec<Arc<str>> = Vec::new();
-        for entry in fs::read_dir(&dir).map_err(|e| unusable(&dir, &e))? {
-            let path = entry.map_err(|e| unusable(&dir, &e))?.path();
+        for entry in fs::read_dir(&dir).map_err(|e| unusable(&dir, e))? {
+            let path = entry.map_err(|e| unusable(&dir, e))?.path();
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some(SEAL) => {
@@ -81,7 +82,7 @@ impl Records {
                     });
                 }
                 Some(HANDLE) => recovered.handles.push((name, read(&path)?)),
-                Some(ENTRIES | "tmp") => fs::remove_file(&path).map_err(|e| unusable(&dir, &e))?,
+                Some(ENTRIES | "tmp") => fs::remove_file(&path).map_err(|e| unusable(&dir, e))?,
                 _ => {}
             }
         }
@@ -118,8 +119,8 @@ impl Records {
         if chain.records.is_empty() {
             return remove(&file);
         }
-        let bytes = serde_json::to_vec(&chain.records).map_err(|e| not_written(&file, &e))?;
-        write_atomically(&file, &bytes).map_err(|e| not_written(&file, &e))
+        let bytes = serde_json::to_vec(&chain.records).map_err(|e| not_written(&file, e))?;
+        write_atomically(&file, &bytes).map_err(|e| not_written(&file, e))
     }
 
     /// Forgets the handle of a generation.
@@ -131,31 +132,33 @@ impl Records {
 impl KeepHandle for Records {
     fn keep(&self, token: &str, handle: &Handle) -> Result<(), Failure> {
         let file = self.dir.join(format!("{token}.{HANDLE}"));
-        let bytes = serde_json::to_vec(handle).map_err(|e| not_written(&file, &e))?;
-        write_atomically(&file, &bytes).map_err(|e| not_written(&file, &e))
+        let bytes = serde_json::to_vec(handle).map_err(|e| not_written(&file, e))?;
+        write_atomically(&file, &bytes).map_err(|e| not_written(&file, e))
     }
 }
 
 fn remove(file: &Path) -> Result<(), Failure> {
     match fs::remove_file(file) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(not_written(file, &e)),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(not_written(file, e)),
         _ => Ok(()),
     }
 }
 
-fn not_written(file: &Path, error: &dyn std::fmt::Display) -> Failure {
-    Failure::retryable("OC0452", format!("{} can't be written: {error}", file.display()))
+fn not_written(file: &Path, error: impl Into<BoxError>) -> Failure {
+    Failure::retryable(codes::STAGING_UNWRITTEN, format!("{} can't be written", file.display())).because(error)
 }
 
-fn unusable(dir: &Path, error: &std::io::Error) -> Error {
-    Error::unavailable("OC0453", format!("the folder {} can't be used: {error}", dir.display()))
+fn unusable(dir: &Path, error: std::io::Error) -> Error {
+    Error::unavailable(codes::STAGING_FOLDER, format!("the folder {} can't be used", dir.display()))
+        .because(error)
         .hint("Make it writable for this user, or free some space.")
 }
 
 fn read<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T> {
-    let bytes = fs::read(file).map_err(|e| unusable(file, &e))?;
+    let bytes = fs::read(file).map_err(|e| unusable(file, e))?;
     serde_json::from_slice(&bytes).map_err(|e| {
-        Error::unavailable("OC0454", format!("{} is corrupt: {e}", file.display()))
+        Error::unavailable(codes::STAGING_CORRUPT, format!("{} is corrupt", file.display()))
+            .because(e)
             .hint("Restore it from a copy. Without it what its group shows is shown once more.")
     })
 }
@@ -169,7 +172,7 @@ fn identity(file: &Path) -> Result<String> {
             write_atomically(file, fresh.as_bytes())?;
             Ok(fresh)
         }
-        Err(e) => Err(unusable(file, &e)),
+        Err(e) => Err(unusable(file, e)),
     }
 }
 

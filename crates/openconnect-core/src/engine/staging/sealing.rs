@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::records::{Chain, Records};
 use crate::admin::StatusHandle;
+use crate::codes;
 use crate::engine::retry::RetryPolicy;
 use crate::failure::{Failure, FailureKind};
 use crate::staging::{Handle, Seal, Sealed, StagingSink};
@@ -118,7 +119,7 @@ impl<S: StagingSink> Sealer<S> {
         if let Some(chain) = chain
             && !self.write(chain).await
         {
-            return Err(Failure::retryable("OC0452", "the seal records can't be written"));
+            return Err(Failure::retryable(codes::STAGING_UNWRITTEN, "the seal records can't be written"));
         }
         let records = Arc::clone(&self.records);
         let forgotten = tokio::task::spawn_blocking(move || records.forget_handle(&token)).await;
@@ -138,7 +139,7 @@ impl<S: StagingSink> Sealer<S> {
             let failure = match tokio::task::spawn_blocking(move || records.write(&written)).await {
                 Ok(Ok(())) => return true,
                 Ok(Err(failure)) => failure,
-                Err(e) => Failure::retryable("OC0452", format!("writing seal records ended abnormally: {e}")),
+                Err(e) => Failure::retryable(codes::STAGING_UNWRITTEN, "writing seal records ended abnormally").because(e),
             };
             self.note(&failure, "seal records can't be written");
             attempts += 1;
@@ -152,8 +153,8 @@ impl<S: StagingSink> Sealer<S> {
         if failure.is_retryable() {
             self.failing.store(true, Ordering::Relaxed);
         }
-        self.status.error(failure.code.clone(), failure.message.clone());
-        tracing::warn!(code = %failure.code, kind = ?failure.kind, "{what}: {}", failure.message);
+        self.status.error(failure.code, failure.reason());
+        tracing::warn!(code = %failure.code, kind = ?failure.kind, "{what}: {}", failure.reason());
     }
 
     /// Waits before another attempt; false when there shall be none: the shutdown grants one.

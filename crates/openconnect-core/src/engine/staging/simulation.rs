@@ -25,6 +25,7 @@ use super::sequences;
 use super::worker::{Worker, WorkerParts};
 use crate::admin::StatusHandle;
 use crate::budget::Budget;
+use crate::codes::tests::{TARGET_BUSY, TARGET_REFUSES};
 use crate::config::{ConnectorConfig, DeadLetterSettings, DeliverySettings, Limits, Problems};
 use crate::dead_letter::DeadLetters;
 use crate::dead_letter::archive::letters;
@@ -130,7 +131,7 @@ impl Model {
 }
 
 fn busy() -> Failure {
-    Failure::retryable("BUSY", "for now")
+    Failure::retryable(TARGET_BUSY, "for now")
 }
 
 fn poisoned(id: &str) -> bool {
@@ -150,7 +151,7 @@ impl StagingSink for Model {
     }
 
     async fn open(_: NoConfig, _: StagingContext) -> Result<Self> {
-        Err(crate::Error::unavailable("MODEL", "it is made by the test"))
+        Err(crate::Error::unavailable(TARGET_BUSY, "it is made by the test"))
     }
 
     fn group(&self, event: &Event) -> Result<Group, Failure> {
@@ -192,7 +193,7 @@ impl StagingSink for Model {
             let mut world = self.world();
             let staged = world.staged.get(seal.token()).cloned().unwrap_or_default();
             if world.poison && staged.iter().any(|id| poisoned(id)) {
-                return Err(Failure::permanent("POISON", "one of them is refused"));
+                return Err(Failure::permanent(TARGET_REFUSES, "one of them is refused"));
             }
             let fate = world.fate();
             match fate {

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use self::queues::Queues;
 use self::rates::RateLimits;
+use crate::codes;
 use crate::engine::circuit::Circuit;
 use crate::engine::retry::RetryPolicy;
 use crate::failure::{Failure, FailureKind};
@@ -334,7 +335,7 @@ impl<E: Deliverable> DeliveryState<E> {
     ) {
         if results.len() != segment.entries.len() {
             let message = "the sink answered for another number of events than it was given; this is a bug";
-            finished.fatal = Some(Failure::fatal("OC0491", message));
+            finished.fatal = Some(Failure::fatal(codes::WRONG_ANSWER_COUNT, message));
             job.segments.push_front(segment);
             return;
         }
@@ -426,7 +427,7 @@ impl<E: Deliverable> DeliveryState<E> {
         self.next_dead_letter += 1;
         self.pending_dead_letters.insert(id, pending);
         match reason {
-            Some(reason) => Err(Failure::fatal("OC0420", reason)),
+            Some(reason) => Err(Failure::fatal(codes::TOO_MANY_DEAD_LETTERS, reason)),
             None => Ok(id),
         }
     }

@@ -6,6 +6,8 @@ use std::num::NonZeroU32;
 use proptest::prelude::*;
 
 use super::*;
+use crate::codes::EVENT_UNREADABLE;
+use crate::codes::tests::{TARGET_BUSY, TARGET_REFUSES};
 use crate::config::{CircuitSettings, RateLimit, RateScope, RetrySettings};
 use crate::duration::HumanDuration;
 
@@ -101,8 +103,8 @@ fn rules(ordering: Ordering, atomic: bool, in_flight: usize) -> DeliveryRules {
 
 fn failure(after: Option<u64>) -> Failure {
     match after {
-        Some(ms) => Failure::throttled(Duration::from_millis(ms), "T", "throttled"),
-        None => Failure::retryable("R", "not now"),
+        Some(ms) => Failure::throttled(Duration::from_millis(ms), TARGET_BUSY, "throttled"),
+        None => Failure::retryable(TARGET_BUSY, "not now"),
     }
 }
 
@@ -180,7 +182,7 @@ impl Model {
                 let mut item = self.item(0, 0, true);
                 item.rejected = true;
                 self.arrived[item.id].rejected = true;
-                let id = self.state.reject(item, Failure::permanent("U", "unreadable"));
+                let id = self.state.reject(item, Failure::permanent(EVENT_UNREADABLE, "unreadable"));
                 self.dead_letters.extend(id.ok());
             }
             Step::Pass(ms) => self.now += Duration::from_millis(ms),
@@ -223,7 +225,7 @@ impl Model {
     fn end(&mut self, at: usize, answer: Answer) {
         let (job, target, items) = self.running.swap_remove(at);
         let honest = |item: &Item| match item.poison {
-            true => Err(Failure::permanent("P", "poison")),
+            true => Err(Failure::permanent(TARGET_REFUSES, "poison")),
             false => Ok(()),
         };
         // An atomic batch is written whole or not at all: no event of a key is delivered while an earlier one is retried.
@@ -232,7 +234,7 @@ impl Model {
             other => other,
         };
         let report = match answer {
-            Answer::Honest if items.iter().any(|item| item.poison) => WriteReport::Failed(Failure::permanent("P", "poison")),
+            Answer::Honest if items.iter().any(|item| item.poison) => WriteReport::Failed(Failure::permanent(TARGET_REFUSES, "poison")),
             Answer::Honest => WriteReport::Delivered,
             Answer::PerEvent => WriteReport::PerEvent(items.iter().map(honest).collect()),
             Answer::Retry => WriteReport::Failed(failure(None)),
@@ -464,7 +466,7 @@ fn bisecting_takes_no_more_writes_than_it_needs() {
         writes += 1;
         let (job, refused) = (write.job, write.entries.iter().any(|item| item.poison));
         let report = if refused {
-            WriteReport::Failed(Failure::permanent("P", "poison"))
+            WriteReport::Failed(Failure::permanent(TARGET_REFUSES, "poison"))
         } else {
             WriteReport::Delivered
         };

@@ -15,7 +15,7 @@ use crate::dead_letter::DeadLetters;
 use crate::engine::TRANSFORM_BATCH;
 use crate::engine::retry::RetryPolicy;
 use crate::engine::sink::intake::Payload;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
 use crate::inbox::{Chunk, Entries};
 use crate::outcome::Receipt;
 use crate::record::{NoPosition, Partition, Record};
@@ -37,7 +37,7 @@ impl Feed {
         loop {
             let handed_over = match self.entries.next().await {
                 Some(Ok(chunk)) => self.hand_over(chunk).await,
-                Some(Err(error)) => Err(Failure::fatal(error.code, error.message)),
+                Some(Err(error)) => Err(Failure::of(FailureKind::Fatal, error)),
                 // The entries of a spool do not end while it is open.
                 None => return,
             };
@@ -93,7 +93,7 @@ impl Feed {
             .await?;
         self.status.counts().dead_lettered.fetch_add(1, Relaxed);
         self.status.resolved(1);
-        tracing::warn!(code = %failure.code, "dead letter: {}", failure.message);
+        tracing::warn!(code = %failure.code, "dead letter: {}", failure.reason());
         self.news.tell(SpoolNews::Resolved(sequence));
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The intake of the spool: makes durable what the source emits, and tells who waits.
 
 use bytes::Bytes;
+use openconnect_error::codes::TASK_ENDED;
 use openconnect_protocol::json;
 use tokio::sync::{mpsc, oneshot};
 
@@ -36,7 +37,7 @@ impl Drop for News {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.tell(SpoolNews::Failed(Failure::fatal(
-                "OC0490",
+                TASK_ENDED,
                 "a task of the spool ended abnormally; this is a bug",
             )));
         }
@@ -82,7 +83,7 @@ impl SpoolIntake {
         let (done, durable) = oneshot::channel();
         // This task waits for it, unless the connector has stopped.
         self.appender.append_events(raw, move || _ = done.send(())).await?;
-        let gone = |_| Failure::fatal("OC0490", "the thread that writes the spool ended abnormally; this is a bug");
+        let gone = |_| Failure::fatal(TASK_ENDED, "the thread that writes the spool ended abnormally; this is a bug");
         durable.await.map_err(gone)?;
         drop(reserved);
         receipts.into_iter().for_each(|receipt| receipt.resolve(Outcome::Delivered));

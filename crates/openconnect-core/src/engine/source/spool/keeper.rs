@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use openconnect_error::codes::TASK_ENDED;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +13,7 @@ use crate::admin::{SpoolStatus, StatusHandle};
 use crate::engine::source::accepting::mesh_trouble;
 use crate::engine::source::resolver::Progress;
 use crate::error::Result;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
 use crate::inbox::Inbox;
 use crate::mesh::Publisher;
 use crate::record::NoPosition;
@@ -52,7 +53,7 @@ impl<P> Keeper<P> {
             biased;
             () = stop.cancelled() => {}
             ended = self.follow() => if let Err(failure) = ended {
-                self.status.error(failure.code.clone(), failure.message.clone());
+                self.status.error(failure.code, failure.reason());
                 let _ = self.progress.send(Progress::Stop(failure)).await;
             },
         }
@@ -68,11 +69,11 @@ impl<P> Keeper<P> {
                 progress = self.published.recv() => return Err(match progress {
                     Some(Progress::Stop(failure)) => failure,
                     Some(Progress::Reached(_, none)) => match none {},
-                    None => Failure::fatal("OC0490", "the task that follows outcomes ended abnormally; this is a bug"),
+                    None => Failure::fatal(TASK_ENDED, "the task that follows outcomes ended abnormally; this is a bug"),
                 }),
                 session = first(&mut self.session) => {
                     self.session = None;
-                    session.map_err(|e| Failure::fatal(e.code, e.message))?;
+                    session.map_err(|e| Failure::of(FailureKind::Fatal, e))?;
                     self.status.set_server(self.publisher.capabilities());
                 }
                 _ = tick.tick() => {

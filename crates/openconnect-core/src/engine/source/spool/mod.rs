@@ -28,6 +28,7 @@ use super::outbound::{Outbound, OutboundTasks};
 use super::resolver::Progress;
 use crate::admin::StatusHandle;
 use crate::budget::Budget;
+use crate::codes;
 use crate::config::Settings;
 use crate::error::{Exit, Result};
 use crate::failure::Failure;
@@ -210,7 +211,7 @@ impl SpoolTasks {
 fn decode(entry: &InboxEntry<'_>) -> Spooled {
     let raw = entry.stored.raw;
     let unreadable = |reason: String| {
-        let failure = Failure::permanent("OC0402", format!("an event in the spool can't be read: {reason}"));
+        let failure = Failure::permanent(codes::EVENT_UNREADABLE, format!("an event in the spool can't be read: {reason}"));
         (Bytes::copy_from_slice(raw), failure)
     };
     Spooled {

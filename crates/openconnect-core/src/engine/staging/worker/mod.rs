@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use openconnect_error::codes::TASK_ENDED;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ use super::groups::{Arrival, Groups, Now};
 use super::records::{Chain, Records, SealRecord};
 use super::sealing::{SealResult, Sealer};
 use crate::admin::{State, StatusHandle};
+use crate::codes;
 use crate::dead_letter::DeadLetters;
 use crate::engine::circuit::Circuit;
 use crate::engine::retry::RetryPolicy;
@@ -368,7 +370,7 @@ impl<S: StagingSink> Worker<S> {
     }
 
     fn done(&mut self, done: Result<TaskResult, JoinError>) -> Result<(), Failure> {
-        match done.map_err(|e| Failure::fatal("OC0490", format!("a call of the sink ended abnormally: {e}")))? {
+        match done.map_err(|e| Failure::fatal(TASK_ENDED, "a call of the sink ended abnormally").because(e))? {
             TaskResult::Staged(id, report, took) => {
                 self.parts.status.observe_write(took);
                 self.staged(id, report)
@@ -443,8 +445,9 @@ impl<S: StagingSink> Worker<S> {
         let left = inbox.backlog().saturating_sub(kept);
         inbox.close().await;
         if let Err(failure) = ended {
-            status.error(failure.code.clone(), failure.message.clone());
-            return Err(Error::undelivered("OC0421", format!("the connector can't go on: {failure}"))
+            status.error(failure.code, failure.reason());
+            return Err(Error::undelivered(codes::CANNOT_CONTINUE, "the connector can't go on")
+                .because(failure)
                 .hint("Mend the cause and start again: what is undelivered is kept and delivered then."));
         }
         if kept > 0 {
@@ -473,7 +476,7 @@ fn group_of<S: StagingSink>(sink: &S, event: &cloudevents::Event) -> Result<Grou
     let group = sink.group(event)?;
     if group.as_str().len() > Group::MAX_BYTES {
         let text = format!("the name of the event's group is longer than {} bytes", Group::MAX_BYTES);
-        return Err(Failure::permanent("OC0450", text));
+        return Err(Failure::permanent(codes::GROUP_NAME_TOO_LONG, text));
     }
     Ok(group)
 }

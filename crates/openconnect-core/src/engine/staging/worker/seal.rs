@@ -9,6 +9,7 @@ use super::super::generation::Phase;
 use super::super::records::{Chain, SealRecord};
 use super::super::sealing::SealResult;
 use super::{TaskResult, Worker};
+use crate::codes;
 use crate::failure::Failure;
 use crate::staging::{Refused, Sealed, StagingSink};
 
@@ -19,7 +20,7 @@ impl<S: StagingSink> Worker<S> {
         let ranges = match generation.staged.ranges() {
             Ok(ranges) => ranges,
             Err(e) => {
-                let failure = Failure::retryable("OC0452", format!("the entries of a group can't be read: {e}"));
+                let failure = Failure::retryable(codes::STAGING_UNWRITTEN, "the entries of a group can't be read").because(e);
                 self.sealer.note(&failure, "a group can't be sealed");
                 generation.given_up = self.draining;
                 generation.not_before = Some(Instant::now() + self.parts.retry.wait(1, &failure));
@@ -76,9 +77,10 @@ impl<S: StagingSink> Worker<S> {
                 Ok(())
             }
             SealResult::Refused(failure) if self.parts.profile.refused == Refused::Stop => Err(Failure::fatal(
-                "OC0455",
-                format!("the target refuses the group {} for good: {failure}", generation.group),
-            )),
+                codes::GROUP_REFUSED,
+                format!("the target refuses the group {} for good", generation.group),
+            )
+            .because(failure)),
             SealResult::Refused(failure) => self.halve(id, failure),
         }
     }
@@ -92,7 +94,7 @@ impl<S: StagingSink> Worker<S> {
         let foreign = visible == all && last.is_some() && generation.last.is_some() && last != generation.last.as_deref();
         if visible > all || foreign {
             return Err(Failure::fatal(
-                "OC0451",
+                codes::SEALED_DIFFERENTLY,
                 format!(
                     "the target shows other events than were sealed under the token {} of the group {}",
                     generation.token, generation.group

@@ -8,7 +8,7 @@ use super::super::entries::EntryList;
 use super::super::generation::Phase;
 use super::{RereadChunk, TICK, TaskResult, Worker};
 use crate::engine::sink::intake::Payload;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
 use crate::staging::{Handle, StagingSink};
 
 impl<S: StagingSink> Worker<S> {
@@ -20,7 +20,7 @@ impl<S: StagingSink> Worker<S> {
         let mut entries = match (self.parts.reread)(&self.parts.inbox, &ranges) {
             Ok(entries) => entries,
             Err(error) => {
-                let failure = Failure::retryable(error.code, error.message);
+                let failure = Failure::of(FailureKind::Retryable { after: None }, error);
                 self.sealer.note(&failure, "the inbox can't be read");
                 generation.not_before = Some(Instant::now() + self.parts.retry.wait(1, &failure));
                 generation.given_up = self.draining;
@@ -53,7 +53,7 @@ impl<S: StagingSink> Worker<S> {
             return Ok(());
         };
         let condemned = generation.condemned.clone();
-        for entry in read.map_err(|error| Failure::fatal(error.code, error.message))? {
+        for entry in read.map_err(|error| Failure::of(FailureKind::Fatal, error))? {
             let failure = match (&entry.payload, &condemned) {
                 (Payload::Filtered, _) => {
                     self.filtered(entry.sequence);

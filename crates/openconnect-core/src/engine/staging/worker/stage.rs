@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use openconnect_error::codes::TASK_ENDED;
 use openconnect_fault::{Defect, Failpoint, planted, reach};
 use tokio::task::JoinError;
 
 use super::super::feed::Entry;
 use super::{TaskResult, Worker, event_of};
+use crate::codes;
 use crate::failure::{Failure, FailureKind};
 use crate::sink::{Batch, WriteReport};
 use crate::staging::StagingSink;
@@ -87,7 +89,7 @@ impl<S: StagingSink> Worker<S> {
     pub(super) fn staged_in_part(&mut self, id: u64, entries: Vec<Entry>, results: Vec<Result<(), Failure>>) -> Result<(), Failure> {
         if results.len() != entries.len() {
             return Err(Failure::fatal(
-                "OC0491",
+                codes::WRONG_ANSWER_COUNT,
                 "the sink answered for another number of events than it was given; this is a bug",
             ));
         }
@@ -97,7 +99,7 @@ impl<S: StagingSink> Worker<S> {
             match result {
                 Ok(()) if reason.is_some() => {
                     return Err(Failure::fatal(
-                        "OC0491",
+                        codes::WRONG_ANSWER_COUNT,
                         "the sink took in an event behind one that is to be tried again; this is a bug",
                     ));
                 }
@@ -141,12 +143,13 @@ impl<S: StagingSink> Worker<S> {
     pub(super) fn dead_letter(&mut self, of: Option<u64>, entry: Entry, failure: Failure) -> Result<(), Failure> {
         if self.parts.circuit.note(true) {
             return Err(Failure::fatal(
-                "OC0420",
+                codes::TOO_MANY_DEAD_LETTERS,
                 format!(
-                    "{}; the last reason was {failure}. The connector stops so that the stream is not emptied into the dead letters",
+                    "{}; the connector stops so that the stream is not emptied into the dead letters; the last reason",
                     self.parts.circuit.describe()
                 ),
-            ));
+            )
+            .because(failure));
         }
         if let Some(generation) = of.and_then(|id| self.generations.get_mut(&id)) {
             generation.open_dead_letters += 1;
@@ -165,11 +168,11 @@ impl<S: StagingSink> Worker<S> {
         &mut self,
         done: Result<(u64, Entry, Failure, Result<(), Failure>), JoinError>,
     ) -> Result<(), Failure> {
-        let (of, entry, failure, put) = done.map_err(|e| Failure::fatal("OC0490", format!("a dead-letter write ended abnormally: {e}")))?;
+        let (of, entry, failure, put) = done.map_err(|e| Failure::fatal(TASK_ENDED, "a dead-letter write ended abnormally").because(e))?;
         put?;
         reach(Failpoint::DeadLetter);
         self.parts.status.counts().dead_lettered.fetch_add(1, Relaxed);
-        tracing::warn!(code = %failure.code, "dead letter: {}", failure.message);
+        tracing::warn!(code = %failure.code, "dead letter: {}", failure.reason());
         self.parts.inbox.resolve(entry.sequence);
         if let Some(generation) = self.generations.get_mut(&of) {
             generation.open_dead_letters -= 1;

@@ -1,0 +1,22 @@
+//! The error codes of this crate; each has a page in `docs/errors`.
+
+openconnect_core::code_table! {
+    /// The columns of a table do not fit its rows in the log.
+    CDC_COLUMNS,
+    /// A change cannot be an event.
+    CDC_EVENT,
+    /// The server has lost changes.
+    CDC_INCIDENT,
+    /// The binary log cannot be read.
+    CDC_LOG,
+    /// There is no position to start at.
+    CDC_NO_POSITION,
+    /// The server has deleted the log at the saved position.
+    CDC_POSITION_LOST,
+    /// The server is not set up for change data capture.
+    CDC_SETUP,
+    /// The snapshot of the tables was interrupted.
+    CDC_SNAPSHOT,
+    /// The value of a column cannot be read.
+    CDC_VALUE,
+}
