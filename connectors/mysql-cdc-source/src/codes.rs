@@ -1,7 +1,7 @@
 //! The error codes of this crate; each has a page in `docs/errors`.
 
 openconnect_core::code_table! {
-    /// The columns of a table do not fit its rows in the log.
+    /// `source.columns` leaves out or hides a column of the primary key.
     CDC_COLUMNS,
     /// A change cannot be an event.
     CDC_EVENT,

@@ -19,7 +19,7 @@ openconnect_core::code_table! {
     SQL_READONLY,
     /// The database has no room.
     SQL_FULL,
-    /// The database refused a statement for a reason that has no code of its own.
+    /// The database refused a statement for another reason.
     SQL_ERROR,
     /// Another process has locked the database file.
     SQL_BUSY,
@@ -27,7 +27,7 @@ openconnect_core::code_table! {
     SQL_IO,
     /// The database file is damaged.
     SQL_CORRUPT,
-    /// A row has no value that can be stored as a position.
+    /// The stored position does not fit the table or the configuration.
     SQL_POSITION,
     /// The database was not done in time.
     SQL_TIMEOUT,

@@ -12,7 +12,7 @@ pub(super) fn index(folder: &Path) -> Result<String> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        if !name.starts_with("OC") {
+        if name == "README.md" {
             continue;
         }
         let text = fs::read_to_string(&path)?;
@@ -21,8 +21,8 @@ pub(super) fn index(folder: &Path) -> Result<String> {
         pages.push((name.clone(), what.ok_or_else(|| format!("{name} has no heading"))?));
     }
     pages.sort();
-    let mut text = "<!-- Made by `cargo xtask docs` from the pages. -->\n\n# Error codes\n\nEvery error of the core has a code with a page. Errors of a target, such as \
-                    `HTTP_400` or `SQL_23505`, are told in the connector's page.\n\n| code | what |\n|---|---|\n"
+    let mut text = "<!-- Made by `cargo xtask docs` from the pages. -->\n\n# Error codes\n\nEvery error has a code with a page. What an HTTP endpoint answers has the code \
+                    `HTTP_` and its status, for instance `HTTP_404`: see [HTTP_STATUS](HTTP_STATUS.md).\n\n| code | what |\n|---|---|\n"
         .to_owned();
     for (name, what) in pages {
         let _ = writeln!(text, "| [{}]({name}) | {what} |", name.trim_end_matches(".md"));

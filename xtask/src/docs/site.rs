@@ -45,7 +45,7 @@ pub(super) fn summary(connectors: &[Connector], docs: &Path) -> Result<String> {
     text.push_str("- [Error codes](errors/README.md)\n");
     let mut errors: Vec<String> = fs::read_dir(docs.join("errors"))?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.starts_with("OC"))
+        .filter(|name| name != "README.md")
         .collect();
     errors.sort();
     for name in errors {
