@@ -8,7 +8,7 @@ use openconnect_testkit::prove::plan::{Plan, Step};
 use openconnect_testkit::prove::ready_to_prove;
 use openconnect_testkit::prove::run::run;
 use openconnect_testkit::prove::subject::Subject;
-use openconnect_testkit::subjects::{PIPELINE, by_inbox, files, lines};
+use openconnect_testkit::subjects::{PIPELINE, by_inbox, by_spool, files, lines};
 use tokio::task::JoinSet;
 
 /// Runs until a defect must have shown.
@@ -43,6 +43,10 @@ fn subject(name: &str) -> &'static Subject {
         sink_settings: by_inbox,
         ..PIPELINE
     };
+    static SPOOL: Subject = Subject {
+        source_settings: by_spool,
+        ..PIPELINE
+    };
     static LINES: Subject = Subject {
         input: lines::input,
         ..PIPELINE
@@ -59,6 +63,7 @@ fn subject(name: &str) -> &'static Subject {
     };
     match name {
         "http-sink-inbox" => &INBOX,
+        "http-source-spool" => &SPOOL,
         "files-sink" => &FILES,
         "lines-source" => &LINES,
         "jdbc-sink" => &TABLE,
@@ -114,6 +119,20 @@ fn plan(defect: Defect) -> Plan {
             )],
         ),
     };
+    planned(subject, steps)
+}
+
+/// What shows a defect of the inbox where it is a source's spool.
+fn plan_with_spool(defect: Defect) -> Option<Plan> {
+    let steps = match defect {
+        Defect::InboxAckBeforeWrite => vec![(100, kill(Part::Source)), (400, kill(Part::Source)), (370, kill(Part::Source))],
+        Defect::CheckpointAhead => vec![(0, lost(Link::Source)), (250, kill(Part::Source))],
+        _ => return None,
+    };
+    Some(planned("http-source-spool", steps))
+}
+
+fn planned(subject: &str, steps: Vec<(u64, Fault)>) -> Plan {
     Plan {
         about: String::new(),
         subject: subject.to_owned(),
@@ -129,9 +148,14 @@ async fn every_planted_defect_is_found_and_nothing_is_found_without() {
     }
     let room = std::sync::Arc::new(tokio::sync::Semaphore::new(PARALLEL));
     let mut all = JoinSet::new();
-    for &defect in Defect::ALL {
+    let plans = Defect::ALL.iter().flat_map(|&defect| {
+        [Some(plan(defect)), plan_with_spool(defect)]
+            .into_iter()
+            .flatten()
+            .map(move |plan| (defect, plan))
+    });
+    for (defect, plan) in plans {
         let (red, green) = (std::sync::Arc::clone(&room), std::sync::Arc::clone(&room));
-        let plan = plan(defect);
         let subject = subject(&plan.subject);
         let same = plan.clone();
         all.spawn(async move {
