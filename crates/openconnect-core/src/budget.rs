@@ -15,7 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cloudevents::Event;
+use cloudevents::event::ExtensionValue;
+use cloudevents::{AttributesReader, Event};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::codes;
@@ -24,6 +25,8 @@ use crate::failure::Failure;
 
 /// What an event takes beside its data: attributes, queue entries, the allocator.
 const EVENT_OVERHEAD: usize = 512;
+/// What an extension attribute takes beside its text: its place in the event, and the allocator.
+const ATTRIBUTE_OVERHEAD: usize = 128;
 /// `limits.memory` divided by this is what events may take; the rest is code, stacks, buffers and copies in other encodings.
 const MEMORY_PER_BUDGET: u64 = 4;
 const DEFAULT_MEMORY: u64 = 64 << 20;
@@ -208,10 +211,22 @@ pub(crate) fn with_overhead(bytes: usize) -> usize {
     bytes.saturating_add(EVENT_OVERHEAD)
 }
 
-/// What an event takes of the budget: its data, and what its attributes and its way through the engine take on average. For a
-/// source that reserves the memory of its events itself.
+/// What an event takes of the budget: its data, its attributes, and its way through the engine. For a source that reserves the memory
+/// of its events itself.
 pub fn event_bytes(event: &Event) -> usize {
-    with_overhead(openconnect_protocol::payload::bytes(event).map_or(0, |data| data.len()))
+    let data = openconnect_protocol::payload::bytes(event).map_or(0, |data| data.len());
+    let own = [event.id(), event.ty(), event.source().as_str(), event.subject().unwrap_or_default()];
+    let extensions = event.iter_extensions().map(|(name, value)| match value {
+        ExtensionValue::String(text) => name.len() + text.len(),
+        ExtensionValue::Boolean(_) | ExtensionValue::Integer(_) => name.len(),
+    });
+    let text = own.map(str::len).into_iter().chain(extensions).sum::<usize>();
+    with_overhead(data + text) + attributes_overhead(event)
+}
+
+/// What the extension attributes of an event take beside their text: many short ones are mostly that.
+pub(crate) fn attributes_overhead(event: &Event) -> usize {
+    event.iter_extensions().count() * ATTRIBUTE_OVERHEAD
 }
 
 impl Reservation {

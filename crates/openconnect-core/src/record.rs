@@ -140,8 +140,9 @@ impl<P> Record<P> {
             ..
         } = &mut self
         {
-            let part = reserved.split(event_bytes(event));
-            *reservation = (part.bytes() == event_bytes(event)).then_some(part);
+            let bytes = event_bytes(event);
+            let part = reserved.split(bytes);
+            *reservation = (part.bytes() == bytes).then_some(part);
         }
         self
     }

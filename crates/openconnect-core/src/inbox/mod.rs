@@ -49,7 +49,7 @@ pub(crate) use entry::Stored;
 pub(crate) use window::WINDOW_EVENTS;
 
 use entry::Header;
-use reader::ChunkMemory;
+use reader::{ChunkMemory, ReadEntry};
 use resolved::{CopiedEntries, Resolved, read_checkpoint};
 use window::IdentityWindow;
 use writer::{Arriving, Command, Confirm, Copied, Writer};
@@ -139,11 +139,20 @@ pub(crate) struct Inbox {
     writer: Option<thread::JoinHandle<()>>,
 }
 
-/// Entries that are read together, with their sequences, and the memory that they take.
+/// Entries that are read together, and the memory that they take.
 pub(crate) struct Chunk<T> {
-    pub(crate) entries: Vec<(u64, T)>,
-    /// For each its bytes and what an event takes beside; less where there is not as much.
-    pub(crate) reservation: Reservation,
+    entries: Vec<ReadEntry<T>>,
+    /// As much as all of them take; less where there is not as much.
+    reservation: Reservation,
+}
+
+impl<T> Chunk<T> {
+    /// Each with its sequence and its part of the memory.
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = (u64, T, Reservation)> {
+        let mut reservation = self.reservation;
+        let entries = self.entries.into_iter();
+        entries.map(move |entry| (entry.sequence, entry.decoded, reservation.split(entry.memory)))
+    }
 }
 
 /// Where the entries come out, in order.
@@ -164,12 +173,12 @@ pub(crate) struct Appender {
 
 impl Inbox {
     /// Opens or makes `inbox/` in the instance's folder; a torn tail (never acknowledged) is cut off. The thread that reads
-    /// the entries makes of each what `decode` gives; what it reads takes of `budget`.
+    /// the entries makes of each what `decode` gives, with the memory that it takes; it is reserved of `budget`.
     pub(crate) fn open<T: Send + 'static>(
         state: &Path,
         options: &InboxOptions,
         budget: Budget,
-        decode: impl Fn(&InboxEntry<'_>) -> T + Send + 'static,
+        decode: impl Fn(&InboxEntry<'_>) -> (T, usize) + Send + 'static,
     ) -> Result<(Self, Entries<T>)> {
         let dir = state.join("inbox");
         let journal_options = JournalOptions {
@@ -277,7 +286,7 @@ impl Inbox {
         &self,
         ranges: &[(u64, u64)],
         budget: Budget,
-        decode: impl Fn(&InboxEntry<'_>) -> T + Send + 'static,
+        decode: impl Fn(&InboxEntry<'_>) -> (T, usize) + Send + 'static,
     ) -> Result<Entries<T>> {
         let mut runs: Vec<(u64, u64, u64)> = Vec::new();
         for sequence in ranges.iter().flat_map(|&(first, last)| first..=last) {

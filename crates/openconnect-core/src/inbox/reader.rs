@@ -37,20 +37,21 @@ impl ChunkMemory {
 
     /// A chunk with what its entries take: an entry can be larger than a chunk is.
     fn chunk<T>(&self, read: Vec<ReadEntry<T>>, mut reservation: Reservation) -> Chunk<T> {
-        let bytes = read.iter().map(|entry| with_overhead(entry.bytes)).sum();
+        let bytes = read.iter().map(|entry| entry.memory).sum();
         self.handle.block_on(self.budget.extend(&mut reservation, bytes));
         Chunk {
-            entries: read.into_iter().map(|entry| (entry.sequence, entry.decoded)).collect(),
+            entries: read,
             reservation: reservation.split(bytes),
         }
     }
 }
 
 /// An entry that was read.
-struct ReadEntry<T> {
-    sequence: u64,
-    bytes: usize,
-    decoded: T,
+pub(super) struct ReadEntry<T> {
+    pub(super) sequence: u64,
+    pub(super) decoded: T,
+    /// Bytes that it takes in memory.
+    pub(super) memory: usize,
 }
 
 /// What the thread that follows the journal needs.
@@ -75,7 +76,7 @@ pub(super) struct Follower<D> {
     pub(super) decode: D,
 }
 
-impl<T, D: Fn(&InboxEntry<'_>) -> T> Follower<D> {
+impl<T, D: Fn(&InboxEntry<'_>) -> (T, usize)> Follower<D> {
     /// Hands over what is in the journal and what comes, until nobody takes it or the writer has ended.
     pub(super) fn run(mut self, woken: &blocking::Receiver<()>, chunks: &mpsc::Sender<Result<Chunk<T>>>) {
         self.moved.reverse();
@@ -163,7 +164,7 @@ pub(super) fn reread<T>(
     mut reader: Reader,
     runs: Vec<(u64, u64, u64)>,
     memory: &ChunkMemory,
-    decode: impl Fn(&InboxEntry<'_>) -> T,
+    decode: impl Fn(&InboxEntry<'_>) -> (T, usize),
     chunks: &mpsc::Sender<Result<Chunk<T>>>,
 ) {
     for (mut sequence, mut index, mut count) in runs {
@@ -190,7 +191,7 @@ fn read_run<T>(
     sequence: u64,
     index: u64,
     count: u64,
-    decode: &impl Fn(&InboxEntry<'_>) -> T,
+    decode: &impl Fn(&InboxEntry<'_>) -> (T, usize),
     chunk: &mut Vec<ReadEntry<T>>,
 ) -> Result<u64> {
     reader.seek(index);
@@ -209,12 +210,9 @@ fn read_run<T>(
     Ok(read as u64)
 }
 
-fn read_entry<T>(sequence: u64, entry: &[u8], decode: &impl Fn(&InboxEntry<'_>) -> T) -> ReadEntry<T> {
-    ReadEntry {
-        sequence,
-        bytes: entry.len(),
-        decoded: decode(&InboxEntry::read(entry)),
-    }
+fn read_entry<T>(sequence: u64, entry: &[u8], decode: &impl Fn(&InboxEntry<'_>) -> (T, usize)) -> ReadEntry<T> {
+    let (decoded, memory) = decode(&InboxEntry::read(entry));
+    ReadEntry { sequence, decoded, memory }
 }
 
 fn unreadable(error: impl Into<BoxError>) -> Error {

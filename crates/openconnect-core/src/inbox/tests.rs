@@ -19,7 +19,7 @@ fn open(state: &Path) -> (Inbox, Entries<(String, u64)>) {
     };
     Inbox::open(state, &options, Budget::with_bytes(0), |entry| {
         let event = wire::decode(entry.stored.raw).unwrap();
-        (event.id().to_owned(), entry.arrived_ms)
+        ((event.id().to_owned(), entry.arrived_ms), 1)
     })
     .unwrap()
 }
@@ -42,7 +42,7 @@ async fn read(entries: &mut Entries<(String, u64)>, count: usize) -> Vec<Read> {
     let mut all = Vec::new();
     while all.len() < count {
         let chunk = tokio::time::timeout(LIMIT, entries.next()).await.unwrap().unwrap().unwrap();
-        all.extend(chunk.entries.into_iter().map(|(sequence, (id, arrived))| (sequence, id, arrived)));
+        all.extend(chunk.into_entries().map(|(sequence, (id, arrived), _)| (sequence, id, arrived)));
     }
     all
 }
@@ -70,11 +70,11 @@ async fn held_entries_pin_nothing_and_keep_their_sequence_and_repeats_are_droppe
     assert_eq!(inbox.unresolved(&[(1, 400)]), [(3, 3), (5, 5)]);
     assert_eq!(inbox.backlog(), 2);
     let mut again = inbox
-        .reread(&[(3, 3), (5, 5)], Budget::with_bytes(0), |entry| entry.arrived_ms)
+        .reread(&[(3, 3), (5, 5)], Budget::with_bytes(0), |entry| (entry.arrived_ms, 1))
         .unwrap();
     let mut reread = Vec::new();
     while let Some(chunk) = again.next().await {
-        reread.extend(chunk.unwrap().entries);
+        reread.extend(chunk.unwrap().into_entries().map(|(sequence, arrived, _)| (sequence, arrived)));
     }
     assert_eq!(reread, [(3, held[0].2), (5, held[1].2)]);
     drop((again, entries));
@@ -107,7 +107,7 @@ async fn entries_that_are_read_apart_are_not_handed_over_with_the_others() {
         apart: vec![(2, 2), (4, 5)],
         ..InboxOptions::default()
     };
-    let (_inbox, mut entries) = Inbox::open(dir.path(), &options, Budget::with_bytes(0), |entry| entry.arrived_ms).unwrap();
+    let (_inbox, mut entries) = Inbox::open(dir.path(), &options, Budget::with_bytes(0), |entry| (entry.arrived_ms, 1)).unwrap();
     let chunk = tokio::time::timeout(LIMIT, entries.next()).await.unwrap().unwrap().unwrap();
-    assert_eq!(chunk.entries.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(chunk.into_entries().map(|(sequence, ..)| sequence).collect::<Vec<_>>(), [1, 3]);
 }

@@ -3,7 +3,7 @@
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::StatusHandle;
-use crate::budget::{Budget, Reservation};
+use crate::budget::{Budget, Reservation, event_bytes, with_overhead};
 use crate::record::Record;
 
 /// Records that go on together, at the most.
@@ -69,16 +69,17 @@ impl<P> Emitter<P> {
         let mut batch = Vec::with_capacity(records.size_hint().0.clamp(1, EMIT_BATCH));
         for mut record in records {
             let data_bytes = record.as_event().map_or(0, data_bytes);
+            let bytes = record.as_event().map_or(with_overhead(0), event_bytes);
             let own = match &mut record {
                 Record::Event { reservation, .. } => reservation.take(),
                 Record::Progress { .. } => None,
             };
-            let reservation = match own.or_else(|| self.budget.try_acquire(data_bytes)) {
+            let reservation = match own.or_else(|| self.budget.try_reserve(bytes)) {
                 Some(reservation) => reservation,
                 // What is in the batch goes on first: its outcome gives back what this one waits for.
                 None => {
                     self.hand_over(&mut batch).await;
-                    self.budget.acquire(data_bytes).await
+                    self.budget.reserve(bytes).await
                 }
             };
             batch.push(Admitted {

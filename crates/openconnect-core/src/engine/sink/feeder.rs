@@ -6,11 +6,10 @@ use openconnect_protocol::payload;
 use tokio::sync::mpsc;
 
 use super::intake::{Arrived, Entry, Origin, Preparer, RECEIVE_BATCH, Read};
-use crate::budget::with_overhead;
 use crate::dead_letter::ReplayQueue;
 use crate::engine::intake_ends::IntakeEnds;
 use crate::failure::{Failure, FailureKind};
-use crate::inbox::{Appender, Chunk, Entries};
+use crate::inbox::{Appender, Entries};
 use crate::mesh::Subscriber;
 
 /// Feeds the worker; one clone a way in. Ends at shutdown.
@@ -66,13 +65,10 @@ impl Feeder {
         let work = async {
             while let Some(chunk) = stored.next().await {
                 match chunk {
-                    Ok(Chunk { entries, mut reservation }) => {
-                        let arrived = entries
-                            .into_iter()
-                            .map(|(index, (read, bytes))| {
-                                let own = reservation.split(with_overhead(bytes));
-                                (Arrived::Read(read, bytes, Some(own)), Origin::Inbox(index))
-                            })
+                    Ok(chunk) => {
+                        let arrived = chunk
+                            .into_entries()
+                            .map(|(index, (read, bytes), own)| (Arrived::Read(read, bytes, Some(own)), Origin::Inbox(index)))
                             .collect();
                         if !self.preparer.hand_over(arrived, &self.to).await {
                             return;

@@ -12,7 +12,7 @@ use openconnect_protocol::wire;
 use tokio::sync::mpsc;
 
 use super::delivery::Deliverable;
-use crate::budget::{Budget, EventLimit, Reservation};
+use crate::budget::{Budget, EventLimit, Reservation, attributes_overhead, with_overhead};
 use crate::codes;
 use crate::dead_letter::ReplayToken;
 use crate::engine::TRANSFORM_BATCH;
@@ -84,6 +84,15 @@ impl Deliverable for Entry {
 /// What was read, before it is transformed: the event, or what it is instead.
 pub(crate) type Read = Result<Arc<Event>, Payload>;
 
+/// What the budget has to hold for what was read out of so many bytes.
+pub(crate) fn memory(read: &Read, bytes: usize) -> usize {
+    let attributes = match read {
+        Ok(event) | Err(Payload::Event(event) | Payload::Rejected(event, _)) => attributes_overhead(event),
+        Err(Payload::Filtered | Payload::Unreadable(..)) => 0,
+    };
+    with_overhead(bytes) + attributes
+}
+
 /// What was read and has its part of the budget.
 type Ready = (Read, Origin, usize, Reservation);
 
@@ -145,7 +154,7 @@ impl Preparer {
                 Arrived::Raw(raw, ..) => (raw.len(), None),
                 Arrived::Read(_, bytes, own) => (*bytes, own.take()),
             };
-            let permit = match own.or_else(|| self.budget.try_acquire(bytes)) {
+            let mut permit = match own.or_else(|| self.budget.try_acquire(bytes)) {
                 Some(permit) => permit,
                 None => {
                     if !self.send(std::mem::take(&mut ready), to).await {
@@ -161,6 +170,17 @@ impl Preparer {
                 }),
                 Arrived::Read(read, ..) => read,
             };
+            // What was not reserved before it was read: only now are its attributes known.
+            let missing = memory(&read, bytes).saturating_sub(permit.bytes());
+            match self.budget.try_reserve(missing) {
+                Some(more) => permit.merge(more),
+                None => {
+                    if !self.send(std::mem::take(&mut ready), to).await {
+                        return false;
+                    }
+                    self.budget.extend(&mut permit, memory(&read, bytes)).await;
+                }
+            }
             ready.push((read, origin, bytes, permit));
             if ready.len() == TRANSFORM_BATCH && !self.send(std::mem::take(&mut ready), to).await {
                 return false;

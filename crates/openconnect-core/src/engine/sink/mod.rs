@@ -195,7 +195,11 @@ fn open_inbox(
     if acknowledge == Acknowledge::Write && !state.join("inbox").exists() {
         return Ok(None);
     }
-    let decode = move |entry: &InboxEntry<'_>| (decoder.read(&entry.stored), entry.stored.raw.len());
+    let decode = move |entry: &InboxEntry<'_>| {
+        let (read, bytes) = (decoder.read(&entry.stored), entry.stored.raw.len());
+        let memory = intake::memory(&read, bytes);
+        ((read, bytes), memory)
+    };
     Inbox::open(state, options, budget.clone(), decode).map(Some)
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use openconnect_protocol::wire;
 use tokio::sync::mpsc;
 
-use crate::budget::{Reservation, with_overhead};
+use crate::budget::Reservation;
 use crate::dead_letter::ReplayQueue;
 use crate::engine::TRANSFORM_BATCH;
 use crate::engine::intake_ends::IntakeEnds;
-use crate::engine::sink::intake::{Decoder, Payload, RECEIVE_BATCH, Read};
+use crate::engine::sink::intake::{self, Decoder, Payload, RECEIVE_BATCH, Read};
 use crate::failure::{Failure, FailureKind};
 use crate::inbox::{Appender, Chunk, Entries, InboxEntry};
 use crate::mesh::Subscriber;
@@ -22,12 +22,13 @@ pub(super) struct Decoded {
     arrived_ms: u64,
 }
 
-/// What the inbox's threads make of an entry.
-pub(super) fn decode(decoder: Decoder) -> impl Fn(&InboxEntry<'_>) -> Decoded + Clone + Send + 'static {
-    move |found| Decoded {
-        read: decoder.read(&found.stored),
-        bytes: found.stored.raw.len(),
-        arrived_ms: found.arrived_ms,
+/// What the inbox's threads make of an entry, and the memory that it takes.
+pub(super) fn decode(decoder: Decoder) -> impl Fn(&InboxEntry<'_>) -> (Decoded, usize) + Clone + Send + 'static {
+    move |found| {
+        let (read, bytes) = (decoder.read(&found.stored), found.stored.raw.len());
+        let memory = intake::memory(&read, bytes);
+        let arrived_ms = found.arrived_ms;
+        (Decoded { read, bytes, arrived_ms }, memory)
     }
 }
 
@@ -51,11 +52,7 @@ pub(super) struct Preparer {
 impl Preparer {
     /// Hands a chunk to the worker, as `wrap` says; false when the worker is gone.
     pub(super) async fn hand_over<M>(&self, chunk: Chunk<Decoded>, to: &mpsc::Sender<M>, wrap: impl Fn(Vec<Entry>) -> M) -> bool {
-        let Chunk { entries, mut reservation } = chunk;
-        let mut entries = entries.into_iter().map(|(sequence, decoded)| {
-            let own = reservation.split(with_overhead(decoded.bytes));
-            (sequence, decoded, own)
-        });
+        let mut entries = chunk.into_entries();
         loop {
             let ready: Vec<_> = entries.by_ref().take(TRANSFORM_BATCH).collect();
             if ready.is_empty() {

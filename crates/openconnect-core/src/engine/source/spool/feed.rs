@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 use super::Spooled;
 use super::intake::{News, SpoolNews};
 use crate::admin::StatusHandle;
-use crate::budget::with_overhead;
 use crate::dead_letter::DeadLetters;
 use crate::engine::TRANSFORM_BATCH;
 use crate::engine::retry::RetryPolicy;
@@ -49,18 +48,16 @@ impl Feed {
     }
 
     async fn hand_over(&self, chunk: Chunk<Spooled>) -> Result<(), Failure> {
-        let Chunk { entries, mut reservation } = chunk;
         let mut batch = Vec::with_capacity(TRANSFORM_BATCH);
-        for (sequence, Spooled { event, arrived_ms, bytes }) in entries {
+        for (sequence, Spooled { event, arrived_ms }, reservation) in chunk.into_entries() {
             self.news.tell(SpoolNews::HandedOver { sequence, arrived_ms });
-            let own = reservation.split(with_overhead(bytes));
             match event {
                 Ok(event) => {
                     let data_bytes = openconnect_protocol::payload::bytes(&event).map_or(0, |data| data.len());
                     batch.push(Admitted {
                         record: self.record(sequence, event),
                         data_bytes,
-                        reservation: own,
+                        reservation,
                     });
                 }
                 Err((raw, failure)) => self.reject(sequence, raw, failure).await?,

@@ -27,7 +27,7 @@ use super::lease;
 use super::outbound::{Outbound, OutboundTasks};
 use super::resolver::Progress;
 use crate::admin::StatusHandle;
-use crate::budget::Budget;
+use crate::budget::{Budget, attributes_overhead, with_overhead};
 use crate::codes;
 use crate::config::Settings;
 use crate::error::{Exit, Result};
@@ -48,11 +48,10 @@ use keeper::Keeper;
 /// How long the keeper may take to end once it is told.
 const CLOSE: Duration = Duration::from_secs(10);
 
-/// An event out of the spool, or its bytes and why they are none; and how many bytes it takes.
+/// An event out of the spool, or its bytes and why they are none.
 struct Spooled {
     event: Result<Event, (Bytes, Failure)>,
     arrived_ms: u64,
-    bytes: usize,
 }
 
 /// Waits for the first session with the mesh, or for what no wait mends.
@@ -208,15 +207,14 @@ impl SpoolTasks {
     }
 }
 
-fn decode(entry: &InboxEntry<'_>) -> Spooled {
+fn decode(entry: &InboxEntry<'_>) -> (Spooled, usize) {
     let raw = entry.stored.raw;
     let unreadable = |reason: String| {
         let failure = Failure::permanent(codes::EVENT_UNREADABLE, format!("an event in the spool can't be read: {reason}"));
         (Bytes::copy_from_slice(raw), failure)
     };
-    Spooled {
-        event: json::decode(raw).map_err(|e| unreadable(e.to_string())),
-        arrived_ms: entry.arrived_ms,
-        bytes: raw.len(),
-    }
+    let event = json::decode(raw).map_err(|e| unreadable(e.to_string()));
+    let memory = with_overhead(raw.len()) + event.as_ref().map_or(0, attributes_overhead);
+    let arrived_ms = entry.arrived_ms;
+    (Spooled { event, arrived_ms }, memory)
 }
