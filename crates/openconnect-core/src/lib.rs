@@ -7,6 +7,7 @@
 //! | [`record`], [`outcome`], [`budget`] | events with their position; how they ended, and who is told; the memory they take |
 //! | [`engine`] | the delivery engine: batching, retry, ordering, offsets, shutdown, the guarantee |
 //! | [`mesh`] | the client of EventMesh, TCP and gRPC |
+//! | [`backoff`] | how long to wait before another attempt |
 //! | [`store`], `inbox`, `state`, `offsets` | what is durable: the sink's journal, the instance's folder, a source's positions |
 //! | [`dead_letter`] | events that can't be delivered |
 //! | [`codes`] | the error codes of the core; [`code_table!`] defines those of a connector |
@@ -16,6 +17,7 @@
 //! [`error`] and [`failure`] (why a process ends; why something failed), [`transform`] and [`template`] (steps on events; text from events).
 
 pub mod admin;
+pub mod backoff;
 pub mod budget;
 pub mod cli;
 pub mod codes;

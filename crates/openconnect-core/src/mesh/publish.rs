@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::publish_tcp::Sent;
 use super::route::Route;
-use super::session::{Backoff, Dialed, Dialer, Ended, circles, lost};
+use super::session::{Dialed, Dialer, Ended, Reconnect, circles, lost};
 use super::url::Transport;
 use super::{Capabilities, MeshStatus};
 use crate::codes;
@@ -144,7 +144,7 @@ impl Lane {
     /// failed).
     pub(crate) async fn run(mut self) {
         let mut flight = Flight::new(Arc::clone(&self.room));
-        let mut backoff = Backoff::new(self.dialer.reconnect_max);
+        let mut reconnect = Reconnect::new(self.dialer.reconnect_max);
         let mut route = Route::default();
         loop {
             let dialed = tokio::select! {
@@ -159,7 +159,7 @@ impl Lane {
                         Dialed::Grpc(session) => self.grpc_session(*session, &mut flight).await,
                     };
                     if !matches!(ended, Ended::Refused(_)) {
-                        backoff.after(began, flight.confirmed > confirmed);
+                        reconnect.after(began, flight.confirmed > confirmed);
                     }
                     ended
                 }
@@ -196,7 +196,7 @@ impl Lane {
                 }
             }
             tokio::select! {
-                () = backoff.wait() => {}
+                () = reconnect.wait() => {}
                 () = self.ends.cancelled() => return,
             }
         }

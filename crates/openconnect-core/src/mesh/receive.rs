@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::route::Route;
-use super::session::{Backoff, Dialer, Ended, Session, circles, lost};
+use super::session::{Dialer, Ended, Reconnect, Session, circles, lost};
 use super::subscribe_grpc::Subscription;
 use super::url::Transport;
 use super::{Capabilities, MeshStatus};
@@ -95,7 +95,7 @@ enum Subscribed {
 
 impl Receiving {
     pub(crate) async fn run(mut self) {
-        let mut backoff = Backoff::new(self.dialer.reconnect_max);
+        let mut reconnect = Reconnect::new(self.dialer.reconnect_max);
         let mut route = Route::default();
         let mut number = 0;
         loop {
@@ -112,7 +112,7 @@ impl Receiving {
                         Subscribed::Tcp(session) => self.tcp_session(*session, number).await,
                         Subscribed::Grpc(session) => self.grpc_session(*session, number).await,
                     };
-                    backoff.after(began, self.count > received);
+                    reconnect.after(began, self.count > received);
                     ended
                 }
                 Err(failure) => Ended::Broken(failure),
@@ -136,7 +136,7 @@ impl Receiving {
             }
             route.failed();
             tokio::select! {
-                () = backoff.wait() => {}
+                () = reconnect.wait() => {}
                 () = self.ends.cancelled() => return,
                 () = wished(self.wish.clone(), Wish::Close) => return,
             }

@@ -21,6 +21,7 @@ use super::grpc::GrpcSession;
 use super::route::{Candidate, Route};
 use super::url::{MeshUrl, Server, Transport};
 use super::{Capabilities, MeshStatus, refused};
+use crate::backoff::Backoff;
 use crate::codes;
 use crate::config::MeshSettings;
 use crate::error::{BoxError, Result};
@@ -180,30 +181,33 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// A session that lasted this long was one.
 const STOOD: Duration = Duration::from_secs(2);
 
-/// Waits between attempts to connect: exponential, jittered.
-pub(crate) struct Backoff {
-    next: Duration,
-    max: Duration,
+/// The attempts to have a session.
+pub(super) struct Reconnect {
+    backoff: Backoff,
+    /// Those that came to nothing, in a row.
+    failures: u32,
 }
 
-impl Backoff {
-    pub(crate) fn new(max: Duration) -> Self {
-        Self { next: FIRST_WAIT, max }
+impl Reconnect {
+    pub(super) fn new(max: Duration) -> Self {
+        Self {
+            backoff: Backoff::new(FIRST_WAIT, max),
+            failures: 0,
+        }
     }
 
     /// A session is over. The next attempt comes at once again when it did something or stood for a while: a server that
     /// takes connections and drops them is not to be hammered.
     pub(super) fn after(&mut self, began: Instant, useful: bool) {
         if useful || began.elapsed() > STOOD {
-            self.next = FIRST_WAIT;
+            self.failures = 0;
         }
     }
 
-    pub(crate) async fn wait(&mut self) {
-        use rand::Rng as _;
-        let wait = self.next.mul_f64(rand::rng().random_range(0.5..1.0)).min(self.max);
-        self.next = (self.next * 2).min(self.max);
-        tokio::time::sleep(wait).await;
+    /// Waits for the next attempt.
+    pub(super) async fn wait(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        tokio::time::sleep(self.backoff.wait(self.failures, None)).await;
     }
 }
 

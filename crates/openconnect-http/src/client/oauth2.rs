@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method};
+use openconnect_core::backoff::Backoff;
 use openconnect_core::secret::Secret;
 use openconnect_core::{BoxError, Failure, FailureKind};
 use schemars::JsonSchema;
@@ -28,12 +29,8 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
 const MAX_LIFETIME: f64 = 86_400.0;
 /// Lifetime of a token whose response states none.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
-/// Wait after the first refused token request; it doubles with each further one.
-const MIN_BACKOFF: Duration = Duration::from_secs(1);
-/// Longest such wait.
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
-/// Longest wait that the token server may ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// Waits after refused token requests.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// How a client authenticates itself at the token endpoint (RFC 6749, section 2.3.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -61,7 +58,7 @@ pub(super) struct Oauth2 {
     settings: Oauth2Settings,
     token: Mutex<Option<Token>>,
     /// Locked by the one request that fetches a token.
-    fetching: tokio::sync::Mutex<Backoff>,
+    fetching: tokio::sync::Mutex<Refusals>,
 }
 
 #[derive(Clone)]
@@ -75,7 +72,7 @@ struct Token {
 
 /// What the last token requests came to.
 #[derive(Default)]
-struct Backoff {
+struct Refusals {
     failures: u32,
     last: Option<(Failure, Instant)>,
 }
@@ -119,7 +116,7 @@ impl Token {
     }
 }
 
-impl Backoff {
+impl Refusals {
     /// The failure that answers a request now, or `None` when a token may be asked for.
     fn active(&self) -> Option<Failure> {
         let (failure, until) = self.last.as_ref()?;
@@ -130,9 +127,8 @@ impl Backoff {
     }
 
     fn failed(&mut self, failure: &Failure, asked: Option<Duration>) {
-        let doubled = MIN_BACKOFF.saturating_mul(1 << self.failures.min(10)).min(MAX_BACKOFF);
-        let wait = asked.unwrap_or_default().min(MAX_RETRY_AFTER).max(doubled);
         self.failures = self.failures.saturating_add(1);
+        let wait = BACKOFF.wait(self.failures, asked);
         self.last = Some((failure.clone(), Instant::now() + wait));
     }
 }
@@ -142,7 +138,7 @@ impl Oauth2 {
         Self {
             settings,
             token: Mutex::new(None),
-            fetching: tokio::sync::Mutex::new(Backoff::default()),
+            fetching: tokio::sync::Mutex::new(Refusals::default()),
         }
     }
 
@@ -160,16 +156,16 @@ impl Oauth2 {
             Some(token) => {
                 // Ahead of time: the old token does as long as this does not work.
                 let refreshed = match self.fetching.try_lock() {
-                    Ok(mut backoff) => self.fetch(client, &mut backoff).await.ok(),
+                    Ok(mut refusals) => self.fetch(client, &mut refusals).await.ok(),
                     Err(_) => None,
                 };
                 Ok(refreshed.unwrap_or(token.header))
             }
             None => {
-                let mut backoff = self.fetching.lock().await;
+                let mut refusals = self.fetching.lock().await;
                 match self.current(Instant::now()) {
                     Some(token) => Ok(token.header),
-                    None => self.fetch(client, &mut backoff).await,
+                    None => self.fetch(client, &mut refusals).await,
                 }
             }
         }
@@ -180,21 +176,21 @@ impl Oauth2 {
         token.as_ref().filter(|token| now < token.expires_at).cloned()
     }
 
-    async fn fetch(&self, client: &Client, backoff: &mut Backoff) -> Result<HeaderValue, Failure> {
-        if let Some(failure) = backoff.active() {
+    async fn fetch(&self, client: &Client, refusals: &mut Refusals) -> Result<HeaderValue, Failure> {
+        if let Some(failure) = refusals.active() {
             return Err(failure);
         }
         match self.request(client).await {
             Ok(token) => {
-                *backoff = Backoff::default();
+                *refusals = Refusals::default();
                 let header = token.header.clone();
                 *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
                 Ok(header)
             }
             Err((reason, asked)) => {
                 let failure = Failure::retryable(codes::HTTP_OAUTH2, "no token").because(reason);
-                backoff.failed(&failure, asked);
-                Err(backoff.active().unwrap_or(failure))
+                refusals.failed(&failure, asked);
+                Err(refusals.active().unwrap_or(failure))
             }
         }
     }
@@ -252,24 +248,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_after_a_refusal_doubles_and_is_bounded_and_a_longer_one_is_obeyed() {
-        let mut backoff = Backoff::default();
+    fn no_token_is_asked_for_until_the_wait_after_a_refusal_is_over() {
         let failure = Failure::retryable(codes::HTTP_OAUTH2, "no token");
-        let mut failed = |asked| {
-            backoff.failed(&failure, asked);
-            let openconnect_core::FailureKind::Retryable { after: Some(left) } = backoff.active().unwrap().kind else {
+        for (asked, longest) in [(None, 1), (Some(600), 600), (Some(1 << 40), 3600)] {
+            let mut refusals = Refusals::default();
+            refusals.failed(&failure, asked.map(Duration::from_secs));
+            let openconnect_core::FailureKind::Retryable { after: Some(left) } = refusals.active().unwrap().kind else {
                 panic!("not retryable")
             };
             // The time until the assertion is not of interest.
-            left.as_secs_f64().ceil() as u64
-        };
-        assert_eq!([failed(None), failed(Some(Duration::ZERO)), failed(None)], [1, 2, 4]);
-        assert_eq!(failed(Some(Duration::from_secs(600))), 600);
-        assert_eq!(failed(Some(Duration::from_secs(1 << 40))), 3600);
-        for _ in 0..40 {
-            failed(None);
+            let longest = Duration::from_secs(longest);
+            assert!((longest / 20..=longest).contains(&left), "{left:?}");
         }
-        assert_eq!(failed(None), 60);
     }
 
     #[test]
