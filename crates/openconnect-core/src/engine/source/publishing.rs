@@ -53,10 +53,9 @@ impl<P> Publishing<P> {
         if ready.is_empty() {
             return Ok(());
         }
-        let published = Instant::now();
         let (mut events, mut rest) = (Vec::with_capacity(ready.len()), Vec::with_capacity(ready.len()));
         for admitted in ready {
-            let (event, open) = self.open(admitted, published);
+            let (event, open) = self.open(admitted);
             events.push(event);
             rest.push(open);
         }
@@ -76,12 +75,14 @@ impl<P> Publishing<P> {
             handed_over.push(Pending { ending, open });
         }
         self.lease.lasting().await;
+        let published = Instant::now();
+        handed_over.iter_mut().for_each(|pending| pending.open.published = published);
         self.publisher.send_many(&self.topic, publish, &self.results).await;
         self.pending.send(handed_over).await.map_err(|_| Stopped)
     }
 
     /// The event of a record, or how it ends without the mesh; and what is kept of it until its outcome.
-    fn open(&mut self, admitted: Admitted<P>, published: Instant) -> (Result<Arc<Event>, Ending>, Open<P>) {
+    fn open(&mut self, admitted: Admitted<P>) -> (Result<Arc<Event>, Ending>, Open<P>) {
         let (event, partition, position, receipt) = match admitted.record {
             Record::Event {
                 event,
@@ -104,7 +105,7 @@ impl<P> Publishing<P> {
             partition,
             position,
             receipt,
-            published,
+            published: Instant::now(),
             _reservation: admitted.reservation,
         };
         (event, open)
