@@ -2,19 +2,17 @@
 //! numbers stay the text that they were.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-use openconnect_change::{ByName, Fields, Input, Op, ReadError, read};
+use openconnect_change::{Fields, Input, Op, ReadError, read};
 use openconnect_core::Failure;
-use openconnect_core::cloudevents::event::ExtensionValue;
 use openconnect_core::cloudevents::{AttributesReader, Event};
 use openconnect_protocol::payload;
 use openconnect_sql::codes::SQL_VALUE;
-use serde_json::value::RawValue;
 
 use crate::codes;
 use crate::config::{Format, JdbcSinkConfig};
+use crate::expression::{Data, Expressions, Object, attribute, not_json};
 
 /// What to do with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +29,6 @@ pub(crate) struct Change<'a> {
     pub(crate) fields: Fields<'a>,
 }
 
-type Object<'a> = ByName<'a, &'a RawValue>;
-
 /// Reads events as the configuration says.
 pub(crate) struct Reader {
     columns: BTreeMap<String, String>,
@@ -40,19 +36,6 @@ pub(crate) struct Reader {
     delete_on_null: bool,
     delete_types: Vec<String>,
     truncate: bool,
-}
-
-/// The event's data while it is read: text that is meant as JSON.
-pub(crate) struct Data<'a>(Option<Cow<'a, str>>);
-
-impl<'a> Data<'a> {
-    pub(crate) fn of(event: &'a Event) -> Self {
-        Self(payload::json_text(event))
-    }
-
-    fn json(&self) -> Option<&str> {
-        self.0.as_deref().filter(|json| json.trim() != "null")
-    }
 }
 
 impl Reader {
@@ -73,7 +56,7 @@ impl Reader {
 
     /// What is to be done for the event, in order. `key` names the columns that identify a row.
     pub(crate) fn changes<'a>(&'a self, event: &'a Event, data: &'a Data<'_>, key: &'a [String]) -> Result<Vec<Change<'a>>, Failure> {
-        let no_data = event.data().is_none() || (data.0.is_some() && data.json().is_none());
+        let no_data = event.data().is_none() || data.is_null();
         if self.format == Format::Change {
             return match no_data {
                 // Debezium's tombstone follows a delete that was done already.
@@ -172,128 +155,4 @@ fn same(before: &Fields<'_>, after: &Fields<'_>, key: &[String]) -> bool {
     };
     key.iter()
         .all(|name| !before.contains(name) || text(before, name) == text(after, name))
-}
-
-/// What expressions of the configuration say of an event. Its data is taken apart once, when the first asks for it.
-pub(crate) struct Expressions<'a> {
-    event: &'a Event,
-    data: &'a Data<'a>,
-    top: OnceCell<Option<Object<'a>>>,
-}
-
-impl<'a> Expressions<'a> {
-    pub(crate) fn new(event: &'a Event, data: &'a Data<'_>) -> Self {
-        Self {
-            event,
-            data,
-            top: OnceCell::new(),
-        }
-    }
-
-    /// A path through something that is no object leads nowhere: null, as for an absent field.
-    pub(crate) fn value(&self, expression: &str) -> Result<Input<'a>, Failure> {
-        if expression == "data" {
-            return Ok(whole(self.event, self.data));
-        }
-        let Some(path) = expression.strip_prefix("data.") else {
-            return Ok(attribute(self.event, expression).unwrap_or(Input::Null));
-        };
-        let mut names = path.split('.');
-        let mut found = names.next().and_then(|name| self.top()?.get(name).copied());
-        for name in names {
-            let Some(raw) = found else { break };
-            found = serde_json::from_str::<Object<'_>>(raw.get())
-                .ok()
-                .and_then(|fields| fields.get(name).copied());
-        }
-        match found {
-            Some(raw) => Ok(Input::Json(raw)),
-            None if self.top().is_none() && !self.is_json() => Err(not_json()),
-            None => Ok(Input::Null),
-        }
-    }
-
-    fn top(&self) -> Option<&Object<'a>> {
-        self.top.get_or_init(|| serde_json::from_str(self.data.json()?).ok()).as_ref()
-    }
-
-    /// Is the data JSON, or is there none?
-    fn is_json(&self) -> bool {
-        match self.data.0.as_deref() {
-            Some(json) => payload::valid_json(json),
-            None => self.event.data().is_none(),
-        }
-    }
-}
-
-fn not_json() -> Failure {
-    Failure::permanent(codes::SQL_NOT_JSON, "the event's data can't be read as JSON")
-}
-
-/// The whole data: JSON, text, or bytes.
-fn whole<'a>(event: &'a Event, data: &'a Data<'_>) -> Input<'a> {
-    if let Some(Ok(raw)) = data.0.as_deref().map(serde_json::from_str) {
-        return Input::Json(raw);
-    }
-    payload::bytes(event).map_or(Input::Null, Input::Bytes)
-}
-
-fn attribute<'a>(event: &'a Event, name: &str) -> Option<Input<'a>> {
-    let text = |text: &'a str| Some(Input::Text(Cow::Borrowed(text)));
-    match name {
-        "id" => text(event.id()),
-        "source" => text(event.source()),
-        "type" => text(event.ty()),
-        "subject" => text(event.subject()?),
-        "datacontenttype" => text(event.datacontenttype()?),
-        "dataschema" => text(event.dataschema()?.as_str()),
-        "time" => Some(Input::Text(Cow::Owned(event.time()?.to_rfc3339()))),
-        name => Some(match event.extension(name)? {
-            ExtensionValue::String(value) => Input::Text(Cow::Borrowed(value)),
-            ExtensionValue::Boolean(value) => Input::Bool(*value),
-            ExtensionValue::Integer(value) => Input::Integer(*value),
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use openconnect_core::Code;
-    use openconnect_core::cloudevents::{EventBuilder as _, EventBuilderV10};
-
-    use super::*;
-
-    fn value(json: &str, expression: &str) -> Result<Option<String>, Code> {
-        let event = EventBuilderV10::new().id("7").source("/s").ty("t");
-        let event = event.data("application/json", json.to_owned()).build().unwrap();
-        let data = Data::of(&event);
-        match Expressions::new(&event, &data).value(expression) {
-            Ok(Input::Json(raw)) => Ok(Some(raw.get().to_owned())),
-            Ok(Input::Text(text)) => Ok(Some(text.into_owned())),
-            Ok(_) => Ok(None),
-            Err(failure) => Err(failure.code),
-        }
-    }
-
-    #[test]
-    fn a_path_leads_to_a_value_or_nowhere() {
-        let json = r#"{ "a": { "b": 1.50, "c": { "d": [null] } }, "e": 1, "e": 2 }"#;
-        for (expression, expected) in [
-            ("id", Some("7")),
-            ("data", Some(json)),
-            ("data.a.b", Some("1.50")),
-            ("data.a.c.d", Some("[null]")),
-            ("data.e", Some("2")),
-            ("data.e.f", None),
-            ("data.x", None),
-            ("data.a.x.y", None),
-            ("nothing", None),
-        ] {
-            assert_eq!(value(json, expression), Ok(expected.map(str::to_owned)), "{expression}");
-        }
-        assert_eq!(value("[1]", "data.a"), Ok(None));
-        assert_eq!(value("null", "data.a"), Ok(None));
-        assert_eq!(value("{ broken", "data.a"), Err(codes::SQL_NOT_JSON));
-    }
 }

@@ -5,6 +5,7 @@
 //! | `config.rs` | the `sink:` section |
 //! | `import.rs` | the configuration of the Java connector |
 //! | `event.rs` | an event to fields by name, to be put or deleted; change events |
+//! | `expression.rs` | expressions of the configuration: attributes, and paths into the data |
 //! | `raw.rs` | a statement of the configuration's own |
 //! | `row.rs` | fields to the values that a table's columns take |
 //! | `statement.rs` | rows to multi-row statements |
@@ -16,6 +17,7 @@ pub mod codes;
 mod config;
 mod deduplicate;
 mod event;
+mod expression;
 mod import;
 mod raw;
 mod row;

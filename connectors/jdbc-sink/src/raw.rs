@@ -7,7 +7,7 @@ use openconnect_core::Failure;
 use openconnect_core::cloudevents::Event;
 use openconnect_sql::{Dialect, Statement, Value};
 
-use crate::event::{Data, Expressions};
+use crate::expression::{Data, Expressions};
 
 /// The statement, ready to be bound.
 #[derive(Debug, Clone, PartialEq)]

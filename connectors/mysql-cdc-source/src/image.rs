@@ -16,7 +16,7 @@ use openconnect_core::Failure;
 
 use crate::charset::Charsets;
 use crate::codes;
-use crate::log::unreadable;
+use crate::server::unreadable;
 use crate::table::LogTable;
 use crate::value::cell;
 

@@ -8,6 +8,8 @@
 //! | `position.rs`, `gtid.rs` | where the log was read to, as it is stored; sets of transactions |
 //! | `server.rs` | connections for the log, what the server is and how it must be set up |
 //! | `snapshot.rs` | the rows that are there, in chunks, while the log is read |
+//! | `held.rs` | what a snapshot has read and not told yet |
+//! | `context.rs` | what does not change while a log is read |
 //! | `log.rs`, `rows.rs` | the binary log: transactions and statements; rows |
 //! | `statement.rs` | which statements concern tables |
 //! | `image.rs` | a row before and after its change |
@@ -23,9 +25,11 @@ mod charset;
 pub mod codes;
 mod columns;
 mod config;
+mod context;
 mod event;
 mod gtid;
 mod headroom;
+mod held;
 mod image;
 mod import;
 mod json;

@@ -9,20 +9,18 @@ use mysql_async::BinlogStream;
 use mysql_async::binlog::EventType;
 use mysql_async::binlog::events::{Event, EventData, QueryEvent, TransactionPayloadEvent};
 use openconnect_core::Failure;
-use openconnect_core::budget::{Budget, event_bytes};
-use openconnect_core::cloudevents;
-use openconnect_core::record::{Partition, Record};
+use openconnect_core::budget::event_bytes;
+use openconnect_core::record::Record;
 use openconnect_sql::codes::SQL_CONNECTION;
 
 use crate::codes;
-use crate::config::MySqlCdcConfig;
-use crate::event::{Boundary, Events};
+use crate::context::Context;
+use crate::event::Boundary;
 use crate::gtid::GtidSet;
-use crate::headroom::Seen;
+use crate::held::Touched;
 use crate::origin::Origin;
 use crate::position::{Place, Position};
-use crate::rows::Touched;
-use crate::server::{About, failure};
+use crate::server::{failure, unreadable};
 use crate::statement::{TableStatement, Verb};
 use crate::table::LogTable;
 
@@ -35,19 +33,6 @@ const NOTE_EVERY: Duration = Duration::from_secs(1);
 
 /// MariaDB's event at the beginning of each transaction.
 const MARIADB_GTID: u8 = 162;
-
-/// What does not change while a log is read.
-pub(crate) struct Context<'a> {
-    pub(crate) config: &'a MySqlCdcConfig,
-    pub(crate) database: &'a str,
-    pub(crate) about: &'a About,
-    pub(crate) events: &'a Events,
-    pub(crate) partition: &'a Partition,
-    /// MariaDB's columns of JSON, by table.
-    pub(crate) json: &'a HashMap<String, Vec<String>>,
-    pub(crate) seen: &'a Seen,
-    pub(crate) budget: &'a Budget,
-}
 
 /// The transaction that is being read.
 #[derive(Debug)]
@@ -398,17 +383,6 @@ impl Log {
     }
 }
 
-impl Context<'_> {
-    pub(crate) fn record(&self, event: cloudevents::Event, position: Position) -> Record<Position> {
-        Record::event(self.partition.clone(), event).with_position(position)
-    }
-
-    /// The position moves, and no event goes with it.
-    pub(crate) fn progress(&self, position: Position) -> Record<Position> {
-        Record::progress(self.partition.clone(), position)
-    }
-}
-
 /// The name of a log file. The event that a server makes up at the beginning has its checksum behind the name, and nothing says
 /// so yet: a name has as many digits as the one before.
 fn file_name(name: &str, before: &str) -> Arc<str> {
@@ -421,10 +395,6 @@ fn file_name(name: &str, before: &str) -> Arc<str> {
         }
         None => name.into(),
     }
-}
-
-pub(crate) fn unreadable(error: std::io::Error) -> Failure {
-    Failure::fatal(codes::CDC_LOG, "the log can't be read").because(error)
 }
 
 fn uuid(bytes: &[u8; 16]) -> String {

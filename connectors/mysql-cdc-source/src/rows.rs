@@ -9,43 +9,14 @@ use openconnect_core::Failure;
 use openconnect_core::record::Record;
 
 use crate::codes;
+use crate::context::Context;
 use crate::event::Boundary;
+use crate::held::Touched;
 use crate::image::{Images, Rows};
-use crate::log::{Context, Log, READ_BATCH, Transaction};
+use crate::log::{Log, READ_BATCH, Transaction};
 use crate::origin::Origin;
-use crate::position::{Place, Position};
-use crate::snapshot::Held;
+use crate::position::Position;
 use crate::table::LogTable;
-
-/// Who wants to know which rows the log tells.
-pub(crate) enum Touched<'a> {
-    Nobody,
-    /// What a snapshot has read.
-    Held(&'a mut Held),
-}
-
-impl Touched<'_> {
-    /// Where to stop reading.
-    pub(crate) fn until(&self) -> Option<&Place> {
-        match self {
-            Self::Nobody => None,
-            Self::Held(held) => Some(&held.until),
-        }
-    }
-
-    /// A statement changed a table.
-    pub(crate) fn all(&mut self) {
-        if let Self::Held(held) = self {
-            held.stale = true;
-        }
-    }
-
-    fn row(&mut self, table: &LogTable, cells: &[Cell]) {
-        if let Self::Held(held) = self {
-            held.drop_row(table, cells);
-        }
-    }
-}
 
 impl Log {
     pub(crate) fn rows(

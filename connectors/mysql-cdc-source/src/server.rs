@@ -58,6 +58,11 @@ pub(crate) fn options(server: Server<'_>) -> Opts {
         .into()
 }
 
+/// The log has something that can't be read; it is never left out.
+pub(crate) fn unreadable(error: std::io::Error) -> Failure {
+    Failure::fatal(codes::CDC_LOG, "the log can't be read").because(error)
+}
+
 /// What an error of the driver means. Texts of the server name users and files, never rows.
 pub(crate) fn failure(error: mysql_async::Error) -> Failure {
     match error {

@@ -7,14 +7,13 @@
 //!
 //! A round begins once everything that the log told can be seen: what it reads is never older than what was told.
 
-use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use mysql_async::Conn;
-use openconnect_change::{Cell, Change, Column, Decimals, Kind, Op, key_text, plain_integer, push_json};
+use openconnect_change::{Cell, Change, Column, Kind, Op, key_text, plain_integer};
 use openconnect_core::Failure;
 use openconnect_core::budget::{Budget, Reservation};
 use openconnect_core::record::Record;
@@ -24,12 +23,12 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::codes;
 use crate::columns::View;
 use crate::config::MySqlCdcConfig;
+use crate::context::Context;
 use crate::event::Events;
-use crate::log::Context;
+use crate::held::{Chunk, Held, SnapshotTable};
 use crate::origin::Origin;
 use crate::position::{Place, Position, SnapshotPosition};
 use crate::server::{self, About};
-use crate::table::LogTable;
 
 /// Bytes of one chunk, where there is as much.
 const CHUNK_BYTES: usize = 8 << 20;
@@ -52,13 +51,6 @@ pub(crate) struct Snapshot {
     round: Round,
 }
 
-/// A table of which rows are read.
-pub(crate) struct SnapshotTable {
-    name: Arc<str>,
-    keyset: Keyset,
-    view: View,
-}
-
 /// What is being done.
 enum Round {
     /// Nothing; the connection for the next one.
@@ -68,27 +60,6 @@ enum Round {
     Waiting(Box<Conn>, Held),
     /// After a failure.
     Broken,
-}
-
-/// Chunks that are read, and wait until the log is read as far.
-pub(crate) struct Held {
-    chunks: VecDeque<Chunk>,
-    pub(crate) until: Place,
-    /// A table was changed meanwhile: it must be read again.
-    pub(crate) stale: bool,
-}
-
-struct Chunk {
-    table: Arc<SnapshotTable>,
-    rows: Vec<Option<Vec<Cell>>>,
-    /// Places of rows by key; made when the log tells a row of the table.
-    by_key: Option<HashMap<String, usize>>,
-    /// Where the table goes on; none when this was the last of it.
-    next: Option<Vec<Mark>>,
-    /// It was too large, so that it ends before its end.
-    cut: bool,
-    /// The memory of its rows, which goes on with their events.
-    memory: Reservation,
 }
 
 /// What a chunk is to be.
@@ -318,35 +289,6 @@ impl Reader {
             cut: read.cut,
             memory: memory.split(bytes),
         })
-    }
-}
-
-impl Held {
-    /// The log has told this row.
-    pub(crate) fn drop_row(&mut self, table: &LogTable, cells: &[Cell]) {
-        for chunk in self.chunks.iter_mut().filter(|chunk| *chunk.table.name == *table.name) {
-            let keyset = &chunk.table.keyset;
-            let key = |cells: &[Cell], columns: &[Column], places: &[usize]| {
-                let mut text = String::new();
-                for place in places {
-                    if let (Some(column), Some(cell)) = (columns.get(*place), cells.get(*place)) {
-                        push_json(&mut text, column.kind, Decimals::Text, cell);
-                    }
-                    text.push(',');
-                }
-                text
-            };
-            let rows = &chunk.rows;
-            let by_key = chunk.by_key.get_or_insert_with(|| {
-                let rows = rows.iter().enumerate();
-                rows.filter_map(|(at, row)| Some((key(row.as_ref()?, &keyset.columns, &keyset.order), at)))
-                    .collect()
-            });
-            let told = key(cells, &table.columns, &table.key);
-            if let Some(row) = by_key.get(&told).and_then(|at| chunk.rows.get_mut(*at)) {
-                *row = None;
-            }
-        }
     }
 }
 

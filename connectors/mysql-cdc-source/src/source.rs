@@ -16,11 +16,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::codes;
 use crate::config::{LostPosition, MySqlCdcConfig, SnapshotMode};
+use crate::context::Context;
 use crate::event::Events;
 use crate::headroom::{self, Seen};
-use crate::log::{Context, Log};
+use crate::held::Touched;
+use crate::log::Log;
 use crate::position::{Position, SnapshotPosition};
-use crate::rows::Touched;
 use crate::server::{self, About, LOST};
 use crate::snapshot::Snapshot;
 

@@ -10,7 +10,7 @@ use openconnect_core::Failure;
 
 use crate::charset::BINARY;
 use crate::columns::{ColumnSettings, View};
-use crate::log::unreadable;
+use crate::server::unreadable;
 
 /// A column in the log.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@
 //! | `sink/` | a sink's run: events come in from the mesh, the inbox and the replay; its worker writes what the pure state of delivery asks for |
 //! | `staging/` | a staging sink's run: events wait in the inbox until their group is visible |
 //! | `intake_ends.rs` | how the tasks of a sink's intake end |
+//! | `payload.rs` | what an event became on its way in |
 //! | `retry.rs`, `circuit.rs` | how long to wait; when to stop |
 //! | `guarantee.rs`, `check.rs` | what holds, computed before anything runs; `check` |
 
@@ -28,6 +29,7 @@ pub mod check;
 mod circuit;
 pub mod guarantee;
 mod intake_ends;
+mod payload;
 mod retry;
 mod sink;
 mod source;

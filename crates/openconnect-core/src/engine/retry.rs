@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::sink::intake::Payload;
+use super::payload::Payload;
 use crate::admin::StatusHandle;
 use crate::backoff::Backoff;
 use crate::config::RetrySettings;

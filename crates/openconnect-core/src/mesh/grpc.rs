@@ -15,7 +15,9 @@ use prost::Message as _;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::session::{Dialer, shorten};
+use super::dialer::Dialer;
+use super::refused::shorten;
+use super::route::Route;
 use super::url::Server;
 use super::{Capabilities, refused};
 use crate::codes;
@@ -52,8 +54,14 @@ pub(super) struct GrpcSession {
 }
 
 impl Dialer {
+    /// Sets up a gRPC session with the first server on the route that answers.
+    pub(super) async fn dial_grpc(self: &Arc<Self>, route: &mut Route) -> Result<GrpcSession, Failure> {
+        let candidates = self.candidates(route);
+        self.first(route, &candidates, |server| self.grpc_session(server)).await
+    }
+
     /// Sets up a gRPC session with this server.
-    pub(super) async fn grpc_session(self: &Arc<Self>, server: &Server) -> Result<GrpcSession, Failure> {
+    async fn grpc_session(self: &Arc<Self>, server: &Server) -> Result<GrpcSession, Failure> {
         // The channel gets this connection and no other: when it breaks, the session ends, and another server is tried.
         let mut socket = Some(self.socket(server, &[b"h2"]).await?);
         let once = tower::service_fn(move |_| {

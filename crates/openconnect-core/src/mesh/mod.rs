@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `url.rs` | `mesh.url` |
 //! | `route.rs` | which server is tried next; redirects |
-//! | `session.rs` | connections, TLS; one TCP session: HELLO, buffers |
+//! | `dialer.rs`, `socket.rs` | how servers are reached: addresses, TLS; a connection |
+//! | `session.rs` | one TCP session: HELLO, buffers |
 //! | `grpc.rs` | one gRPC session: channel, attributes of every call, heartbeats |
+//! | `ended.rs` | why a session ended, and the next attempt |
 //! | `refused.rs` | what the client does about a refusal |
 //! | `publish.rs` | the task behind a publisher; `publish_tcp.rs`, `publish_grpc.rs`: its sessions |
 //! | `receive.rs` | the task behind a subscriber; `subscribe_tcp.rs`, `subscribe_grpc.rs`: its sessions |
@@ -30,6 +32,8 @@ use crate::config::MeshSettings;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 
+mod dialer;
+mod ended;
 mod grpc;
 mod publish;
 mod publish_grpc;
@@ -38,14 +42,15 @@ mod receive;
 mod refused;
 mod route;
 mod session;
+mod socket;
 mod subscribe_grpc;
 mod subscribe_tcp;
 pub(crate) mod url;
 
+use dialer::Dialer;
 use publish::{Lane, Outgoing, Waiter};
 pub(crate) use publish::{Refused, Told};
 use receive::{Acknowledgement, Acks, Received, Receiving, Wish};
-use session::Dialer;
 use url::Transport;
 
 /// Events that a lane has at the most, waiting or in flight.

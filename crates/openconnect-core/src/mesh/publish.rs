@@ -8,9 +8,11 @@ use openconnect_protocol::session::Purpose;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::publish_tcp::Sent;
+use super::dialer::Dialer;
+use super::ended::{Ended, Reconnect, circles, lost};
+use super::grpc::GrpcSession;
 use super::route::Route;
-use super::session::{Dialed, Dialer, Ended, Reconnect, circles, lost};
+use super::session::Session;
 use super::url::Transport;
 use super::{Capabilities, MeshStatus};
 use crate::codes;
@@ -88,6 +90,19 @@ pub(crate) struct Lane {
     pub(crate) ends: CancellationToken,
     /// For events that are here, in the queue or in flight: each takes one permit and gives it back at its end.
     pub(crate) room: Arc<Semaphore>,
+}
+
+/// An event that was sent and not confirmed.
+pub(super) struct Sent {
+    pub(super) seq: u64,
+    pub(super) event: Outgoing,
+    pub(super) at: Instant,
+}
+
+/// A session to publish over.
+enum Dialed {
+    Tcp(Box<Session>),
+    Grpc(Box<GrpcSession>),
 }
 
 /// What is not confirmed: sent in this session, and to be sent.

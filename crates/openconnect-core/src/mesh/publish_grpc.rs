@@ -9,10 +9,10 @@ use prost::Message as _;
 use tokio::time::{MissedTickBehavior, interval};
 use tonic::Code;
 
+use super::ended::Ended;
 use super::grpc::{Client, GrpcSession, MAX_MESSAGE, call_failed, reason};
 use super::publish::{Flight, Lane, Outgoing};
 use super::refused::{self, Consequence};
-use super::session::Ended;
 use crate::codes;
 use crate::failure::Failure;
 

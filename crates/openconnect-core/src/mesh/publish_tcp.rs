@@ -13,9 +13,10 @@ use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::MeshStatus;
-use super::publish::{Flight, Lane, Outgoing};
+use super::ended::Ended;
+use super::publish::{Flight, Lane, Sent};
 use super::refused::{self, Consequence};
-use super::session::{Ended, Session, broken, sent_away};
+use super::session::{Session, broken, sent_away};
 use crate::codes;
 use crate::failure::Failure;
 
@@ -27,13 +28,6 @@ const REFUSED: Duration = Duration::from_millis(200);
 const REFUSALS: u32 = 20;
 /// How long a server that sends the client away gets to confirm what is in flight.
 const LEAVING: Duration = Duration::from_secs(5);
-
-/// An event that was sent and not confirmed.
-pub(super) struct Sent {
-    seq: u64,
-    pub(super) event: Outgoing,
-    at: Instant,
-}
 
 /// How a session goes.
 struct Course {

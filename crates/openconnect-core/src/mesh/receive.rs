@@ -1,15 +1,20 @@
 //! Receiving: the task behind a subscriber, with what both transports share: acknowledgements, the bounded buffer.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use openconnect_protocol::grpc::pb;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
 
+use super::dialer::Dialer;
+use super::ended::{Ended, Reconnect, circles, lost};
+use super::grpc::GrpcSession;
 use super::route::Route;
-use super::session::{Dialer, Ended, Reconnect, Session, circles, lost};
-use super::subscribe_grpc::Subscription;
+use super::session::Session;
 use super::url::Transport;
 use super::{Capabilities, MeshStatus};
 use crate::budget::{Budget, Reservation};
@@ -85,6 +90,15 @@ pub(crate) struct Receiving {
     pub(crate) acks: Arc<Acks>,
     /// Deliveries so far.
     pub(crate) count: u64,
+}
+
+/// A stream whose subscription the server has confirmed.
+pub(super) struct Subscription {
+    pub(super) session: GrpcSession,
+    pub(super) to_server: mpsc::Sender<pb::CloudEvent>,
+    pub(super) from_server: Streaming<pb::CloudEvent>,
+    /// Came before the answer.
+    pub(super) early: VecDeque<pb::CloudEvent>,
 }
 
 /// A session that has subscribed.

@@ -2,9 +2,10 @@
 
 use openconnect_protocol::refusal::RefusalKind;
 
-use super::session::shorten;
 use crate::codes;
 use crate::failure::Failure;
+
+const DESC: usize = 300;
 
 /// What becomes of an event that the server refused.
 pub(super) enum Consequence {
@@ -61,4 +62,9 @@ pub(super) fn subscription(kind: RefusalKind, server: &str, topic: &str, desc: &
     } else {
         Failure::fatal(codes::SUBSCRIPTION_REFUSED, text)
     }
+}
+
+/// A server's text can be a whole stack trace.
+pub(crate) fn shorten(desc: &str) -> String {
+    desc.chars().take(DESC).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

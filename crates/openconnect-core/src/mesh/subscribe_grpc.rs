@@ -18,11 +18,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::MeshStatus;
+use super::ended::Ended;
 use super::grpc::{Client, GrpcSession, MAX_MESSAGE, call_failed, reason, within};
-use super::receive::{Acknowledgement, QueuedAck, Received, Receiving, Wish, place};
-use super::refused;
+use super::receive::{Acknowledgement, QueuedAck, Received, Receiving, Subscription, Wish, place};
+use super::refused::{self, shorten};
 use super::route::Route;
-use super::session::{Ended, shorten};
 use crate::codes;
 use crate::failure::Failure;
 
@@ -30,15 +30,6 @@ use crate::failure::Failure;
 const ACKS: usize = 512;
 /// Deliveries that may come before the subscription is answered.
 const EARLY: usize = 1024;
-
-/// A stream whose subscription the server has confirmed.
-pub(super) struct Subscription {
-    session: GrpcSession,
-    to_server: mpsc::Sender<pb::CloudEvent>,
-    from_server: Streaming<pb::CloudEvent>,
-    /// Came before the answer.
-    early: VecDeque<pb::CloudEvent>,
-}
 
 type Heartbeat<'a> = Pin<Box<dyn Future<Output = Result<pb::CloudEvent, Failure>> + Send + 'a>>;
 

@@ -11,10 +11,11 @@ use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::MeshStatus;
+use super::ended::Ended;
 use super::receive::{Acknowledgement, QueuedAck, Received, Receiving, Wish, place};
-use super::refused;
+use super::refused::{self, shorten};
 use super::route::Route;
-use super::session::{Ended, Session, broken, refusal, sent_away, shorten};
+use super::session::{Session, broken, refusal, sent_away};
 use crate::codes;
 use crate::failure::Failure;
 

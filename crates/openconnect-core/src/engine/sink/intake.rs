@@ -16,6 +16,7 @@ use crate::budget::{Budget, EventLimit, Reservation, attributes_overhead, with_o
 use crate::codes;
 use crate::dead_letter::ReplayToken;
 use crate::engine::TRANSFORM_BATCH;
+use crate::engine::payload::Payload;
 use crate::failure::Failure;
 use crate::inbox::Stored;
 use crate::mesh::{Ack, Delivery};
@@ -32,16 +33,6 @@ pub(crate) enum Origin {
     Replay(ReplayToken),
 }
 
-/// What an entry became on its way in.
-#[derive(Clone)]
-pub(crate) enum Payload {
-    Event(Arc<Event>),
-    Filtered,
-    /// Readable, but not deliverable: a transform failed, or it is too large.
-    Rejected(Arc<Event>, Failure),
-    Unreadable(Bytes, Failure),
-}
-
 /// One event in the worker, with its part of the budget, until its outcome.
 pub(crate) struct Entry {
     pub(crate) payload: Payload,
@@ -56,10 +47,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn event(&self) -> Option<&Arc<Event>> {
-        match &self.payload {
-            Payload::Event(event) => Some(event),
-            _ => None,
-        }
+        self.payload.event()
     }
 }
 

@@ -16,11 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::defects;
 use super::delivery::{DeadLetterId, DeliveryState, Finished, JobId};
-use super::intake::{Entry, Origin, Payload};
+use super::intake::{Entry, Origin};
 use crate::admin::{State, StatusHandle};
 use crate::budget::Budget;
 use crate::codes;
 use crate::dead_letter::{DeadLetters, ReplayQueue};
+use crate::engine::payload::Payload;
 use crate::engine::retry::RetryPolicy;
 use crate::error::{Error, Exit, Result};
 use crate::failure::{Failure, FailureKind};

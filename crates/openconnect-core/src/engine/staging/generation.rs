@@ -9,7 +9,6 @@ use cloudevents::AttributesReader;
 use super::entries::{EntryList, count};
 use super::feed::Entry;
 use super::records::{Records, SealRecord};
-use super::worker::event_of;
 use crate::failure::Failure;
 use crate::staging::{Group, Handle, OpenGroup, Seal};
 
@@ -141,7 +140,7 @@ impl Generation {
     pub(super) fn note_staged(&mut self, entry: &Entry) {
         self.staged.push(entry.sequence);
         self.not_before = None;
-        self.last = event_of(entry).map(|event| event.id().to_owned());
+        self.last = entry.payload.event().map(|event| event.id().to_owned());
     }
 
     pub(super) fn record(&self) -> SealRecord {

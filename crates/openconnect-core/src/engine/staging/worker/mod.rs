@@ -29,8 +29,8 @@ use crate::admin::{State, StatusHandle};
 use crate::codes;
 use crate::dead_letter::DeadLetters;
 use crate::engine::circuit::Circuit;
+use crate::engine::payload::Payload;
 use crate::engine::retry::RetryPolicy;
-use crate::engine::sink::intake::Payload;
 use crate::error::{Error, Exit, Result};
 use crate::failure::{Failure, FailureKind};
 use crate::inbox::{Entries, Inbox, epoch_ms, now_ms};
@@ -302,7 +302,7 @@ impl<S: StagingSink> Worker<S> {
     }
 
     fn place(&mut self, group: Group, entry: Entry) {
-        let own_time = event_of(&entry).and_then(|event| self.parts.sink.time(event));
+        let own_time = entry.payload.event().and_then(|event| self.parts.sink.time(event));
         let arrival = Arrival {
             sequence: entry.sequence,
             bytes: entry.bytes as u64,
@@ -479,11 +479,4 @@ fn group_of<S: StagingSink>(sink: &S, event: &cloudevents::Event) -> Result<Grou
         return Err(Failure::permanent(codes::GROUP_NAME_TOO_LONG, text));
     }
     Ok(group)
-}
-
-pub(super) fn event_of(entry: &Entry) -> Option<&Arc<cloudevents::Event>> {
-    match &entry.payload {
-        Payload::Event(event) => Some(event),
-        _ => None,
-    }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::super::entries::EntryList;
 use super::super::generation::Phase;
 use super::{RereadChunk, TICK, TaskResult, Worker};
-use crate::engine::sink::intake::Payload;
+use crate::engine::payload::Payload;
 use crate::failure::{Failure, FailureKind};
 use crate::staging::{Handle, StagingSink};
 

@@ -9,7 +9,7 @@ use openconnect_fault::{Defect, Failpoint, planted, reach};
 use tokio::task::JoinError;
 
 use super::super::feed::Entry;
-use super::{TaskResult, Worker, event_of};
+use super::{TaskResult, Worker};
 use crate::codes;
 use crate::failure::{Failure, FailureKind};
 use crate::sink::{Batch, WriteReport};
@@ -19,7 +19,11 @@ impl<S: StagingSink> Worker<S> {
     pub(super) fn stage(&mut self, id: u64) {
         let Some(generation) = self.generations.get_mut(&id) else { return };
         generation.busy = true;
-        let events: Vec<_> = generation.staging.iter().filter_map(|entry| event_of(entry).cloned()).collect();
+        let events: Vec<_> = generation
+            .staging
+            .iter()
+            .filter_map(|entry| entry.payload.event().cloned())
+            .collect();
         let attempt = generation.staging.first().map_or(1, |entry| entry.failed + 1);
         let (open, batch) = (generation.as_open(&self.parts.records), Batch::new(events).with_attempt(attempt));
         let sink = Arc::clone(&self.parts.sink);
