@@ -101,7 +101,10 @@ fn check_instance(path: &Path, connector: &str, name: &str) -> Result<()> {
     };
     let bytes = match fs::read(&file) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == ErrorKind::NotFound => return write_atomically(&file, &serde_json::to_vec_pretty(&mine).unwrap_or_default()),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            let bytes = serde_json::to_vec_pretty(&mine).map_err(|e| unusable(path, e.into()))?;
+            return write_atomically(&file, &bytes);
+        }
         Err(e) => return Err(unusable(path, e)),
     };
     let found: Instance = serde_json::from_slice(&bytes).map_err(|e| {
