@@ -129,8 +129,7 @@ pub fn push_text(out: &mut String, text: &str) {
         out.push('"');
         return;
     }
-    // A text always can be written.
-    out.push_str(&serde_json::to_string(text).unwrap_or_default());
+    out.push_str(&serde_json::Value::from(text).to_string());
 }
 
 #[cfg(test)]

@@ -53,7 +53,8 @@ impl Receiving {
                 kind: SubscriptionType::Async,
             }],
         };
-        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let body = serde_json::to_vec(&body)
+            .map_err(|e| Failure::fatal(codes::SESSION_BROKEN, "the subscription can't be written as JSON").because(e))?;
         for (command, body) in [(Command::SubscribeRequest, body.as_slice()), (Command::ListenRequest, b"")] {
             let header = Header::new(command, command.name());
             let answer = timeout(self.dialer.request_timeout, session.request(&header, body))
@@ -194,10 +195,10 @@ impl Receiving {
         if session.many_acks {
             for same in acks.chunk_by(|a, b| a.reply == b.reply) {
                 for together in same.chunks(ACKS_TOGETHER) {
-                    let seqs: Vec<&str> = together.iter().map(|ack| &*ack.seq).collect();
-                    let body = serde_json::to_vec(&seqs).unwrap_or_default();
+                    let seqs: serde_json::Value = together.iter().map(|ack| &*ack.seq).collect();
+                    let body = seqs.to_string();
                     let header = format!(r#"{{"cmd":"{}","code":0,"properties":{{"{ACKS}":"{MANY}"}}}}"#, same[0].reply);
-                    let _ = encode_raw(header.as_bytes(), &body, &mut session.output);
+                    let _ = encode_raw(header.as_bytes(), body.as_bytes(), &mut session.output);
                 }
             }
             return;
