@@ -259,7 +259,7 @@ async fn rights_are_lasting_refusals_to_the_client_over_both_transports() {
             let connecting = Subscriber::connect(&settings, group, Budget::with_bytes(1 << 20), ends.clone());
             let refused = tokio::time::timeout(WAIT, connecting).await.expect("not told for good");
             let refused = refused.err().unwrap_or_else(|| panic!("{url}: {group} was let in"));
-            assert!(refused.to_string().contains(text), "{url}: {refused}");
+            assert!(refused.reason().contains(text), "{url}: {refused:#}");
         }
         Subscriber::connect(&as_user("reader", "r"), "u-2", Budget::with_bytes(1 << 20), ends.clone())
             .await
