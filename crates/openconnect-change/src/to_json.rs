@@ -129,7 +129,8 @@ pub fn push_text(out: &mut String, text: &str) {
         out.push('"');
         return;
     }
-    out.push_str(&serde_json::Value::from(text).to_string());
+    // A String takes all that is written to it.
+    let _ = write!(out, "{}", serde_json::Value::from(text));
 }
 
 #[cfg(test)]

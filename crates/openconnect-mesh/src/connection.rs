@@ -149,7 +149,8 @@ pub(crate) async fn accept<F, S>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     doors: Arc<Doors>,
-    (stop, tasks): (CancellationToken, TaskTracker),
+    stop: CancellationToken,
+    tasks: TaskTracker,
     serve: F,
 ) where
     F: Fn(Connection) -> S + Clone + Send + Sync + 'static,

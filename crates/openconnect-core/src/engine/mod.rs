@@ -17,9 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::StatusHandle;
 use crate::budget::Budget;
+use crate::codes;
 use crate::config::{DeliverySettings, Settings};
 use crate::dead_letter::{DeadLetters, ReplayQueue};
-use crate::error::{Exit, Result};
+use crate::error::{Error, Exit, Result};
+use crate::failure::Failure;
 use crate::mesh::{Capabilities, Publisher, Subscriber};
 use crate::offsets::SharedOffsets;
 use crate::state::StateDir;
@@ -100,6 +102,24 @@ fn log_running(connector: &str, settings: &Settings, computed: &Computed, mesh: 
         "running: {}",
         computed.because
     );
+}
+
+/// How a sink ends: with what stopped it, or by what is `left` in the mesh or the inbox.
+fn exit_of_sink(ended: Result<(), Failure>, left: u64, status: &StatusHandle) -> Result<Exit> {
+    if let Err(failure) = ended {
+        status.error(failure.code, failure.reason());
+        return Err(Error::undelivered(codes::CANNOT_CONTINUE, "the connector can't go on")
+            .because(failure)
+            .hint("Mend the cause and start again: what is undelivered is kept and delivered then."));
+    }
+    if left > 0 {
+        tracing::warn!(
+            events = left,
+            "stopped with undelivered events; they are kept and delivered at the next start"
+        );
+        return Ok(Exit::Undelivered);
+    }
+    Ok(Exit::Clean)
 }
 
 /// How a drain ends: dead letters that were handed back go through the intake of a run, and are left.

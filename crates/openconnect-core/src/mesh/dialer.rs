@@ -20,7 +20,7 @@ use crate::secret::Secret;
 /// Everything needed to set up sessions, again and again.
 pub(crate) struct Dialer {
     url: MeshUrl,
-    pub(super) group: String,
+    group: String,
     pub(super) username: Option<String>,
     pub(super) password: Option<Secret>,
     pub(super) token: Option<Secret>,

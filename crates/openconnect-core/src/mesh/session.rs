@@ -62,7 +62,7 @@ impl Dialer {
             password: Some(self.password.as_ref().map(|p| p.expose().to_owned()).unwrap_or_default()),
             token: self.token.as_ref().map(|t| t.expose().to_owned()),
             idc: Some("default".into()),
-            group: Some(self.group.clone()),
+            group: Some(self.group().to_owned()),
             purpose: Some(if purpose == Purpose::Pub { "pub" } else { "sub" }.into()),
             ..UserAgent::default()
         }

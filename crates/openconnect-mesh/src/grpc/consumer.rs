@@ -17,9 +17,15 @@ use crate::lock::locked;
 use crate::log::record::Kind;
 use crate::refusal::Refusal;
 
-pub(crate) struct Consumer(pub(crate) Arc<Broker>, pub(crate) Arc<Streams>);
+pub(crate) struct Consumer {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) streams: Arc<Streams>,
+}
 
-pub(crate) struct Heartbeat(pub(crate) Arc<Broker>, pub(crate) Arc<Streams>);
+pub(crate) struct Heartbeat {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) streams: Arc<Streams>,
+}
 
 fn text(call: &pb::CloudEvent) -> &[u8] {
     match &call.data {
@@ -156,24 +162,24 @@ impl pb::consumer_service_server::ConsumerService for Consumer {
             code: StatusCode::REJECTED,
             refusal: Refusal::for_good(reason),
         };
-        Ok(Response::new(answer(&self.0, Err(failure))))
+        Ok(Response::new(answer(&self.broker, Err(failure))))
     }
 
     type subscribeStreamStream = Outgoing;
 
     async fn subscribe_stream(&self, call: Request<Streaming<pb::CloudEvent>>) -> Result<Response<Outgoing>, Status> {
-        let state = StreamState::open(&self.0, &self.1);
-        self.0.tasks.spawn(expect_subscription(Arc::clone(&state)));
-        self.0.tasks.spawn(read(Arc::clone(&state), call.into_inner()));
+        let state = StreamState::open(&self.broker, &self.streams);
+        self.broker.tasks.spawn(expect_subscription(Arc::clone(&state)));
+        self.broker.tasks.spawn(read(Arc::clone(&state), call.into_inner()));
         Ok(Response::new(Outgoing::new(state)))
     }
 
     async fn unsubscribe(&self, call: Request<pb::CloudEvent>) -> Result<Response<pb::CloudEvent>, Status> {
         let call = call.into_inner();
-        let outcome = enter(&self.0, &call)
+        let outcome = enter(&self.broker, &call)
             .and_then(|user| Ok((user, items(&call)?)))
             .map(|(user, items)| {
-                for stream in self.1.of(&Identity::of(user, &call)) {
+                for stream in self.streams.of(&Identity::of(user, &call)) {
                     let left = {
                         let mut memberships = locked(&stream.memberships);
                         memberships.retain(|m| !items.iter().any(|i| i.topic == *m.topic.name));
@@ -185,7 +191,7 @@ impl pb::consumer_service_server::ConsumerService for Consumer {
                 }
                 "success unsubscribe success".to_owned()
             });
-        Ok(Response::new(answer(&self.0, outcome)))
+        Ok(Response::new(answer(&self.broker, outcome)))
     }
 }
 
@@ -195,10 +201,10 @@ impl Heartbeat {
         struct Item {
             topic: String,
         }
-        let user = enter(&self.0, call)?;
+        let user = enter(&self.broker, call)?;
         let items: Vec<Item> =
             serde_json::from_slice(text(call)).map_err(|e| Failure::body(format!("the heartbeat can't be read: {e}")))?;
-        let streams = self.1.of(&Identity::of(user, call));
+        let streams = self.streams.of(&Identity::of(user, call));
         match items.iter().find(|i| !streams.iter().any(|s| s.has_topic(&i.topic))) {
             None => Ok("success heartbeat success".to_owned()),
             Some(item) => Err(Failure::new(StatusCode::RESUBSCRIBE, format!("not subscribed: `{}`", item.topic))),
@@ -210,6 +216,6 @@ impl Heartbeat {
 impl pb::heartbeat_service_server::HeartbeatService for Heartbeat {
     async fn heartbeat(&self, call: Request<pb::CloudEvent>) -> Result<Response<pb::CloudEvent>, Status> {
         let outcome = self.beat(&call.into_inner());
-        Ok(Response::new(answer(&self.0, outcome)))
+        Ok(Response::new(answer(&self.broker, outcome)))
     }
 }

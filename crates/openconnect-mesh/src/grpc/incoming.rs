@@ -37,8 +37,8 @@ pub(crate) fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, broker: &A
             let _ = ready.send(Ok(Incoming { connection, greeting })).await;
         }
     };
-    let (doors, life) = (Arc::clone(&broker.grpc), (broker.stop.clone(), broker.tasks.clone()));
-    broker.tasks.spawn(connection::accept(listener, tls, doors, life, each));
+    let (doors, stop, tasks) = (Arc::clone(&broker.grpc), broker.stop.clone(), broker.tasks.clone());
+    broker.tasks.spawn(connection::accept(listener, tls, doors, stop, tasks, each));
     ReceiverStream::new(connections)
 }
 

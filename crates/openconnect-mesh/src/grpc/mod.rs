@@ -32,8 +32,14 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, broke
     let limit = broker.config.max_frame();
     let streams = Arc::new(Streams::default());
     let publisher = PublisherServiceServer::new(publisher::Publisher(Arc::clone(&broker)));
-    let consumer = ConsumerServiceServer::new(consumer::Consumer(Arc::clone(&broker), Arc::clone(&streams)));
-    let heartbeat = HeartbeatServiceServer::new(consumer::Heartbeat(Arc::clone(&broker), streams));
+    let consumer = ConsumerServiceServer::new(consumer::Consumer {
+        broker: Arc::clone(&broker),
+        streams: Arc::clone(&streams),
+    });
+    let heartbeat = HeartbeatServiceServer::new(consumer::Heartbeat {
+        broker: Arc::clone(&broker),
+        streams,
+    });
     let served = Server::builder()
         .http2_keepalive_interval(Some(PING))
         .http2_keepalive_timeout(Some(PING))

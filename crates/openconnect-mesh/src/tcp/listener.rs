@@ -11,9 +11,9 @@ use crate::connection::{self, Connection, Stream};
 
 pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, broker: Arc<Broker>) {
     let doors = Arc::clone(&broker.tcp);
-    let life = (broker.stop.clone(), broker.tasks.clone());
+    let (stop, tasks) = (broker.stop.clone(), broker.tasks.clone());
     let each = move |connection| converse(connection, Arc::clone(&broker));
-    connection::accept(listener, tls, doors, life, each).await;
+    connection::accept(listener, tls, doors, stop, tasks, each).await;
 }
 
 async fn converse(connection: Connection, broker: Arc<Broker>) {

@@ -19,11 +19,11 @@ use super::delivery::{DeadLetterId, DeliveryState, Finished, JobId};
 use super::intake::{Entry, Origin};
 use crate::admin::{State, StatusHandle};
 use crate::budget::Budget;
-use crate::codes;
 use crate::dead_letter::{DeadLetters, ReplayQueue};
+use crate::engine::exit_of_sink;
 use crate::engine::payload::Payload;
 use crate::engine::retry::RetryPolicy;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Exit, Result};
 use crate::failure::{Failure, FailureKind};
 use crate::inbox::Inbox;
 use crate::sink::{Batch, Sink, WriteReport};
@@ -277,20 +277,7 @@ impl<S: Sink> SinkWorker<S> {
             left = inbox.backlog();
             inbox.close().await;
         }
-        if let Err(failure) = ended {
-            self.status.error(failure.code, failure.reason());
-            return Err(Error::undelivered(codes::CANNOT_CONTINUE, "the connector can't go on")
-                .because(failure)
-                .hint("Mend the cause and start again: what is undelivered is kept and delivered then."));
-        }
-        if left > 0 {
-            tracing::warn!(
-                events = left,
-                "stopped with undelivered events; they are kept and delivered at the next start"
-            );
-            return Ok(Exit::Undelivered);
-        }
-        Ok(Exit::Clean)
+        exit_of_sink(ended, left, &self.status)
     }
 }
 

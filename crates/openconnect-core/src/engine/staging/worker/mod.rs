@@ -29,9 +29,10 @@ use crate::admin::{State, StatusHandle};
 use crate::codes;
 use crate::dead_letter::DeadLetters;
 use crate::engine::circuit::Circuit;
+use crate::engine::exit_of_sink;
 use crate::engine::payload::Payload;
 use crate::engine::retry::RetryPolicy;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Exit, Result};
 use crate::failure::{Failure, FailureKind};
 use crate::inbox::{Entries, Inbox, epoch_ms, now_ms};
 use crate::sink::WriteReport;
@@ -444,23 +445,10 @@ impl<S: StagingSink> Worker<S> {
         inbox.checkpoint().await;
         let left = inbox.backlog().saturating_sub(kept);
         inbox.close().await;
-        if let Err(failure) = ended {
-            status.error(failure.code, failure.reason());
-            return Err(Error::undelivered(codes::CANNOT_CONTINUE, "the connector can't go on")
-                .because(failure)
-                .hint("Mend the cause and start again: what is undelivered is kept and delivered then."));
-        }
-        if kept > 0 {
+        if ended.is_ok() && kept > 0 {
             tracing::info!(events = kept, "events of open groups stay in the inbox for the next start");
         }
-        if left > 0 {
-            tracing::warn!(
-                events = left,
-                "stopped with undelivered events; they are kept and delivered at the next start"
-            );
-            return Ok(Exit::Undelivered);
-        }
-        Ok(Exit::Clean)
+        exit_of_sink(ended, left, &status)
     }
 }
 
