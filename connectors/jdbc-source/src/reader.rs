@@ -211,9 +211,10 @@ impl Reader {
     ) -> Result<(Vec<(Marks, Vec<Cell>)>, bool), Failure> {
         let select = Select::rows(&self.relation.rows, connection.dialect()).only(marks)?;
         let statement = select.page(u32::try_from(marks.len()).unwrap_or(u32::MAX));
+        let dialect = connection.dialect();
         let (rows, cut) = connection.query(&statement, bytes).await?;
-        let rows = rows.into_iter().filter_map(|cells| Some((self.marks(&cells)?, cells)));
-        Ok((rows.collect(), cut))
+        let keyed = |mut cells: Vec<Cell>| Some((self.relation.rows.take_marks(dialect, &mut cells)?.into(), cells));
+        Ok((rows.into_iter().filter_map(keyed).collect(), cut))
     }
 
     /// All rows, and again after the interval.
@@ -275,21 +276,12 @@ impl Reader {
         for part in try_join_all(reads).await? {
             more = part.next.is_some();
             self.page_rows.note(part.rows.len(), part.cut);
-            rows.extend(part.rows.into_iter().filter_map(|cells| Some((self.marks(&cells)?, cells))));
+            rows.extend(part.rows.into_iter().map(|(marks, cells)| (marks.into(), cells)));
             if part.cut {
                 break;
             }
         }
         Ok(Page { rows, more })
-    }
-
-    fn marks(&self, cells: &[Cell]) -> Option<Marks> {
-        self.relation
-            .rows
-            .order
-            .iter()
-            .map(|at| cells.get(*at).and_then(Mark::of))
-            .collect()
     }
 
     /// What makes this state of a row differ from others: the time of its last change, where there is one.

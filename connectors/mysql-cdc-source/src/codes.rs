@@ -13,6 +13,8 @@ openconnect_core::code_table! {
     CDC_NO_POSITION,
     /// The server has deleted the log at the saved position.
     CDC_POSITION_LOST,
+    /// The snapshot has not all rows of a table.
+    CDC_ROWS,
     /// The server is not set up for change data capture.
     CDC_SETUP,
     /// The snapshot of the tables was interrupted.

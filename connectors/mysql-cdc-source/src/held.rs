@@ -26,16 +26,23 @@ pub(crate) struct Held {
     pub(crate) stale: bool,
 }
 
+/// A row's ordering values, and the row.
+pub(crate) type ChunkRow = (Vec<Mark>, Vec<Cell>);
+
 /// Rows of one table that follow each other.
 pub(crate) struct Chunk {
     pub(crate) table: Arc<SnapshotTable>,
-    pub(crate) rows: Vec<Option<Vec<Cell>>>,
+    pub(crate) rows: Vec<Option<ChunkRow>>,
     /// Places of rows by key; made when the log tells a row of the table.
     pub(crate) by_key: Option<HashMap<String, usize>>,
     /// Where the table goes on; none when this was the last of it.
     pub(crate) next: Option<Vec<Mark>>,
     /// It was too large, so that it ends before its end.
     pub(crate) cut: bool,
+    /// The log has told a change of its table since it was read, or before that what it may not have seen.
+    pub(crate) changed: bool,
+    /// How many rows the table has, where it ends with these and was counted in time.
+    pub(crate) total: Option<u64>,
     /// The memory of its rows, which goes on with their events.
     pub(crate) memory: Reservation,
 }
@@ -44,6 +51,7 @@ impl Held {
     /// The log has told this row.
     pub(crate) fn drop_row(&mut self, table: &LogTable, cells: &[Cell]) {
         for chunk in self.chunks.iter_mut().filter(|chunk| *chunk.table.name == *table.name) {
+            chunk.changed = true;
             let keyset = &chunk.table.keyset;
             let key = |cells: &[Cell], columns: &[Column], places: &[usize]| {
                 let mut text = String::new();
@@ -58,7 +66,7 @@ impl Held {
             let rows = &chunk.rows;
             let by_key = chunk.by_key.get_or_insert_with(|| {
                 let rows = rows.iter().enumerate();
-                rows.filter_map(|(at, row)| Some((key(row.as_ref()?, &keyset.columns, &keyset.order), at)))
+                rows.filter_map(|(at, row)| Some((key(&row.as_ref()?.1, &keyset.columns, &keyset.order), at)))
                     .collect()
             });
             let told = key(cells, &table.columns, &table.key);

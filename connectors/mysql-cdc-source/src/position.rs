@@ -43,6 +43,9 @@ pub struct SnapshotPosition {
     /// The last row of it, by its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Vec<Mark>>,
+    /// How many rows of it were read; none once the log has told a change of it meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<u64>,
     /// Where the log ended when it was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Arc<str>>,
@@ -94,7 +97,7 @@ mod tests {
                 table: Some("orders".into()),
                 after: Some(vec![Mark::Text("7".into())]),
                 started: Some("binlog.000001:4".into()),
-                done: false,
+                ..SnapshotPosition::default()
             }),
             ..Position::default()
         };

@@ -6,6 +6,9 @@
 //! before it and those after it as if it had been read at that place.
 //!
 //! A round begins once everything that the log told can be seen: what it reads is never older than what was told.
+//!
+//! At the end of a table of which the log has told no change meanwhile, the rows that were read are compared with those that the
+//! server counts: a row that was left out does not stay unnoticed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,11 +16,11 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use mysql_async::Conn;
-use openconnect_change::{Cell, Change, Column, Kind, Op, key_text, plain_integer};
+use openconnect_change::{Cell, Change, Column, Kind, Op, key_text, plain_number};
 use openconnect_core::Failure;
 use openconnect_core::budget::{Budget, Reservation};
 use openconnect_core::record::Record;
-use openconnect_sql::{Dialect, Keyset, Mark, PageRows, Pool, Split, Table, missing};
+use openconnect_sql::{Dialect, Keyset, Mark, PageRows, Pool, Split, Statement, Table, missing};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::codes;
@@ -39,6 +42,8 @@ pub(crate) struct Snapshot {
     tables: VecDeque<Arc<SnapshotTable>>,
     /// The last row that was told of the first of them.
     after: Option<Vec<Mark>>,
+    /// Rows that were read of the first of them; none once it has changed meanwhile.
+    counted: Option<u64>,
     /// How far it has come, as it is stored.
     pub(crate) progress: SnapshotPosition,
     /// Where the log ended when it was begun: tells one snapshot's events from another's.
@@ -106,11 +111,13 @@ impl Snapshot {
         }
         let begun = tables.front().filter(|table| progress.table.as_ref() == Some(&table.name));
         let after = begun.and_then(|_| progress.after.clone());
+        let counted = if after.is_some() { progress.counted } else { Some(0) };
         let started = progress.started.clone();
         let started = started.unwrap_or_else(|| format!("{}:{}", position.file, position.begin).into());
         Ok(Self {
             tables,
             after,
+            counted,
             progress: SnapshotPosition {
                 started: Some(Arc::clone(&started)),
                 ..progress
@@ -189,30 +196,48 @@ impl Snapshot {
         }
         let Some(mut chunk) = chunk else { return Ok(Vec::new()) };
         let mut records = Vec::with_capacity(chunk.rows.len() + 1);
-        for cells in chunk.rows.into_iter().flatten() {
+        // Which of its rows the log has told is not counted.
+        self.counted = self.counted.filter(|_| !chunk.changed);
+        for (marks, cells) in chunk.rows.into_iter().flatten() {
             let table = &chunk.table;
-            self.progress = SnapshotPosition {
-                table: Some(Arc::clone(&table.name)),
-                after: table.keyset.order.iter().map(|at| cells.get(*at).and_then(Mark::of)).collect(),
-                started: Some(Arc::clone(&self.started)),
-                done: false,
-            };
+            self.counted = self.counted.map(|rows| rows + 1);
+            self.progress = self.up_to(&table.name, Some(marks));
             let event = row_event(context.events, context.database, table, cells, &self.started, at)?;
             records.push(context.record(event, self.stamped(at)).reserved_from(&mut chunk.memory));
         }
         if chunk.next.is_none() {
             self.tables.pop_front();
+            if let (Some(read), Some(there)) = (self.counted, chunk.total)
+                && read != there
+            {
+                return Err(Failure::fatal(
+                    codes::CDC_ROWS,
+                    format!("the snapshot has read {read} rows of `{}`, and {there} are there", chunk.table.name),
+                ));
+            }
+            self.counted = Some(0);
         }
-        self.progress = SnapshotPosition {
-            table: Some(Arc::clone(&chunk.table.name)),
-            after: chunk.next.clone(),
-            started: Some(Arc::clone(&self.started)),
-            done: false,
-        };
+        self.progress = self.up_to(&chunk.table.name, chunk.next.clone());
         self.after = chunk.next;
         // Also where the log has told all the rows of the chunk.
         records.push(context.progress(self.stamped(at)));
         Ok(records)
+    }
+
+    fn up_to(&self, table: &Arc<str>, after: Option<Vec<Mark>>) -> SnapshotPosition {
+        SnapshotPosition {
+            table: Some(Arc::clone(table)),
+            counted: self.counted.filter(|_| after.is_some()),
+            after,
+            started: Some(Arc::clone(&self.started)),
+            done: false,
+        }
+    }
+
+    /// A table has changed as a whole: which of its rows were read says nothing any more.
+    pub(crate) fn forget_count(&mut self) {
+        self.counted = None;
+        self.progress.counted = None;
     }
 
     /// A position with the progress of the snapshot.
@@ -245,7 +270,10 @@ impl Reader {
             .into_iter()
             .filter_map(|plan| Some((plan, parts.pop()?)))
             .map(|(plan, memory)| self.chunk(plan, memory));
-        let chunks = try_join_all(chunks).await?;
+        let mut chunks = try_join_all(chunks).await?;
+        for chunk in chunks.iter_mut().filter(|chunk| chunk.next.is_none()) {
+            chunk.total = self.count(&chunk.table).await?;
+        }
         let (file, at) = server::end(&mut connection).await?;
         let mut held = Held {
             chunks: VecDeque::new(),
@@ -276,17 +304,34 @@ impl Reader {
         Ok(plans)
     }
 
+    /// How many rows a table has; none when counting takes too long: the log is not read meanwhile.
+    async fn count(&self, table: &SnapshotTable) -> Result<Option<u64>, Failure> {
+        let connection = self.pool.acquire().await?;
+        let count = Statement::new(format!("select cast(count(*) as char) from {}", table.keyset.from), Vec::new());
+        let row = connection.row_within(&count, self.within).await?;
+        if row.is_none() {
+            tracing::info!(
+                table = &*table.name,
+                "rows not counted in time; the snapshot is not compared with their number"
+            );
+        }
+        let count = row.as_ref().and_then(|row| row.first()).and_then(Cell::text);
+        Ok(count.and_then(|count| count.parse().ok()))
+    }
+
     /// Reads one into this memory, and keeps what it takes of it.
     async fn chunk(&self, (table, split): Plan, mut memory: Reservation) -> Result<Chunk, Failure> {
         let mut connection = self.pool.acquire().await?;
         let read = split.read(&mut connection, &table.keyset, self.rows, memory.bytes()).await?;
-        let bytes = read.rows.iter().flatten().map(Cell::size).sum();
+        let bytes = read.rows.iter().flat_map(|(_, cells)| cells).map(Cell::size).sum();
         Ok(Chunk {
             table,
             rows: read.rows.into_iter().map(Some).collect(),
             by_key: None,
             next: read.next,
             cut: read.cut,
+            changed: false,
+            total: None,
             memory: memory.split(bytes),
         })
     }
@@ -295,10 +340,10 @@ impl Reader {
 /// Numbers as the log has them: their text is a part of keys.
 fn as_logged(columns: &[Column], mut cells: Vec<Cell>) -> Vec<Cell> {
     for (column, cell) in columns.iter().zip(&mut cells) {
-        if let (Kind::Integer, Cell::Text(text)) = (column.kind, &*cell)
-            && text.len() != plain_integer(text).len()
+        if let (Kind::Integer | Kind::Decimal | Kind::Float | Kind::Double, Cell::Text(text)) = (column.kind, &*cell)
+            && text.len() != plain_number(text).len()
         {
-            *cell = Cell::Text(plain_integer(text).to_owned());
+            *cell = Cell::Text(plain_number(text).to_owned());
         }
     }
     cells

@@ -262,6 +262,7 @@ impl MySqlCdcSource {
                     }
                 };
                 if held.stale {
+                    snapshot.forget_count();
                     // Behind the statement, so that it is not met again.
                     self.position = Some(snapshot.stamped(&at));
                     tracing::info!("a table was changed while its rows were read; they are read again");

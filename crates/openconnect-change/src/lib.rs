@@ -32,4 +32,4 @@ pub use input::Input;
 pub use key::{attribute_text, key_text};
 pub use kind::{Decimals, Kind};
 pub use read::{Fields, ReadChange, ReadError, read};
-pub use to_json::{json_text, plain_integer, push_json, push_row, push_text, row_json, row_size};
+pub use to_json::{json_text, plain_number, push_json, push_row, push_text, row_json, row_size};

@@ -69,9 +69,9 @@ fn push_by_kind(out: &mut String, kind: Kind, decimals: Decimals, text: &str) {
     match kind {
         Kind::Bool if matches!(text, "true" | "false") => out.push_str(text),
         Kind::Bits { width: 1 } if matches!(text, "0" | "1") => out.push_str(if text == "1" { "true" } else { "false" }),
-        Kind::Integer => push_number(out, plain_integer(text)),
-        Kind::Double | Kind::Bits { .. } => push_number(out, text),
-        Kind::Decimal if decimals == Decimals::Number => push_number(out, text),
+        Kind::Integer | Kind::Double | Kind::Bits { .. } => push_number(out, plain_number(text)),
+        Kind::Decimal if decimals == Decimals::Number => push_number(out, plain_number(text)),
+        Kind::Decimal => push_text(out, plain_number(text)),
         // The text may have the digits of a double.
         Kind::Float => match text.parse::<f32>().map(|value| serde_json::to_string(&value)) {
             Ok(Ok(number)) if number != "null" => out.push_str(&number),
@@ -93,13 +93,15 @@ fn push_number(out: &mut String, text: &str) {
 }
 
 /// Without the zeros before it that MySQL writes for `zerofill` and for the year 0.
-pub fn plain_integer(text: &str) -> &str {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    match text.trim_start_matches('0') {
-        _ if !digits || text.len() < 2 => text,
-        "" => "0",
-        rest => rest,
+pub fn plain_number(text: &str) -> &str {
+    let mut rest = text;
+    while let Some(behind) = rest
+        .strip_prefix('0')
+        .filter(|behind| behind.starts_with(|c: char| c.is_ascii_digit()))
+    {
+        rest = behind;
     }
+    rest
 }
 
 /// As JSON's grammar has it: no leading zeros, no lone dots, no `NaN`.
@@ -157,6 +159,8 @@ mod tests {
         let long = "12345678901234567890123456789012345.123456789012345678901234567890";
         assert_eq!(json(Kind::Decimal, Decimals::Text, long), format!("\"{long}\""));
         assert_eq!(json(Kind::Decimal, Decimals::Number, long), long);
+        assert_eq!(json(Kind::Decimal, Decimals::Text, "00001.50"), "\"1.50\"");
+        assert_eq!(json(Kind::Decimal, Decimals::Number, "000.00"), "0.00");
         assert_eq!(json(Kind::Json, Decimals::Text, "{\"a\":1.50}"), "{\"a\":1.50}");
         assert_eq!(json(Kind::Json, Decimals::Text, "{broken"), "\"{broken\"");
         assert_eq!(json(Kind::Bits { width: 1 }, Decimals::Text, "1"), "true");

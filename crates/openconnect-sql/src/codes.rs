@@ -29,6 +29,8 @@ openconnect_core::code_table! {
     SQL_CORRUPT,
     /// The stored position does not fit the table or the configuration.
     SQL_POSITION,
+    /// The database does not order rows as it compares them.
+    SQL_ORDER,
     /// The database was not done in time.
     SQL_TIMEOUT,
     /// The URL of the database cannot be used.

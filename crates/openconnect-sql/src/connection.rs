@@ -1,5 +1,7 @@
 //! A connection: statements and queries, the same for each driver.
 
+use std::time::Duration;
+
 use futures_util::TryStreamExt as _;
 use openconnect_change::{Cell, Column};
 use openconnect_core::Failure;
@@ -84,6 +86,21 @@ impl Connection {
                 }
             }
         })
+    }
+
+    /// The one row of a query, or none when it does not come in time: then the connection is closed.
+    ///
+    /// # Errors
+    ///
+    /// What the database refuses, as a failure of its kind.
+    pub async fn row_within(mut self, statement: &Statement, within: Duration) -> Result<Option<Vec<Cell>>, Failure> {
+        match tokio::time::timeout(within, self.query(statement, usize::MAX)).await {
+            Ok(found) => Ok(found?.0.into_iter().next()),
+            Err(_) => {
+                self.close_on_drop();
+                Ok(None)
+            }
+        }
     }
 
     /// The columns that a query gives.

@@ -1,9 +1,12 @@
 //! Rows page by page. Pages are found by the ordering columns' values, never by an offset: a page costs the same wherever it is,
 //! and rows that come or go meanwhile shift nothing.
+//!
+//! The server compares, by its own order of the column's type: what a page goes on behind is written as a value of that type. Where
+//! the text of a value does not say its place in that order, the place is selected beside the value.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use openconnect_change::{Column, Kind};
+use openconnect_change::{Cell, Column, Kind};
 use openconnect_core::Failure;
 
 use crate::codes;
@@ -23,6 +26,34 @@ pub struct Keyset {
     pub order: Vec<usize>,
 }
 
+impl Keyset {
+    /// The ordering values of a row that [`Select::rows`] gave; what was selected for them alone is taken off its end. None where one
+    /// is null.
+    pub fn take_marks(&self, dialect: Dialect, row: &mut Vec<Cell>) -> Option<Vec<Mark>> {
+        let mut places = row.split_off(self.columns.len().min(row.len())).into_iter();
+        let mark = |at: &usize| {
+            let is_apart = self.columns.get(*at).is_some_and(|column| place(dialect, column).is_some());
+            if is_apart {
+                places.next().as_ref().and_then(Mark::of)
+            } else {
+                row.get(*at).and_then(Mark::of)
+            }
+        };
+        self.order.iter().map(mark).collect()
+    }
+
+    fn ordering(&self) -> impl Iterator<Item = &Column> {
+        self.order.iter().filter_map(|at| self.columns.get(*at))
+    }
+}
+
+/// The expression of a value's place in the order of its column, where the value as it is selected does not say it: MySQL orders
+/// members of an enumeration and sets of them by their numbers.
+fn place(dialect: Dialect, column: &Column) -> Option<String> {
+    let is_numbered = dialect == Dialect::MySql && (column.type_name.starts_with("enum") || column.type_name.starts_with("set"));
+    is_numbered.then(|| format!("cast(({} + 0) as char)", dialect.quote(&column.name)))
+}
+
 /// Makes the statement that selects some of them.
 pub struct Select<'a> {
     relation: &'a Keyset,
@@ -32,26 +63,23 @@ pub struct Select<'a> {
 }
 
 impl<'a> Select<'a> {
-    /// Selects all columns.
+    /// Selects all columns; [`Keyset::take_marks`] takes the ordering values out of a row.
     pub fn rows(relation: &'a Keyset, dialect: Dialect) -> Self {
-        let all: Vec<usize> = (0..relation.columns.len()).collect();
-        Self::new(relation, dialect, &all)
+        let all = relation.columns.iter().map(|column| dialect.selected(column));
+        let places = relation.ordering().filter_map(|column| place(dialect, column));
+        Self::new(relation, dialect, &all.chain(places).collect::<Vec<_>>())
     }
 
-    /// Selects the ordering columns.
+    /// Selects the ordering values.
     pub fn marks(relation: &'a Keyset, dialect: Dialect) -> Self {
-        Self::new(relation, dialect, &relation.order)
+        let mark = |column| place(dialect, column).unwrap_or_else(|| dialect.selected(column));
+        Self::new(relation, dialect, &relation.ordering().map(mark).collect::<Vec<_>>())
     }
 
-    fn new(relation: &'a Keyset, dialect: Dialect, columns: &[usize]) -> Self {
-        let columns: Vec<String> = columns
-            .iter()
-            .filter_map(|at| relation.columns.get(*at))
-            .map(|column| dialect.selected(column))
-            .collect();
+    fn new(relation: &'a Keyset, dialect: Dialect, columns: &[String]) -> Self {
         // Where one is null, there is no order.
-        let ordering = relation.order.iter().filter_map(|at| relation.columns.get(*at));
-        let ordered: Vec<String> = ordering
+        let ordered: Vec<String> = relation
+            .ordering()
             .map(|column| format!("{} is not null", reference(dialect, &column.name)))
             .collect();
         Self {
@@ -113,13 +141,7 @@ impl<'a> Select<'a> {
     }
 
     fn ordered(mut self, limit: &str) -> Statement {
-        let order: Vec<String> = self
-            .relation
-            .order
-            .iter()
-            .filter_map(|at| self.relation.columns.get(*at))
-            .map(|c| reference(self.dialect, &c.name))
-            .collect();
+        let order: Vec<String> = self.relation.ordering().map(|c| reference(self.dialect, &c.name)).collect();
         self.sql.push_str(&format!(" order by {} {limit}", order.join(", ")));
         Statement::new(self.sql, self.values)
     }
@@ -157,10 +179,15 @@ impl<'a> Select<'a> {
                 (parameter, Value::Bytes(bytes))
             }
             (Dialect::Postgres, mark) => (format!("{parameter}::{}", column.type_name), Value::Text(mark.text())),
-            // As a text a number would be compared as a double.
-            (Dialect::MySql, mark) if column.kind == Kind::Integer => (parameter, integer(&mark.text())?),
+            // As a text a number would be compared as a double, or as a text.
+            (Dialect::MySql, mark) if matches!(column.kind, Kind::Integer | Kind::Bits { .. }) || place(self.dialect, column).is_some() => {
+                (parameter, integer(&mark.text())?)
+            }
+            // With the value's own digits behind the point all those before it have room.
             (Dialect::MySql, mark) if column.kind == Kind::Decimal => {
-                (format!("cast({parameter} as decimal(65,30))"), Value::Text(mark.text()))
+                let digits = mark.text();
+                let scale = digits.split_once('.').map_or(0, |(_, behind)| behind.len());
+                (format!("cast({parameter} as decimal(65,{scale}))"), Value::Text(digits))
             }
             (_, mark) => (parameter, Value::Text(mark.text())),
         };

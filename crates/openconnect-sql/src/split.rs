@@ -3,6 +3,7 @@
 use openconnect_change::Cell;
 use openconnect_core::Failure;
 
+use crate::codes;
 use crate::connection::Connection;
 use crate::keyset::{Keyset, Select};
 use crate::mark::Mark;
@@ -55,8 +56,8 @@ impl PageRows {
 /// The rows of a part.
 #[derive(Debug)]
 pub struct SplitRows {
-    /// In their order.
-    pub rows: Vec<Vec<Cell>>,
+    /// In their order, each with its ordering values.
+    pub rows: Vec<(Vec<Mark>, Vec<Cell>)>,
     /// Where it goes on behind them; none when they are the last of the relation.
     pub next: Option<Vec<Mark>>,
     /// They were too many bytes, so that they end before the end of the part: what follows the part does not follow them.
@@ -97,18 +98,28 @@ impl Split {
         }
         // One row more says whether there are more.
         let limit = if self.until.is_none() { rows.saturating_add(1) } else { u32::MAX };
+        let dialect = connection.dialect();
         let (mut found, cut) = connection.query(&select.page(limit), max_bytes).await?;
         let over = self.until.is_none() && found.len() > rows as usize;
         if over {
             found.pop();
         }
-        let next = if cut || over {
-            let cells = found.last().map_or(&[][..], Vec::as_slice);
-            relation.order.iter().map(|at| cells.get(*at).and_then(Mark::of)).collect()
-        } else {
-            self.until.clone()
+        let keyed = |mut cells: Vec<Cell>| Some((relation.take_marks(dialect, &mut cells)?, cells));
+        let rows: Vec<_> = found.into_iter().filter_map(keyed).collect();
+        let next = match rows.last() {
+            Some((marks, _)) if cut || over => Some(marks.clone()),
+            _ => self.until.clone(),
         };
-        Ok(SplitRows { rows: found, next, cut })
+        if next.is_some() && next == self.after {
+            return Err(Failure::fatal(
+                codes::SQL_ORDER,
+                format!(
+                    "{} can't be read in parts: a part does not end behind the one before it",
+                    relation.from
+                ),
+            ));
+        }
+        Ok(SplitRows { rows, next, cut })
     }
 }
 

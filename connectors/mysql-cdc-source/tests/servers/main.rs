@@ -6,6 +6,7 @@ mod columns;
 mod config;
 mod debezium;
 mod failover;
+mod keys;
 mod snapshot;
 mod statements;
 mod support;
