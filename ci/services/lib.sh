@@ -142,6 +142,11 @@ CREATE USER IF NOT EXISTS cdc@'%' IDENTIFIED BY 'cdc';
 GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO cdc@'%';
 SQL
 }
+oc_tmp() { # an empty folder of this instance: at its start MariaDB deletes the temporary tables of others too
+  rm -rf "${OC_RUN:?}/tmp"
+  mkdir -p "$OC_RUN/tmp"
+  echo "$OC_RUN/tmp"
+}
 oc_fresh_data() {
   rm -rf "${OC_DATA:?}"
   mkdir -p "$OC_DATA"

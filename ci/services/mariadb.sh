@@ -28,8 +28,8 @@ svc_start() {
   [ -d "$OC_DATA/mysql" ] || cp -a "$TEMPLATE/." "$OC_DATA/"
   oc_mysql_users
   # shellcheck disable=SC2086
-  oc_spawn mariadb "$(server)" --no-defaults --user="$(id -un)" --datadir="$OC_DATA" --init-file="$OC_RUN/init.sql" --bind-address=127.0.0.1 \
-    --port="$PORT" --socket="$OC_DATA/s" --pid-file="$OC_DATA/pid" --skip-name-resolve --server-id=1 --log-bin=binlog --binlog-format=ROW \
+  oc_spawn mariadb "$(server)" --no-defaults --user="$(id -un)" --datadir="$OC_DATA" --tmpdir="$(oc_tmp)" --init-file="$OC_RUN/init.sql" \
+    --bind-address=127.0.0.1 --port="$PORT" --socket="$OC_DATA/s" --pid-file="$OC_DATA/pid" --skip-name-resolve --server-id=1 --log-bin=binlog --binlog-format=ROW \
     --binlog-row-metadata=FULL --binlog-row-image=FULL --local-infile=ON ${OPENCONNECT_TEST_MARIADB_ARGS:-}
   oc_wait mariadb "login on port $PORT" svc_ready
 }

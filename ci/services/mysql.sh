@@ -77,8 +77,8 @@ svc_start() {
   # A killed server that nobody has waited for, or another process with its number, still counts as running to MySQL.
   rm -f "$OC_DATA/s" "$OC_DATA/s.lock"
   # shellcheck disable=SC2086
-  SPAWN=mysql mysqld --datadir="$OC_DATA" --init-file="$OC_RUN/init.sql" --bind-address=127.0.0.1 --port="$PORT" --socket="$OC_DATA/s" \
-    --pid-file="$OC_DATA/pid" --mysqlx=OFF --skip-name-resolve --server-id=1 --log-bin=binlog --gtid-mode=ON --enforce-gtid-consistency=ON \
+  SPAWN=mysql mysqld --datadir="$OC_DATA" --tmpdir="$(oc_tmp)" --init-file="$OC_RUN/init.sql" --bind-address=127.0.0.1 --port="$PORT" \
+    --socket="$OC_DATA/s" --pid-file="$OC_DATA/pid" --mysqlx=OFF --skip-name-resolve --server-id=1 --log-bin=binlog --gtid-mode=ON --enforce-gtid-consistency=ON \
     --binlog-row-metadata=FULL --binlog-row-image=FULL --local-infile=ON --secure-file-priv= --console ${OPENCONNECT_TEST_MYSQL_ARGS:-}
   oc_wait mysql "login on port $PORT" svc_ready
 }

@@ -1,8 +1,11 @@
-//! A source's offsets and lease in a database, so that several processes of one instance share them and one is active.
+//! A source's offsets, its lease and its own state in a database, so that several processes of one instance share them and one is
+//! active.
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `store.rs` | positions and the lease of one instance, in two tables |
+//! | `offsets.rs` | positions and the lease of one instance, in two tables |
+//! | `store.rs` | state of the source's own, in a third |
+//! | `database.rs` | the tables; statements that end within a time limit |
 //! | `address.rs` | the URL in `state.offsets` |
 //! | `dialect.rs` | where the supported databases differ in SQL |
 //!
@@ -21,10 +24,12 @@ use openconnect_core::offsets::{OffsetStore, SharedAddress, SharedOffsets};
 
 mod address;
 pub mod codes;
+mod database;
 mod dialect;
+mod offsets;
 mod store;
 
-pub use store::SqlStore;
+pub use offsets::SqlOffsetStore;
 
 /// Opens `state.offsets` in PostgreSQL, MySQL, MariaDB or SQLite.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +44,7 @@ impl SharedOffsets for SqlOffsets {
             lease_ttl,
         } = address;
         async move {
-            let store = SqlStore::open(url, table_prefix, instance, lease_ttl).await?;
+            let store = SqlOffsetStore::open(url, table_prefix, instance, lease_ttl).await?;
             Ok(Arc::new(store) as Arc<dyn OffsetStore>)
         }
         .boxed()

@@ -1,367 +1,407 @@
-//! Positions and the lease of one instance, in two tables.
+//! State of a source's own, in a table beside the offsets. Only the holder of the lease writes it.
+//!
+//! A write is one statement, which takes its own lock on the lease, as every write of offsets is. It also looks whether the writer
+//! of the store is still the one that sent it: a row says which. A writer whose statement failed can't know whether the database
+//! still has it on the way; it becomes another writer before the next one, and the old statement finds the row changed.
+//!
+//! | key | value |
+//! |---|---|
+//! | a key of the store | its value; none when the key was removed, until the row is deleted |
+//! | `FE` | the writer |
+//! | `FF`, the writer, a key | a part of a batch that is too large for one statement |
+//!
+//! No key of the store begins with `FE` or `FF`: it is UTF-8. The rows of a large batch take effect together, by one statement.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use serde_json::Value;
-use sqlx::any::{AnyConnectOptions, AnyQueryResult, AnyRow};
-use sqlx::{AnyConnection, AssertSqlSafe, ConnectOptions, Connection, Row};
+use openconnect_core::codes::STORE_FAILED;
+use openconnect_core::failure::{Failure, FailureKind};
+use openconnect_core::offsets::{Fence, lease_lost};
+use openconnect_core::store::{Change, StoreBackend, StoreEntry, StoreUsage};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use tokio::sync::Mutex;
 
-use openconnect_core::codes::{OFFSET_UNREADABLE, OFFSETS_DATABASE};
-use openconnect_core::offsets::{Acquired, Fence, OffsetStore, Positions};
-use openconnect_core::{Error, Result};
+use crate::database::{Bind, DatabaseError, StateDatabase};
 
-use crate::address::Address;
-use crate::codes;
-use crate::dialect::Dialect;
+/// How long one statement may take. It is longer than for offsets: at its first use the store is measured.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Entries of one statement; SQLite takes 500 parts of a union.
+const CHUNK_ENTRIES: usize = 200;
+/// Bytes of keys and values in one statement: with its text less than the smallest packet that MySQL is commonly set to take (1 MiB).
+const CHUNK_BYTES: usize = 800 << 10;
 
-/// Longest position as JSON, in bytes.
-const MAX_POSITION: usize = 1 << 20;
-/// Longest name of a partition, in characters.
-const MAX_PARTITION: usize = 500;
-/// Rows of one statement; each has two parameters.
-const ROWS: usize = 200;
-/// Connections kept for the next call: one for the lease, one for the offsets.
-const IDLE: usize = 2;
+/// The key of the row that names the writer. Also the first key after all keys of the store.
+const WRITER_KEY: &[u8] = &[0xFE];
+/// Before the writer and the key of a part of a large batch.
+const STAGED: u8 = 0xFF;
 
-/// The offsets of one instance in two tables, `<prefix>offsets` and `<prefix>leases`, shared by all instances.
-pub struct SqlStore {
-    options: AnyConnectOptions,
-    dialect: Dialect,
-    prefix: String,
-    instance: String,
-    place: String,
-    /// How long one call may take.
-    limit: Duration,
-    idle: Mutex<Vec<AnyConnection>>,
+/// The store of the instance whose lease has the number `fence`.
+pub(crate) struct SqlBackend {
+    database: StateDatabase,
+    fence: Fence,
+    writing: Mutex<Writing>,
 }
 
-impl SqlStore {
-    /// Connects to `url` and makes the tables where they do not exist. One call takes a third of `lease_ttl` at the most, and
-    /// between 1 s and 10 s.
-    ///
-    /// # Errors
-    ///
-    /// `OC0215`: the URL is of no supported database, or of one whose driver is not in this build. `OC0212`: the database
-    /// cannot be reached, or refuses.
-    pub async fn open(url: &str, prefix: &str, instance: &str, lease_ttl: Duration) -> Result<Self> {
-        sqlx::any::install_default_drivers();
-        let Address { options, dialect, place } = Address::parse(url)?;
-        let store = Self {
-            options,
-            dialect,
-            prefix: prefix.to_owned(),
-            instance: instance.to_owned(),
-            place,
-            limit: (lease_ttl / 3).clamp(Duration::from_secs(1), Duration::from_secs(10)),
-            idle: Mutex::new(Vec::new()),
-        };
-        store.make_tables().await?;
-        Ok(store)
+/// Where the one that writes is, and how much is in the store.
+#[derive(Default)]
+struct Writing {
+    writers: u64,
+    /// None before the first write, and after one that failed.
+    usage: Option<StoreUsage>,
+}
+
+/// Changes by key, the last one of each.
+type Changes = BTreeMap<String, Option<Vec<u8>>>;
+type Part<'a> = Vec<(&'a [u8], Option<&'a [u8]>)>;
+
+/// One holder of a lease is many writers, one after the other. Their names grow, also over leases.
+#[derive(Clone, Copy)]
+struct Writer {
+    fence: Fence,
+    number: u64,
+}
+
+impl Writer {
+    fn name(self) -> [u8; 16] {
+        let mut name = [0; 16];
+        name[..8].copy_from_slice(&self.fence.to_be_bytes());
+        name[8..].copy_from_slice(&self.number.to_be_bytes());
+        name
     }
 
-    /// Makes the tables; one that is there needs no right to make one.
-    async fn make_tables(&self) -> Result<()> {
-        let tables = [
-            (
-                "{p}offsets",
-                "instance VARCHAR(160) NOT NULL, partition_name VARCHAR(500) NOT NULL, position {text} NOT NULL, fence {integer} NOT NULL, \
-                 PRIMARY KEY (instance, partition_name)",
-            ),
-            (
-                "{p}leases",
-                "instance VARCHAR(160) NOT NULL PRIMARY KEY, fence {integer} NOT NULL, owner VARCHAR(255) NOT NULL, expires_ms {integer} NOT NULL",
-            ),
-        ];
-        for (name, columns) in tables {
-            let there = format!("SELECT 1 FROM {name} WHERE 1 = 0");
-            let make = format!("CREATE TABLE IF NOT EXISTS {name} ({columns}){}", self.dialect.table);
-            self.bounded(async {
-                let mut connection = self.connection().await?;
-                if self.run(&mut connection, &there, &[]).await.is_err() {
-                    // Two processes that make it at the same time: one of them may fail, and then finds it there.
-                    if let Err(e) = self.run(&mut connection, &make, &[]).await
-                        && self.run(&mut connection, &there, &[]).await.is_err()
-                    {
-                        return Err(e);
-                    }
-                }
-                self.keep(connection);
-                Ok(())
-            })
+    /// Before the keys of a large batch.
+    fn prefix(self) -> Vec<u8> {
+        let mut prefix = vec![STAGED];
+        prefix.extend(self.name());
+        prefix
+    }
+
+    fn next(self) -> Self {
+        Self {
+            number: self.number + 1,
+            ..self
+        }
+    }
+}
+
+impl SqlBackend {
+    pub(crate) fn new(database: &StateDatabase, fence: Fence) -> Self {
+        Self {
+            database: database.with_limit(LIMIT),
+            fence,
+            writing: Mutex::new(Writing::default()),
+        }
+    }
+
+    fn instance(&self) -> Bind<'_> {
+        Bind::Text(&self.database.instance)
+    }
+
+    fn unusable(&self, error: DatabaseError) -> Failure {
+        let message = format!("the store in {} can't be used at the moment", self.database.place);
+        Failure::retryable(STORE_FAILED, message).because(error)
+    }
+
+    async fn change(&self, template: &str, values: &[Bind<'_>]) -> Result<u64, Failure> {
+        self.database.change(template, values).await.map_err(|e| self.unusable(e))
+    }
+
+    /// A write that the lease and the writer's row allow: none changed means that another process has the lease.
+    async fn fenced(&self, template: &str, values: &[Bind<'_>]) -> Result<(), Failure> {
+        match self.change(template, values).await? {
+            0 => Err(Failure::of(FailureKind::Fatal, lease_lost(&self.database.place))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn entries<T>(
+        &self,
+        template: &str,
+        values: &[Bind<'_>],
+        decode: impl Fn(&AnyRow) -> sqlx::Result<T>,
+    ) -> Result<Vec<T>, Failure> {
+        self.database.query(template, values, decode).await.map_err(|e| self.unusable(e))
+    }
+
+    /// Shuts out the statements of all writers before this one, and what they left; then measures.
+    async fn begin(&self, writer: Writer) -> Result<StoreUsage, Failure> {
+        let begin = "INSERT INTO {p}store (instance, entry_key, value, fence) \
+                     SELECT l.instance, v.entry_key, v.value, l.fence FROM {p}leases l \
+                     CROSS JOIN (SELECT entry_key, value FROM {p}store WHERE 1 = 0 UNION ALL SELECT ?, ?) v \
+                     WHERE l.instance = ? AND l.fence = ? {lock} \
+                     {on entry} value = {new value new}, fence = {new fence new}";
+        let name = writer.name();
+        let row = [Bind::Bytes(Some(WRITER_KEY)), Bind::Bytes(Some(&name))];
+        self.fenced(begin, &[row[0], row[1], self.instance(), Bind::Number(self.fence)])
             .await?;
+        self.clean(writer).await?;
+        self.measure("entry_key < ?", &[Bind::Bytes(Some(WRITER_KEY))]).await
+    }
+
+    /// Deletes what nobody sees: removed keys, and parts of the batches of writers before this one. An older process may do it too.
+    async fn clean(&self, writer: Writer) -> Result<(), Failure> {
+        let delete = "DELETE FROM {p}store WHERE instance = ? AND (entry_key >= ? AND entry_key < ? OR entry_key < ? AND value IS NULL)";
+        let (first, end) = ([STAGED], writer.prefix());
+        let keys = [first.as_slice(), &end, WRITER_KEY].map(|key| Bind::Bytes(Some(key)));
+        self.change(delete, &[self.instance(), keys[0], keys[1], keys[2]]).await.map(drop)
+    }
+
+    async fn measure(&self, which: &str, keys: &[Bind<'_>]) -> Result<StoreUsage, Failure> {
+        let query = format!(
+            "SELECT COUNT(*), CAST(COALESCE(SUM(LENGTH(entry_key) + LENGTH(value)), 0) AS {{whole}}) FROM {{p}}store \
+             WHERE instance = ? AND value IS NOT NULL AND {which}"
+        );
+        let values: Vec<_> = std::iter::once(self.instance()).chain(keys.iter().copied()).collect();
+        let number = |row: &AnyRow, column| Ok::<_, sqlx::Error>(usize::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0));
+        let decode = |row: &AnyRow| {
+            Ok(StoreUsage {
+                entries: number(row, 0)?,
+                bytes: number(row, 1)?,
+            })
+        };
+        Ok(self.entries(&query, &values, decode).await?.into_iter().next().unwrap_or_default())
+    }
+
+    /// How much there would be after the changes.
+    async fn usage_after(&self, before: StoreUsage, changes: &Changes) -> Result<StoreUsage, Failure> {
+        let mut usage = before;
+        for (key, value) in changes {
+            if let Some(value) = value {
+                usage.add(key, value.len());
+            }
+        }
+        let keys: Vec<_> = changes.keys().map(|key| Bind::Bytes(Some(key.as_bytes()))).collect();
+        for keys in keys.chunks(CHUNK_ENTRIES) {
+            usage.subtract(self.measure(&format!("entry_key IN ({})", list(keys.len())), keys).await?);
+        }
+        Ok(usage)
+    }
+
+    async fn make(&self, changes: &Changes) -> Result<(), Failure> {
+        let mut writing = self.writing.lock().await;
+        let parts = parts(changes);
+        // A large batch has the rows of its writer for itself.
+        let known = writing.usage.take().filter(|_| parts.len() == 1);
+        let before = match known {
+            Some(usage) => usage,
+            None => {
+                writing.writers += 1;
+                self.begin(self.writer(&writing)).await?
+            }
+        };
+        let writer = self.writer(&writing);
+        let after = self.usage_after(before, changes).await?;
+        if let Err(full) = after.check(before) {
+            writing.usage = Some(before);
+            return Err(full);
+        }
+        match parts.as_slice() {
+            [all] => self.write(writer, all).await?,
+            parts => self.write_in_parts(writer, parts).await?,
+        }
+        // The changes are durable. What can't be deleted now, the next writer deletes.
+        if self.delete_leftovers(writer, changes, parts.len()).await.is_ok() {
+            writing.usage = Some(after);
         }
         Ok(())
     }
 
-    /// Fills in a statement: `{p}` is the prefix, `{name}` a part of the dialect, `?` a parameter.
-    fn statement(&self, template: &str) -> String {
-        let Dialect {
-            now,
-            integer,
-            text,
-            cast,
-            lock,
-            on_conflict: [on_lease, on_offset],
-            inserted: [before, after],
-            ..
-        } = self.dialect;
-        let mut sql = template
-            .replace("{p}", &self.prefix)
-            .replace("{now}", now)
-            .replace("{integer}", integer)
-            .replace("{text}", text)
-            .replace("{cast}", cast)
-            .replace("{lock}", lock)
-            .replace("{on lease}", on_lease)
-            .replace("{on offset}", on_offset)
-            .replace("{new ", before)
-            .replace(" new}", after);
-        if self.dialect.numbered {
-            let mut parts = sql.split('?');
-            let mut numbered = parts.next().unwrap_or_default().to_owned();
-            for (n, part) in parts.enumerate() {
-                numbered.push_str(&format!("${}{part}", n + 1));
-            }
-            sql = numbered;
-        }
-        sql
-    }
-
-    async fn run(&self, connection: &mut AnyConnection, template: &str, values: &[Bind<'_>]) -> sqlx::Result<AnyQueryResult> {
-        let sql = self.statement(template);
-        bind(&sql, values).execute(connection).await
-    }
-
-    async fn rows(&self, connection: &mut AnyConnection, template: &str, values: &[Bind<'_>]) -> sqlx::Result<Vec<AnyRow>> {
-        let sql = self.statement(template);
-        bind(&sql, values).fetch_all(connection).await
-    }
-
-    /// A connection that answers: a kept one, or a new one.
-    async fn connection(&self) -> sqlx::Result<AnyConnection> {
-        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(mut connection) = kept
-            && connection.ping().await.is_ok()
-        {
-            return Ok(connection);
-        }
-        self.options.connect().await
-    }
-
-    /// Keeps a connection whose last statement went well; one that failed is dropped, and closed with it.
-    fn keep(&self, connection: AnyConnection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE {
-            idle.push(connection);
+    fn writer(&self, writing: &Writing) -> Writer {
+        Writer {
+            fence: self.fence,
+            number: writing.writers,
         }
     }
 
-    async fn bounded<T>(&self, work: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
-        let failed = |reason: String| {
-            Error::unavailable(OFFSETS_DATABASE, format!("the offsets in {} can't be used: {reason}", self.place))
-                .hint("Is the database up, and may this user use the tables? docs/scaling.md has the rights it needs.")
-        };
-        match tokio::time::timeout(self.limit, work).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(e)) => Err(failed(reason(&e))),
-            Err(_) => Err(failed(format!("no answer within {:?}", self.limit))),
-        }
-    }
-
-    /// One statement; how many rows it changed.
-    async fn change(&self, template: &str, values: &[Bind<'_>]) -> Result<u64> {
-        self.bounded(async {
-            let mut connection = self.connection().await?;
-            let changed = self.run(&mut connection, template, values).await?;
-            self.keep(connection);
-            Ok(changed.rows_affected())
-        })
-        .await
-    }
-
-    async fn read(&self) -> Result<Positions> {
-        let rows = self
-            .bounded(async {
-                let mut connection = self.connection().await?;
-                let query = "SELECT partition_name, position FROM {p}offsets WHERE instance = ?";
-                let rows = self.rows(&mut connection, query, &[Bind::Text(&self.instance)]).await?;
-                self.keep(connection);
-                rows.iter()
-                    .map(|row| Ok((row.try_get::<String, _>(0)?, row.try_get::<String, _>(1)?)))
-                    .collect::<sqlx::Result<Vec<_>>>()
-            })
-            .await?;
-        rows.into_iter()
-            .map(|(partition, position)| match serde_json::from_str(&position) {
-                Ok(position) => Ok((partition, position)),
-                Err(e) => Err(Error::unavailable(
-                    OFFSET_UNREADABLE,
-                    format!("the saved offset of partition `{partition}` can't be read"),
-                )
-                .because(e)
-                .hint("Set it with `offsets set`, or forget it with `offsets reset`.")),
-            })
-            .collect()
-    }
-
-    /// The rows come from the lease, joined with the positions: when it is no longer this one there are none.
-    async fn store(&self, positions: &[(String, String)], fence: Fence) -> Result<bool> {
-        let mut selects = String::from("SELECT CAST(? AS {cast}) AS partition_name, CAST(? AS {cast}) AS position");
-        for _ in 1..positions.len() {
-            selects.push_str(" UNION ALL SELECT CAST(? AS {cast}), CAST(? AS {cast})");
-        }
-        let insert = format!(
-            "INSERT INTO {{p}}offsets (instance, partition_name, position, fence) \
-             SELECT l.instance, v.partition_name, v.position, l.fence FROM {{p}}leases l CROSS JOIN ({selects}) v \
-             WHERE l.instance = ? AND l.fence = ? {{lock}} \
-             {{on offset}} position = {{new position new}}, fence = {{new fence new}}"
+    async fn write(&self, writer: Writer, part: &Part<'_>) -> Result<(), Failure> {
+        // The empty first part of the union gives the others the types of the columns.
+        let write = format!(
+            "INSERT INTO {{p}}store (instance, entry_key, value, fence) \
+             SELECT l.instance, v.entry_key, v.value, l.fence FROM {{p}}leases l JOIN {{p}}store w ON w.instance = l.instance \
+             CROSS JOIN (SELECT entry_key, value FROM {{p}}store WHERE 1 = 0{}) v \
+             WHERE l.instance = ? AND l.fence = ? AND w.entry_key = ? AND w.value = ? {{lock writer}} \
+             {{on entry}} value = {{new value new}}, fence = {{new fence new}}",
+            " UNION ALL SELECT ?, ?".repeat(part.len())
         );
-        let mut values = Vec::with_capacity(positions.len() * 2 + 2);
-        for (partition, position) in positions {
-            values.extend([Bind::Text(partition), Bind::Text(position)]);
+        let name = writer.name();
+        let mut values = Vec::with_capacity(part.len() * 2 + 4);
+        for (key, value) in part {
+            values.extend([Bind::Bytes(Some(key)), Bind::Bytes(*value)]);
         }
-        values.extend([Bind::Text(&self.instance), Bind::Number(fence)]);
-        Ok(self.change(&insert, &values).await? > 0)
+        values.extend(self.allowed(&name));
+        self.fenced(&write, &values).await
     }
 
-    /// Takes the lease where it may be taken, then looks whose it is.
-    async fn take(&self, owner: &str, ttl: Duration) -> Result<Acquired> {
-        // MySQL assigns from left to right: the owner is the new one from the second assignment on, and decides the third.
-        let free = "({p}leases.expires_ms <= {now} OR {p}leases.owner = {new owner new})";
+    /// Lays the parts aside, then takes all of them with one statement.
+    async fn write_in_parts(&self, writer: Writer, parts: &[Part<'_>]) -> Result<(), Failure> {
+        let prefix = writer.prefix();
+        for part in parts {
+            let keys: Vec<_> = part.iter().map(|(key, _)| [prefix.as_slice(), key].concat()).collect();
+            let staged = keys.iter().zip(part).map(|(key, (_, value))| (key.as_slice(), *value)).collect();
+            self.write(writer, &staged).await?;
+        }
         let take = format!(
-            "INSERT INTO {{p}}leases (instance, fence, owner, expires_ms) VALUES (?, 1, ?, {{now}} + ?) {{on lease}} \
-             fence = CASE WHEN {free} THEN {{p}}leases.fence + 1 ELSE {{p}}leases.fence END, \
-             owner = CASE WHEN {free} THEN {{new owner new}} ELSE {{p}}leases.owner END, \
-             expires_ms = CASE WHEN {free} THEN {{new expires_ms new}} ELSE {{p}}leases.expires_ms END"
+            "INSERT INTO {{p}}store (instance, entry_key, value, fence) \
+             SELECT l.instance, SUBSTR(s.entry_key, {}), s.value, l.fence FROM {{p}}leases l JOIN {{p}}store w ON w.instance = l.instance \
+             JOIN {{p}}store s ON s.instance = l.instance \
+             WHERE l.instance = ? AND l.fence = ? AND w.entry_key = ? AND w.value = ? AND s.entry_key >= ? AND s.entry_key < ? {{lock writer}} \
+             {{on entry}} value = {{new value new}}, fence = {{new fence new}}",
+            prefix.len() + 1
         );
-        let look = "SELECT fence, owner, expires_ms - {now} AS left_ms FROM {p}leases WHERE instance = ?";
-        let row = self
-            .bounded(async {
-                let mut connection = self.connection().await?;
-                let values = [Bind::Text(&self.instance), Bind::Text(owner), Bind::Number(millis(ttl))];
-                self.run(&mut connection, &take, &values).await?;
-                let rows = self.rows(&mut connection, look, &[Bind::Text(&self.instance)]).await?;
-                self.keep(connection);
-                let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-                Ok((row.try_get::<i64, _>(0)?, row.try_get::<String, _>(1)?, row.try_get::<i64, _>(2)?))
-            })
-            .await?;
-        let (fence, holder, left) = row;
-        Ok(if holder == owner {
-            Acquired::Granted(fence)
-        } else {
-            Acquired::Held {
-                owner: holder,
-                left: Duration::from_millis(left.try_into().unwrap_or(0)),
+        let (name, end) = (writer.name(), writer.next().prefix());
+        let mut values = self.allowed(&name).to_vec();
+        values.extend([Bind::Bytes(Some(&prefix)), Bind::Bytes(Some(&end))]);
+        self.fenced(&take, &values).await
+    }
+
+    /// What the lease and the writer's row must be.
+    fn allowed<'a>(&'a self, name: &'a [u8; 16]) -> [Bind<'a>; 4] {
+        [
+            self.instance(),
+            Bind::Number(self.fence),
+            Bind::Bytes(Some(WRITER_KEY)),
+            Bind::Bytes(Some(name)),
+        ]
+    }
+
+    async fn delete_leftovers(&self, writer: Writer, changes: &Changes, parts: usize) -> Result<(), Failure> {
+        if parts > 1 {
+            return self.clean(writer.next()).await;
+        }
+        let removed = changes.iter().filter(|(_, value)| value.is_none());
+        let mut values = vec![self.instance()];
+        values.extend(removed.map(|(key, _)| Bind::Bytes(Some(key.as_bytes()))));
+        if values.len() == 1 {
+            return Ok(());
+        }
+        let delete = format!(
+            "DELETE FROM {{p}}store WHERE instance = ? AND value IS NULL AND entry_key IN ({})",
+            list(values.len() - 1)
+        );
+        self.change(&delete, &values).await.map(drop)
+    }
+}
+
+/// That many parameters.
+fn list(parameters: usize) -> String {
+    vec!["?"; parameters].join(", ")
+}
+
+/// The changes of each statement.
+fn parts(changes: &Changes) -> Vec<Part<'_>> {
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    let mut bytes = 0;
+    for (key, value) in changes {
+        let size = key.len() + value.as_ref().map_or(0, Vec::len);
+        match parts.last_mut() {
+            Some(part) if part.len() < CHUNK_ENTRIES && bytes + size <= CHUNK_BYTES => {
+                part.push((key.as_bytes(), value.as_deref()));
+                bytes += size;
             }
-        })
-    }
-}
-
-/// A parameter.
-#[derive(Clone, Copy)]
-enum Bind<'a> {
-    Text(&'a str),
-    Number(i64),
-}
-
-fn bind<'q>(sql: &str, values: &[Bind<'_>]) -> sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments> {
-    // Not kept prepared: poolers between here and the database may not know it the next time.
-    let query = sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false);
-    values.iter().fold(query, |query, value| match value {
-        Bind::Text(text) => query.bind((*text).to_owned()),
-        Bind::Number(number) => query.bind(*number),
-    })
-}
-
-/// A row that every database takes whole.
-fn row(partition: &str, position: &Value) -> Result<(String, String)> {
-    let position = position.to_string();
-    if position.len() > MAX_POSITION || partition.chars().count() > MAX_PARTITION {
-        return Err(Error::undelivered(
-            codes::OFFSET_TOO_LARGE,
-            format!(
-                "the offset of partition `{partition:.100}` is too large for a database: a name may have {MAX_PARTITION} characters, a position \
-                 {MAX_POSITION} bytes"
-            ),
-        )
-        .hint("Leave state.offsets out: the file takes any size."));
-    }
-    Ok((partition.to_owned(), position))
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2)
-}
-
-/// What went wrong, without what a driver might repeat of the URL.
-fn reason(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Configuration(_) => "the URL has a setting that the driver does not take".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-impl OffsetStore for SqlStore {
-    fn all(&self) -> BoxFuture<'_, Result<Positions>> {
-        self.read().boxed()
-    }
-
-    fn commit<'a>(&'a self, positions: &'a [(String, Value)], fence: Fence) -> BoxFuture<'a, Result<bool>> {
-        async move {
-            for chunk in positions.chunks(ROWS) {
-                let rows = chunk.iter().map(|(partition, position)| row(partition, position));
-                let rows = rows.collect::<Result<Vec<_>>>()?;
-                if !self.store(&rows, fence).await? {
-                    return Ok(false);
-                }
+            _ => {
+                parts.push(vec![(key.as_bytes(), value.as_deref())]);
+                bytes = size;
             }
-            Ok(true)
         }
-        .boxed()
     }
+    parts
+}
 
-    fn reset<'a>(&'a self, partition: &'a str, fence: Fence) -> BoxFuture<'a, Result<bool>> {
+/// The first key after all that begin with `prefix`.
+fn after(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    match end.last_mut() {
+        // UTF-8 has no byte FF.
+        Some(last) => *last += 1,
+        None => end = WRITER_KEY.to_vec(),
+    }
+    end
+}
+
+impl StoreBackend for SqlBackend {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, Failure>> {
         async move {
-            let delete = "DELETE FROM {p}offsets WHERE instance = ? AND partition_name = ? \
-                          AND EXISTS (SELECT 1 FROM {p}leases l WHERE l.instance = ? AND l.fence = ?)";
-            let instance = Bind::Text(&self.instance);
-            let values = [instance, Bind::Text(partition), instance, Bind::Number(fence)];
-            Ok(self.change(delete, &values).await? > 0)
+            let query = "SELECT value FROM {p}store WHERE instance = ? AND entry_key = ? AND value IS NOT NULL";
+            let values = [self.instance(), Bind::Bytes(Some(key.as_bytes()))];
+            let found = self.entries(query, &values, |row| row.try_get(0)).await?;
+            Ok(found.into_iter().next())
         }
         .boxed()
     }
 
-    fn acquire<'a>(&'a self, owner: &'a str, ttl: Duration) -> BoxFuture<'a, Result<Acquired>> {
-        self.take(owner, ttl).boxed()
-    }
-
-    fn renew(&self, fence: Fence, ttl: Duration) -> BoxFuture<'_, Result<bool>> {
+    fn list<'a>(&'a self, prefix: &'a str, limit: usize) -> BoxFuture<'a, Result<Vec<StoreEntry>, Failure>> {
         async move {
-            let renew = "UPDATE {p}leases SET expires_ms = {now} + ? WHERE instance = ? AND fence = ?";
-            let values = [Bind::Number(millis(ttl)), Bind::Text(&self.instance), Bind::Number(fence)];
-            Ok(self.change(renew, &values).await? > 0)
+            let query = format!(
+                "SELECT entry_key, value FROM {{p}}store WHERE instance = ? AND entry_key >= ? AND entry_key < ? AND value IS NOT NULL \
+                 ORDER BY entry_key LIMIT {limit}"
+            );
+            let end = after(prefix);
+            let values = [self.instance(), Bind::Bytes(Some(prefix.as_bytes())), Bind::Bytes(Some(&end))];
+            let entry = |row: &AnyRow| {
+                let key = String::from_utf8(row.try_get(0)?).map_err(|e| sqlx::Error::Decode(e.into()))?;
+                Ok((key, row.try_get(1)?))
+            };
+            self.entries(&query, &values, entry).await
         }
         .boxed()
     }
 
-    fn release(&self, fence: Fence) -> BoxFuture<'_, Result<()>> {
+    fn apply(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<(), Failure>> {
         async move {
-            let release = "UPDATE {p}leases SET expires_ms = 0 WHERE instance = ? AND fence = ?";
-            self.change(release, &[Bind::Text(&self.instance), Bind::Number(fence)]).await?;
-            Ok(())
+            let changes: Changes = changes.into_iter().map(Change::into_parts).collect();
+            if changes.is_empty() {
+                return Ok(());
+            }
+            self.make(&changes).await
         }
         .boxed()
     }
+}
 
-    fn place(&self) -> &str {
-        &self.place
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use openconnect_core::offsets::{Acquired, OffsetStore as _};
+
+    use super::*;
+    use crate::SqlOffsetStore;
+
+    #[tokio::test]
+    async fn what_an_earlier_writer_has_on_the_way_changes_nothing_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("state.db").display());
+        let offsets = SqlOffsetStore::open(&url, "oc_", "a/a", Duration::from_secs(60)).await.unwrap();
+        let Acquired::Granted(fence) = offsets.acquire("me", Duration::from_secs(60)).await.unwrap() else {
+            panic!("the lease is free")
+        };
+        let backend = SqlBackend::new(offsets.database(), fence);
+        let [first, second] = [1, 2].map(|number| Writer { fence, number });
+        backend.begin(first).await.unwrap();
+        let changes: Part<'_> = vec![(b"k", Some(b"late"))];
+        backend.write(first, &changes).await.unwrap();
+        backend.begin(second).await.unwrap();
+        backend.write(second, &vec![(b"k", Some(b"new"))]).await.unwrap();
+        // One statement, a part of a batch that is laid aside, and the one that takes all parts.
+        assert!(backend.write(first, &changes).await.is_err());
+        assert!(backend.write_in_parts(first, &[changes.clone(), changes]).await.is_err());
+        assert_eq!(backend.get("k").await.unwrap().unwrap(), b"new");
+        // It deletes nothing that a later one has laid aside.
+        let aside = [second.prefix().as_slice(), b"j"].concat();
+        backend.write(second, &vec![(&aside, Some(b"v"))]).await.unwrap();
+        backend.clean(first.next()).await.unwrap();
+        backend.write_in_parts(second, &[]).await.unwrap();
+        assert_eq!(backend.get("j").await.unwrap().unwrap(), b"v");
     }
 
-    fn is_shared(&self) -> bool {
-        true
+    #[test]
+    fn a_statement_has_a_bounded_number_of_entries_and_bytes() {
+        let change = |n: usize, bytes: usize| (format!("{n:06}"), Some(vec![0; bytes]));
+        let sizes = |changes: Changes| parts(&changes).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes((0..401).map(|n| change(n, 1)).collect()), [200, 200, 1]);
+        assert_eq!(sizes((0..7).map(|n| change(n, 256 << 10)).collect()), [3, 3, 1]);
     }
 }

@@ -184,7 +184,7 @@ async fn positions<S: Source>(settings: &Settings, shared: Option<&'static dyn S
     }
     let (prefix, ttl) = (&state.table_prefix, state.lease_ttl.0);
     let text = format!(
-        "in a database, tables {prefix}offsets and {prefix}leases: of several processes named {} one is active, another takes over when \
+        "in a database, tables {prefix}offsets, {prefix}leases and {prefix}store: of several processes named {} one is active, another takes over when \
          it is silent for {ttl:?}",
         settings.name
     );

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{Acquired, Fence, OffsetStore, Positions};
 use crate::codes;
 use crate::error::{BoxError, Error, Result};
+use crate::store::Store;
 
 const OFFSETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("offsets");
 /// One row: the number of the last lease.
@@ -169,6 +170,10 @@ impl OffsetStore for FileStore {
 
     fn release(&self, fence: Fence) -> BoxFuture<'_, Result<()>> {
         self.blocking(move |inner| inner.last_until(fence, Instant::now()).map(drop))
+    }
+
+    fn store(&self, _: Fence) -> Option<Store> {
+        None
     }
 
     fn place(&self) -> &str {

@@ -8,6 +8,8 @@
 //! Offsets that several processes share are opened by a [`SharedOffsets`] that the connector's `main` hands in
 //! (`openconnect-offsets-sql` has one); a connector without it links no database.
 //!
+//! Where offsets are shared, a source's own state is too ([`OffsetStore::store`]).
+//!
 //! Every write names the fencing number of the writer's lease. A number that is no longer the newest is refused together with
 //! the write, so that a process that was paused cannot overwrite what its successor stored.
 
@@ -22,6 +24,7 @@ use serde_json::Value;
 use crate::codes;
 use crate::config::Settings;
 use crate::error::{Error, Result};
+use crate::store::Store;
 
 mod file;
 mod none;
@@ -67,6 +70,11 @@ pub trait OffsetStore: Send + Sync {
 
     /// Ends the lease `fence` at once; nothing happens when it has been followed by another.
     fn release(&self, fence: Fence) -> BoxFuture<'_, Result<()>>;
+
+    /// A store for the source's own state ([`SourceContext::store`](crate::source::SourceContext::store)) where the offsets are, for
+    /// the holder of the lease `fence`; taken once for a lease. A write under a lease that has been followed by another is
+    /// refused with `OC0213`. None where the offsets are on this machine: the store is a file beside them then.
+    fn store(&self, fence: Fence) -> Option<Store>;
 
     /// Where it is, for people; without secrets.
     fn place(&self) -> &str;
@@ -139,8 +147,8 @@ pub(crate) fn keep_none(settings: &Settings, connector: &str) -> Result<Arc<dyn 
     Ok(Arc::new(none::NoStore))
 }
 
-/// The error of a process whose lease has gone to another one.
-pub(crate) fn lease_lost(place: &str) -> Error {
+/// The error of a process whose lease has gone to another one: `OC0213`, exit code 75.
+pub fn lease_lost(place: &str) -> Error {
     Error::lease_lost(
         codes::LEASE_TAKEN,
         format!("another process has taken over this instance's lease in {place}"),

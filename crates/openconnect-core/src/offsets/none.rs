@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{Acquired, Fence, OffsetStore, Positions};
 use crate::error::Result;
+use crate::store::Store;
 
 pub(super) struct NoStore;
 
@@ -34,6 +35,10 @@ impl OffsetStore for NoStore {
 
     fn release(&self, _: Fence) -> BoxFuture<'_, Result<()>> {
         ready(Ok(())).boxed()
+    }
+
+    fn store(&self, _: Fence) -> Option<Store> {
+        None
     }
 
     fn place(&self) -> &str {

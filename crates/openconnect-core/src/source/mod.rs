@@ -65,7 +65,8 @@ pub struct SourceContext<P> {
     /// a page of rows, reserves them here and gives the reservation to the record
     /// ([`Record::with_reservation`](crate::record::Record::with_reservation)).
     pub budget: Budget,
-    /// Durable state of the source's own, in the state folder of this process. It is not shared with a standby.
+    /// Durable state of the source's own: in the state folder, or in the database of `state.offsets`, where a standby that takes
+    /// over finds it. There a process that has lost its lease can write no more (`OC0213`): return that failure from `read`.
     pub store: Store,
     /// Cancelled when the connector shuts down. `read` need not look at it: it is dropped. Tasks that a source has started do.
     pub shutdown: CancellationToken,

@@ -130,7 +130,7 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
             intake: intake_seen,
             max_event_bytes: limit.bytes,
             budget: budget.clone(),
-            store: Store::in_folder(state.path()),
+            store: offsets.store(lease.fence()).unwrap_or_else(|| Store::in_folder(state.path())),
             shutdown: shutdown.clone(),
         },
     )

@@ -106,6 +106,17 @@ enum End<S> {
     Failed(Error),
 }
 
+impl<S> End<S> {
+    /// Was a write to the source's own store refused, because another process has the lease?
+    fn lost_lease(&self) -> bool {
+        let failure = match self {
+            Self::Read(Ok((_, Err(failure)))) | Self::Committed(Ok(Err(failure))) => failure,
+            _ => return false,
+        };
+        failure.code == codes::LEASE_TAKEN
+    }
+}
+
 /// What closes the connector, once its tasks run.
 struct Closing {
     publisher: Publisher,
@@ -119,7 +130,8 @@ impl<S: Source> SourceWorker<S> {
     pub(crate) async fn run(self) -> Result<Exit> {
         let (mut tasks, mut tracker, closing) = self.start();
         let end = follow(&mut tasks, &mut tracker, &closing.shutdown).await;
-        if let Some(lost) = tracker.lease.lost() {
+        let lost = end.lost_lease().then(|| tracker.lease.taken());
+        if let Some(lost) = lost.or_else(|| tracker.lease.lost()) {
             // What is on its way is the successor's now: nothing more is published, waited for or stored.
             return Err(lost);
         }

@@ -1,15 +1,15 @@
 //! What every place for offsets keeps: positions, the lease, and that an older holder of it writes nothing.
-#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use openconnect_core::offsets::{Acquired, Fence, FileStore, OffsetStore};
-use openconnect_offsets_sql::SqlStore;
+use openconnect_core::offsets::{Acquired, FileStore, OffsetStore};
+use openconnect_offsets_sql::SqlOffsetStore;
 use openconnect_sql_fixtures::{Server, System, database};
 use serde_json::{Value, json};
 
-const LONG: Duration = Duration::from_secs(60);
+use crate::place::{LONG, acquire, databases, open};
+
 const SHORT: Duration = Duration::from_millis(300);
 
 /// A place, opened several times where several processes may.
@@ -29,38 +29,17 @@ async fn places() -> Vec<Place> {
         other: Arc::new(file),
         _keep: Box::new(dir),
     }];
-    let dir = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", dir.path().join("state.db").display());
-    places.push(sql("sqlite", &url, Box::new(dir)).await);
-    for system in System::ALL {
-        if let Some(database) = database(system).await.unwrap() {
-            let url = database.url.clone();
-            places.push(sql(system.name(), &url, Box::new(database)).await);
-        }
+    for database in databases().await {
+        // Both make the tables at the same time.
+        let (one, other) = tokio::join!(database.open("a-source/orders"), database.open("a-source/orders"));
+        places.push(Place {
+            name: database.name,
+            one,
+            other,
+            _keep: database.keep,
+        });
     }
     places
-}
-
-async fn sql(name: &'static str, url: &str, keep: Box<dyn std::any::Any>) -> Place {
-    // Both make the tables at the same time.
-    let (one, other) = tokio::join!(open(url, "a-source/orders"), open(url, "a-source/orders"));
-    Place {
-        name,
-        one: Arc::new(one),
-        other: Arc::new(other),
-        _keep: keep,
-    }
-}
-
-async fn open(url: &str, instance: &str) -> SqlStore {
-    SqlStore::open(url, "oc_", instance, LONG).await.unwrap()
-}
-
-async fn acquire(store: &Arc<dyn OffsetStore>, owner: &str, ttl: Duration) -> Fence {
-    match store.acquire(owner, ttl).await.unwrap() {
-        Acquired::Granted(fence) => fence,
-        Acquired::Held { owner, .. } => panic!("held by {owner}"),
-    }
 }
 
 fn row(partition: &str, position: Value) -> (String, Value) {
@@ -167,7 +146,7 @@ async fn instances_do_not_see_each_other() {
             continue;
         };
         for instance in ["a-source/orders", "a-source/Orders"] {
-            let store: Arc<dyn OffsetStore> = Arc::new(open(&database.url, instance).await);
+            let store = open(&database.url, instance).await;
             let fence = acquire(&store, instance, LONG).await;
             assert!(store.commit(&[row("p", json!(instance))], fence).await.unwrap());
             assert_eq!(store.all().await.unwrap()["p"], json!(instance));
@@ -184,14 +163,17 @@ async fn tables_that_are_there_need_no_right_to_make_them() {
     let role = format!("reader_{}", std::process::id());
     let sql = format!(
         "DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN PASSWORD 'p-w'; REVOKE CREATE ON SCHEMA public FROM PUBLIC; \
-         GRANT SELECT, INSERT, UPDATE, DELETE ON oc_offsets, oc_leases TO {role}"
+         GRANT SELECT, INSERT, UPDATE, DELETE ON oc_offsets, oc_leases, oc_store TO {role}"
     );
     database.execute(&sql).await.unwrap();
     let url = database.url.replace("openconnect:openconnect@", &format!("{role}:p-w@"));
-    let store: Arc<dyn OffsetStore> = Arc::new(open(&url, "a/a").await);
+    let store = open(&url, "a/a").await;
     let fence = acquire(&store, "me", LONG).await;
     assert!(store.commit(&[row("p", json!(1))], fence).await.unwrap());
-    let refused = SqlStore::open(&url, "others_", "a/a", LONG).await.err().unwrap();
+    let own = store.store(fence).unwrap();
+    own.put("k", b"v").await.unwrap();
+    own.remove("k").await.unwrap();
+    let refused = SqlOffsetStore::open(&url, "others_", "a/a", LONG).await.err().unwrap();
     assert!(
         refused.code == "OC0212" && refused.reason().contains("permission denied") && !refused.reason().contains("p-w"),
         "{refused}"
@@ -206,15 +188,25 @@ async fn a_server_that_was_killed_is_used_again() {
             continue;
         };
         let database = server.database().await.unwrap();
-        let store: Arc<dyn OffsetStore> = Arc::new(open(&database.url, "a/a").await);
+        let store = open(&database.url, "a/a").await;
         let fence = acquire(&store, "me", LONG).await;
         assert!(store.commit(&[row("p", json!(1))], fence).await.unwrap());
+        let own = store.store(fence).unwrap();
+        own.put("k", b"before").await.unwrap();
         server.kill().unwrap();
         let error = store.commit(&[row("p", json!(2))], fence).await.unwrap_err();
         assert!(error.code == "OC0212" && !error.reason().contains("openconnect:"), "{error}");
+        let failure = own.put("k", b"meanwhile").await.unwrap_err();
+        assert!(
+            failure.code == "OC0241" && failure.is_retryable() && !failure.reason().contains("openconnect:"),
+            "{failure:#}"
+        );
         server.restart().unwrap();
         assert_eq!(store.all().await.unwrap()["p"], json!(1));
         assert!(store.commit(&[row("p", json!(2))], fence).await.unwrap());
         assert!(store.renew(fence, LONG).await.unwrap());
+        assert_eq!(own.get("k").await.unwrap().unwrap(), b"before");
+        own.put("k", b"after").await.unwrap();
+        assert_eq!(own.get("k").await.unwrap().unwrap(), b"after");
     }
 }

@@ -1,0 +1,14 @@
+//! Offsets, lease and store on every database, and beside them on what the core has.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `offsets.rs` | positions and the lease |
+//! | `store.rs` | a source's own state |
+//! | `takeover.rs` | a source that runs twice, and its state |
+//! | `place.rs` | the databases, and how the tests open them |
+#![allow(clippy::unwrap_used)]
+
+mod offsets;
+mod place;
+mod store;
+mod takeover;
