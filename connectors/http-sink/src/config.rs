@@ -182,6 +182,13 @@ impl ConnectorConfig for HttpSinkConfig {
         if self.tls.server_name.is_some() {
             problems.add("tls.server_name", "this sink verifies the name in the URL; leave it out");
         }
+        if self.idempotent && self.idempotency_header.is_some() && self.mode.is_batched() {
+            problems.add(
+                "idempotency_header",
+                "has a key of the whole batch in this mode, and batches are put together anew after a crash: the endpoint would not know a repeat by it. Leave it \
+                 out if the endpoint knows each event by its id, or set mode to binary or structured",
+            );
+        }
         let names = [
             ("signature.header", self.signature.as_ref().map(|s| &s.header)),
             ("idempotency_header", self.idempotency_header.as_ref()),
@@ -205,6 +212,26 @@ mod tests {
     use openconnect_core::config::{Section, contradictions};
 
     use super::*;
+
+    /// A batch is put together anew after a crash, so that a key of the batch tells nobody of a repeat.
+    #[test]
+    fn a_key_of_a_batch_is_not_effectively_once() {
+        for (mode, idempotent, refused) in [
+            ("batch", true, true),
+            ("ndjson", true, true),
+            ("batch", false, false),
+            ("binary", true, false),
+            ("structured", true, false),
+        ] {
+            let settings = serde_json::json!({
+                "url": "http://127.0.0.1:1/", "mode": mode, "idempotent": idempotent, "idempotency_header": "Idempotency-Key",
+            });
+            let config: HttpSinkConfig = serde_json::from_value(settings).expect("the settings fit");
+            let mut problems = Problems::default();
+            config.validate(&mut problems);
+            assert_eq!(problems.iter().next().is_some(), refused, "{mode} {idempotent}");
+        }
+    }
 
     #[test]
     fn the_example_and_the_defaults_hold() {

@@ -8,6 +8,25 @@ pub(crate) fn import(import: &mut Import) {
     if let Some(url) = urls.first() {
         import.put("sink.url", url.clone());
     }
+    // The file that EventMesh ships has the parts of one URL.
+    if let Some(host) = import.take_text("host") {
+        let scheme = match import.take("ssl") == Some(Value::Bool(true)) {
+            true => "https",
+            false => "http",
+        };
+        let port = import
+            .take("port")
+            .map(|port| format!(":{}", port.to_string().trim_matches('"')))
+            .unwrap_or_default();
+        let path = import.take_text("path").unwrap_or_else(|| "/".to_owned());
+        let host = match host.contains(':') {
+            true => format!("[{host}]"),
+            false => host,
+        };
+        if urls.is_empty() {
+            import.put("sink.url", format!("{scheme}://{host}{port}/{}", path.trim_start_matches('/')));
+        }
+    }
     let broadcast = import
         .take_text("deliveryStrategy")
         .is_some_and(|strategy| strategy.eq_ignore_ascii_case("BROADCAST"));

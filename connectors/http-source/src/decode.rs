@@ -11,7 +11,7 @@ use openconnect_protocol::payload;
 use crate::codes;
 use crate::config::{EventMapping, Preset};
 use crate::request::Request;
-use crate::variables::Variables;
+use crate::variables::{DataKind, variables};
 
 /// Most events of one request: each waits for its own confirmation.
 const LIMITS: Limits = Limits { records: 10_000 };
@@ -91,15 +91,16 @@ impl Decoder {
             }
             return github::event(request.headers, &String::from_utf8_lossy(body));
         }
-        let variables = Variables {
-            request,
-            body,
-            is_json,
-            is_form: content_type.as_deref().map(media_type).as_deref() == Some(FORM),
+        let is_form = content_type.as_deref().map(media_type).as_deref() == Some(FORM);
+        let kind = match (is_json, is_form) {
+            (true, _) => DataKind::Json,
+            (false, true) => DataKind::Form,
+            (false, false) => DataKind::Other,
         };
+        let variables = variables(request, body, kind);
         let render = |template: &Template| {
             template
-                .render_with(variables.value())
+                .render_with(&variables)
                 .map_err(|failure| Problem::malformed(failure.reason()))
         };
         let id = self

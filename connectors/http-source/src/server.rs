@@ -8,6 +8,8 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use openconnect_core::budget::{Budget, Reservation, event_bytes};
 use openconnect_core::cloudevents::Event;
+use openconnect_core::codes as core_codes;
+use openconnect_core::failure::{Failure, FailureKind};
 use openconnect_core::outcome::Receipt;
 use openconnect_core::record::{NoPosition, Partition, Record};
 use openconnect_core::source::Intake;
@@ -153,9 +155,27 @@ impl Server {
             .map_err(|_| Problem::unavailable("too many requests are waiting"))?;
         match tokio::time::timeout(self.response_timeout, result).await {
             Ok(Ok(Ok(()))) => Ok(()),
-            Ok(_) => Err(Problem::unavailable("not every event was accepted")),
+            Ok(Ok(Err(failure))) => Err(not_taken(&failure)),
+            Ok(Err(_)) => Err(Problem::unavailable("not every event was accepted")),
             Err(_) => Err(Problem::unavailable("the events were not accepted in time; they may have arrived")),
         }
+    }
+}
+
+/// What a sender can do about an event that the mesh does not have. The failure's text is for the log: it names servers and settings.
+fn not_taken(failure: &Failure) -> Problem {
+    match failure.code {
+        code if [core_codes::TOO_LARGE_FOR_MESH, core_codes::EVENT_TOO_LARGE].contains(&code) => {
+            Problem::too_large("an event is larger than the mesh takes; what else the request holds may have arrived")
+        }
+        // The next attempt may find other rights.
+        code if code == core_codes::NOT_ALLOWED => Problem::unavailable("the mesh does not allow it"),
+        code if failure.kind == FailureKind::Permanent => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            code,
+            "the mesh refuses an event for good; what else the request holds may have arrived",
+        ),
+        _ => Problem::unavailable("not every event was accepted"),
     }
 }
 

@@ -54,18 +54,16 @@ impl Source for HttpSource {
         SourceProfile::new(Replay::ByCaller).with_accept(config.accept)
     }
 
+    /// Opens the port and closes it again, and reads the certificate.
+    async fn check(config: HttpSourceConfig) -> Result<()> {
+        tls(&config)?;
+        Decoder::new(&config.event, "")?;
+        listen(&config).await.map(drop)
+    }
+
     async fn open(config: HttpSourceConfig, cx: SourceContext<NoPosition>) -> Result<(Self, NoCommit)> {
-        let tls = config
-            .tls
-            .as_ref()
-            .map(|tls| tls.server(&[b"h2", b"http/1.1"]))
-            .transpose()?
-            .map(TlsAcceptor::from);
-        let socket = TcpListener::bind(&config.listen).await.map_err(|e| {
-            Error::unavailable(codes::HTTP_LISTEN, format!("source.listen: {} can't be listened on", config.listen))
-                .because(e)
-                .hint("Another process may have the port; choose another.")
-        })?;
+        let tls = tls(&config)?;
+        let socket = listen(&config).await?;
         let address = socket
             .local_addr()
             .map_err(|e| Error::unavailable(codes::HTTP_LISTEN, "source.listen: the address is not known").because(e))?;
@@ -133,4 +131,17 @@ impl Source for HttpSource {
         }
         Ok(())
     }
+}
+
+fn tls(config: &HttpSourceConfig) -> Result<Option<TlsAcceptor>> {
+    let server = config.tls.as_ref().map(|tls| tls.server(&[b"h2", b"http/1.1"]));
+    Ok(server.transpose()?.map(TlsAcceptor::from))
+}
+
+async fn listen(config: &HttpSourceConfig) -> Result<TcpListener> {
+    TcpListener::bind(&config.listen).await.map_err(|e| {
+        Error::unavailable(codes::HTTP_LISTEN, format!("source.listen: {} can't be listened on", config.listen))
+            .because(e)
+            .hint("Another process may have the port, also this connector where it runs already; choose another.")
+    })
 }

@@ -1,45 +1,37 @@
 //! The variables of the templates in `source.event`.
 
-use std::collections::BTreeMap;
-
 use http::header;
+use openconnect_core::template::Variables;
+use url::form_urlencoded;
 
 use crate::request::Request;
 
-/// What a template can use of a request.
-pub(crate) struct Variables<'a> {
-    pub(crate) request: &'a Request<'a>,
-    /// The data of one event.
-    pub(crate) body: &'a [u8],
-    /// Is the data JSON?
-    pub(crate) is_json: bool,
-    /// Is the data a form (`application/x-www-form-urlencoded`)?
-    pub(crate) is_form: bool,
+/// What the data of an event is, for templates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DataKind {
+    Json,
+    /// `application/x-www-form-urlencoded`: its fields by their names.
+    Form,
+    Other,
 }
 
-impl Variables<'_> {
-    /// The variables; credentials are not among the headers.
-    pub(crate) fn value(&self) -> minijinja::Value {
-        let headers: BTreeMap<String, String> = self
-            .request
-            .headers
-            .iter()
-            .filter(|(name, _)| **name != header::AUTHORIZATION && **name != header::COOKIE)
-            .filter_map(|(name, value)| Some((name.as_str().replace('-', "_"), value.to_str().ok()?.to_owned())))
-            .collect();
-        let query: BTreeMap<String, String> = url::form_urlencoded::parse(self.request.uri.query().unwrap_or_default().as_bytes())
-            .into_owned()
-            .collect();
-        let data = if self.is_json {
-            serde_json::from_slice::<serde_json::Value>(self.body)
-                .map(minijinja::Value::from_serialize)
-                .unwrap_or_default()
-        } else if self.is_form {
-            let fields: BTreeMap<String, String> = url::form_urlencoded::parse(self.body).into_owned().collect();
-            minijinja::Value::from_serialize(fields)
-        } else {
-            std::str::from_utf8(self.body).map(Into::into).unwrap_or_default()
-        };
-        minijinja::context! { headers, query, data, path => self.request.uri.path(), method => self.request.method.as_str() }
+/// What a template can use of a request and of the data of one of its events. Credentials are not among the headers.
+pub(crate) fn variables(request: &Request<'_>, body: &[u8], kind: DataKind) -> Variables {
+    let headers = request
+        .headers
+        .iter()
+        .filter(|(name, _)| **name != header::AUTHORIZATION && **name != header::COOKIE)
+        .filter_map(|(name, value)| Some((name.as_str().replace('-', "_"), value.to_str().ok()?)));
+    let query = form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes());
+    let variables = Variables::default()
+        .with_texts("headers", headers)
+        .with_texts("query", query)
+        .with_text("path", request.uri.path())
+        .with_text("method", request.method.as_str());
+    match (kind, std::str::from_utf8(body)) {
+        (DataKind::Form, _) => variables.with_texts("data", form_urlencoded::parse(body)),
+        (DataKind::Json, Ok(json)) => variables.with_json("data", json),
+        (DataKind::Other, Ok(text)) => variables.with_text("data", text),
+        (DataKind::Json | DataKind::Other, Err(_)) => variables,
     }
 }

@@ -68,12 +68,10 @@ pub(crate) fn merge(sources: &Sources, root: &Value) -> Result<Merged, Rejected>
     if let Some(file) = &sources.file {
         read_file(file, &mut merged)?;
     }
-    for (name, text) in &sources.environment {
-        if let Some(rest) = name.strip_prefix(PREFIX) {
-            let path = known_path(rest.split("__"), root);
-            put(&mut merged, &path, text, Place::Environment(name.clone()));
-        }
+    for (path, name, text) in variables(sources, root) {
+        put(&mut merged, &path, text, Place::Environment(name.clone()));
     }
+    merged.problems.extend(misspelt(sources, root));
     for flag in &sources.set {
         let Some((key, text)) = flag.split_once('=').filter(|(key, _)| !key.is_empty()) else {
             // The text is not shown: it may be a secret without its key.
@@ -191,6 +189,45 @@ fn toml_message(text: &str) -> String {
     format!("is not TOML: {}", kept.join(" "))
 }
 
+/// The variables that set something, a list's elements by their index: as texts, the tenth would come before the second.
+fn variables<'s>(sources: &'s Sources, root: &Value) -> Vec<(Path, &'s String, &'s String)> {
+    let set = sources.environment.iter().filter_map(|(name, text)| {
+        let rest = name.strip_prefix(PREFIX)?;
+        Some((known_path(rest.split("__"), root), name, text))
+    });
+    let mut set: Vec<_> = set.collect();
+    set.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    set
+}
+
+/// Variables with one `_` where two belong, which would set nothing without a word.
+fn misspelt(sources: &Sources, root: &Value) -> Vec<Problem> {
+    let wrong = sources.environment.keys().filter_map(|name| {
+        let rest = name.strip_prefix("OPENCONNECT_").filter(|rest| !rest.starts_with('_'))?;
+        let setting = setting_of(Node::root(root), rest)?;
+        Some(Problem {
+            code: codes::UNKNOWN_KEY,
+            path: String::new(),
+            place: Place::Environment(name.clone()).of_layer(),
+            message: format!("sets nothing; write {PREFIX}{setting}"),
+        })
+    });
+    wrong.collect()
+}
+
+/// The variable's name behind the prefix that sets what `rest` names, when its words are joined by one `_` or two.
+fn setting_of(node: Node<'_>, rest: &str) -> Option<String> {
+    let ends = rest.match_indices('_').map(|(at, _)| at).chain([rest.len()]);
+    ends.into_iter().find_map(|end| {
+        let (name, child) = node.child(&rest[..end])?;
+        let name = name.to_ascii_uppercase();
+        match rest[end..].trim_start_matches('_') {
+            "" => Some(name),
+            more => Some(format!("{name}__{}", setting_of(child, more)?)),
+        }
+    })
+}
+
 /// The path of a variable's name, in the letters of the schema.
 fn known_path<'p>(parts: impl Iterator<Item = &'p str>, root: &Value) -> Path {
     let mut at = Some(Node::root(root));
@@ -209,12 +246,27 @@ fn put(merged: &mut Merged, path: &Path, text: &str, place: Place) {
     let mut at = &mut merged.value;
     for step in &path.0 {
         at = match step {
-            Step::Index(index) if at.as_array().is_some_and(|items| *index <= items.len()) => {
+            Step::Index(index) if at.as_array().map_or(at.is_null() && *index == 0, |items| *index <= items.len()) => {
+                if at.is_null() {
+                    *at = Value::Array(Vec::new());
+                }
                 let Value::Array(items) = at else { return };
                 if *index == items.len() {
                     items.push(Value::Null);
                 }
                 &mut items[*index]
+            }
+            Step::Index(index) if at.is_array() => {
+                let count = at.as_array().map_or(0, Vec::len);
+                merged.problems.push(Problem {
+                    code: codes::WRONG_TYPE,
+                    path: path.to_string(),
+                    place: place.of_layer(),
+                    message: format!(
+                        "the list has {count} elements, so there is no element {index}; write the list as JSON: [\"a\",\"b\"]"
+                    ),
+                });
+                return;
             }
             step => {
                 let key = match step {

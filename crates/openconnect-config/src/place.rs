@@ -100,6 +100,17 @@ pub(crate) enum Place {
     Flag,
 }
 
+impl Place {
+    /// The layer, for people.
+    pub(crate) fn of_layer(&self) -> String {
+        match self {
+            Self::File { .. } => "configuration".to_owned(),
+            Self::Environment(name) => format!("environment variable {name}"),
+            Self::Flag => "--set".to_owned(),
+        }
+    }
+}
+
 /// The places of everything in the merged configuration, and what must not be shown of it.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
@@ -130,8 +141,7 @@ impl Places {
                     let (line, column) = if spot == Spot::Key { key } else { value };
                     return format!("{}:{line}:{column}", self.file.as_deref().unwrap_or("configuration"));
                 }
-                Some(Place::Environment(name)) => return format!("environment variable {name}"),
-                Some(Place::Flag) => return "--set".to_owned(),
+                Some(place) => return place.of_layer(),
                 None => {
                     at = path.parent();
                     spot = Spot::Key;

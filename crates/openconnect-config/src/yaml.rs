@@ -2,9 +2,10 @@
 //!
 //! One pass over the parser's events: bounded in depth and in size also where aliases repeat a part of the document.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Value};
 
 use crate::place::{Path, Place};
@@ -31,9 +32,10 @@ pub(crate) struct Document {
 
 /// Reads one document. An empty one is null.
 pub(crate) fn parse(text: &str) -> Result<Document, SyntaxError> {
+    let text = with_yaml_escapes(text);
     let mut reader = Reader::default();
     let mut documents = 0;
-    for event in Parser::new_from_str(text) {
+    for event in Parser::new_from_str(&text) {
         let (event, span) = event.map_err(|e| SyntaxError {
             line: e.marker().line(),
             column: e.marker().col() + 1,
@@ -55,6 +57,52 @@ pub fn yaml_value(text: &str) -> Result<Value, String> {
     match parse(text) {
         Ok(document) => Ok(document.value),
         Err(e) => Err(format!("line {}, column {}: {}", e.line, e.column, e.message)),
+    }
+}
+
+/// JSON writes a character beyond the first 65,536 as a pair of surrogates, which YAML has no escape for. The columns behind such a
+/// character are two less than in the file.
+fn with_yaml_escapes(text: &str) -> Cow<'_, str> {
+    if !text.contains("\\u") || serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let length = match (surrogate(rest, 0xd800), rest.get(6..).and_then(|low| surrogate(low, 0xdc00))) {
+            (Some(high), Some(low)) => {
+                out.push_str(&format!("\\U{:08x}", 0x1_0000 + (high << 10) + low));
+                12
+            }
+            // Also of an escaped backslash both characters.
+            _ => rest.chars().take(2).map(char::len_utf8).sum::<usize>(),
+        };
+        if length == 2 {
+            out.push_str(&rest[..length]);
+        }
+        rest = &rest[length..];
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// The bits of the surrogate that is escaped at the beginning, if it is one of those from `first` on.
+fn surrogate(text: &str, first: u32) -> Option<u32> {
+    let unit = u32::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()?;
+    (first..first + 0x400).contains(&unit).then(|| unit - first)
+}
+
+/// A tag that changes what a value is, such as `!env NAME`, is not ignored.
+fn check_tag(tag: Option<&Cow<'_, Tag>>, at: &Marker) -> Result<(), SyntaxError> {
+    const CORE: [&str; 7] = ["bool", "float", "int", "map", "null", "seq", "str"];
+    match tag {
+        Some(tag) if !(tag.is_yaml_core_schema() && CORE.contains(&tag.suffix.as_str())) => Err(error(
+            at,
+            format!("the tag `{tag}` means nothing here; an environment variable is \"${{env:NAME}}\""),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -96,6 +144,7 @@ impl Reader {
     fn event(&mut self, event: Event<'_>, at: &Marker) -> Result<(), SyntaxError> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
+                check_tag(tag.as_ref(), at)?;
                 if self.expects_key() {
                     return self.key(text.into_owned(), at);
                 }
@@ -115,7 +164,8 @@ impl Reader {
                 self.begin(at)?;
                 self.finish(value, 0);
             }
-            Event::MappingStart(anchor, _) | Event::SequenceStart(anchor, _) => {
+            Event::MappingStart(anchor, ref tag) | Event::SequenceStart(anchor, ref tag) => {
+                check_tag(tag.as_ref(), at)?;
                 if self.expects_key() {
                     return Err(error(at, "a key must be a plain text"));
                 }

@@ -41,6 +41,28 @@ impl StateDir {
         Self::open_at(Self::path_of(&settings.state, &settings.name), connector, &settings.name)
     }
 
+    /// Finds out whether [`open`](Self::open) would succeed, as far as that shows without a change of the disk. Whether another process
+    /// uses the folder is not looked at: it may be the one that is about to be restarted.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the folder from being made or used.
+    pub(crate) fn check(settings: &Settings, connector: &str) -> Result<()> {
+        let path = Self::path_of(&settings.state, &settings.name);
+        let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
+        // A relative path ends with nothing, which is the current folder.
+        let existing = if existing.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            existing
+        };
+        if !existing.is_dir() {
+            return Err(unusable(&path, ErrorKind::NotADirectory.into()));
+        }
+        rustix::fs::access(existing, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).map_err(|e| unusable(&path, e.into()))?;
+        read_instance(&path)?.map_or(Ok(()), |found| found.fits(&path, connector, &settings.name))
+    }
+
     fn open_at(path: PathBuf, connector: &str, name: &str) -> Result<Self> {
         private_folder(&path).map_err(|e| unusable(&path, e))?;
         let lock = lock(&path, connector)?;
@@ -93,49 +115,59 @@ fn lock(path: &Path, connector: &str) -> Result<File> {
 }
 
 fn check_instance(path: &Path, connector: &str, name: &str) -> Result<()> {
-    let file = path.join("instance.json");
+    if let Some(found) = read_instance(path)? {
+        return found.fits(path, connector, name);
+    }
     let mine = Instance {
         connector: connector.to_owned(),
         name: name.to_owned(),
         format: FORMAT,
     };
+    let bytes = serde_json::to_vec_pretty(&mine).map_err(|e| unusable(path, e.into()))?;
+    write_atomically(&path.join("instance.json"), &bytes)
+}
+
+fn read_instance(path: &Path) -> Result<Option<Instance>> {
+    let file = path.join("instance.json");
     let bytes = match fs::read(&file) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == ErrorKind::NotFound => {
-            let bytes = serde_json::to_vec_pretty(&mine).map_err(|e| unusable(path, e.into()))?;
-            return write_atomically(&file, &bytes);
-        }
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(unusable(path, e)),
     };
-    let found: Instance = serde_json::from_slice(&bytes).map_err(|e| {
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| {
         Error::unavailable(codes::STATE_CORRUPT, format!("{} is corrupt", file.display())).because(e).hint(
             "Restore the folder from a copy, or move it away to start without state (events may then be delivered again or be missing).",
         )
-    })?;
-    if found.format > FORMAT {
-        return Err(Error::unavailable(
-            codes::STATE_TOO_NEW,
-            format!(
-                "the state folder {} has format {}, this binary knows {FORMAT}",
-                path.display(),
-                found.format
-            ),
-        )
-        .hint("Use the newer binary that wrote it."));
+    })
+}
+
+impl Instance {
+    fn fits(&self, path: &Path, connector: &str, name: &str) -> Result<()> {
+        if self.format > FORMAT {
+            return Err(Error::unavailable(
+                codes::STATE_TOO_NEW,
+                format!(
+                    "the state folder {} has format {}, this binary knows {FORMAT}",
+                    path.display(),
+                    self.format
+                ),
+            )
+            .hint("Use the newer binary that wrote it."));
+        }
+        if self.connector != connector || self.name != name {
+            return Err(Error::config(
+                codes::STATE_OF_ANOTHER,
+                format!(
+                    "the state folder {} belongs to the {} `{}`, not to the {connector} `{name}`",
+                    path.display(),
+                    self.connector,
+                    self.name
+                ),
+            )
+            .hint("Choose another name: or another state.dir."));
+        }
+        Ok(())
     }
-    if found.connector != connector || found.name != name {
-        return Err(Error::config(
-            codes::STATE_OF_ANOTHER,
-            format!(
-                "the state folder {} belongs to the {} `{}`, not to the {connector} `{name}`",
-                path.display(),
-                found.connector,
-                found.name
-            ),
-        )
-        .hint("Choose another name: or another state.dir."));
-    }
-    Ok(())
 }
 
 /// Is `path`, or where it will be made, on a file system that does not outlive the machine's run or the container? Says so.

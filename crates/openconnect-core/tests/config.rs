@@ -191,6 +191,84 @@ fn environment_and_flags_lie_over_the_file() {
     assert_eq!(loaded.written.shown()["sink"]["auth"], "***");
 }
 
+/// More elements than one digit counts, and a list that the file does not have.
+#[test]
+fn a_list_is_set_by_the_index_of_its_elements() {
+    let with = |codes: &[(usize, u16)], file: &str| {
+        try_load(file, |sources| {
+            for (index, code) in codes {
+                let name = format!("OPENCONNECT__SINK__RETRY_CODES__{index}");
+                sources.environment.insert(name, code.to_string());
+            }
+        })
+    };
+    let many: Vec<(usize, u16)> = (0..12).map(|index| (index, 500 + u16::try_from(index).unwrap())).collect();
+    let codes: Vec<u16> = (500..512).collect();
+    for file in [GOOD.to_owned(), GOOD.replace("'http://x'", "'http://x', retry_codes: [1, 2, 3]")] {
+        assert_eq!(with(&many, &file).unwrap().connector.retry_codes, codes);
+    }
+    let text = with(&[(0, 500), (2, 502)], GOOD).unwrap_err();
+    assert!(
+        text.contains("environment variable OPENCONNECT__SINK__RETRY_CODES__2")
+            && text.contains("has 1 elements")
+            && text.contains("as JSON"),
+        "{text}"
+    );
+}
+
+/// A variable that sets nothing is not passed over when it was meant to set something.
+#[test]
+fn one_underline_where_two_belong_is_a_mistake() {
+    for (name, right) in [
+        ("OPENCONNECT_MESH_TOPIC", "OPENCONNECT__MESH__TOPIC"),
+        ("OPENCONNECT_SINK__RETRY_CODES", "OPENCONNECT__SINK__RETRY_CODES"),
+        ("OPENCONNECT_MESH_REQUEST_TIMEOUT", "OPENCONNECT__MESH__REQUEST_TIMEOUT"),
+    ] {
+        let text = try_load(GOOD, |sources| _ = sources.environment.insert(name.to_owned(), "x".to_owned())).unwrap_err();
+        assert!(text.contains(name) && text.contains(right), "{text}");
+    }
+    for other in [
+        "OPENCONNECT_CONFIG",
+        "OPENCONNECT_SERVICE_HOST",
+        "OPENCONNECT_MESH_PORT_80_TCP",
+        "OPENCONNECT_",
+    ] {
+        try_load(GOOD, |sources| _ = sources.environment.insert(other.to_owned(), "x".to_owned())).unwrap();
+    }
+}
+
+/// JSON writers with ASCII output make pairs of surrogates. A tag that means something elsewhere is not ignored.
+#[test]
+fn json_with_surrogates_is_read_and_foreign_tags_are_refused() {
+    let topic = |name: &str, text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        try_load("", |sources| sources.file = Some(file)).map(|loaded| loaded.settings.mesh.topic)
+    };
+    let json = |topic: &str| {
+        format!(
+            "{{\"name\":\"a\",\"mesh\":{{\"url\":\"tcp://127.0.0.1:10000\",\"topic\":\"{topic}\"}},\"sink\":{{\"url\":\"http://127.0.0.1:1/\"}}}}"
+        )
+    };
+    for (written, meant) in [
+        ("\\ud83d\\ude00", "\u{1f600}"),
+        ("a\\uD83D\\uDE00\\u00e9", "a\u{1f600}é"),
+        ("\\\\ud83d", "\\ud83d"),
+        ("\\\\\\ud83d\\ude00", "\\\u{1f600}"),
+    ] {
+        for name in ["c.json", "c.yaml"] {
+            assert_eq!(topic(name, &json(written)).unwrap(), meant, "{written}");
+        }
+    }
+    assert!(topic("c.json", &json("\\ud83d")).is_err());
+    for tag in ["!env TOPIC", "!!binary dG9waWM=", "!Ref topic", "!<tag:example.org,2026:x> t"] {
+        let text = topic("c.yaml", &GOOD.replace("topic: orders", &format!("topic: {tag}"))).unwrap_err();
+        assert!(text.contains("tag") && text.contains("OC0102"), "{tag}: {text}");
+    }
+    assert_eq!(topic("c.yaml", &GOOD.replace("topic: orders", "topic: !!str 12")).unwrap(), "12");
+}
+
 #[test]
 fn mistakes_in_other_layers_name_the_layer() {
     let text = try_load(GOOD, |sources| {

@@ -1,27 +1,18 @@
-//! Names of topics and consumer groups: what may be one, and how a topic is a folder.
+//! Names of topics and consumer groups, and how a topic is a folder.
 
-/// Longest name of a consumer group, in bytes.
-const MAX_GROUP: usize = 255;
-/// Longest folder of a topic, in bytes.
-const MAX_DIR: usize = 200;
+use openconnect_protocol::names;
 
 /// A topic's name must be a usable file name once it is encoded.
 pub(crate) fn check_topic(name: &str) -> Result<(), String> {
-    if name.trim().is_empty() {
-        return Err("invalid topic: the event has no subject".to_owned());
+    match name.trim().is_empty() {
+        true => Err("invalid topic: the event has no subject".to_owned()),
+        false => names::check_topic(name).map_err(|wrong| format!("invalid topic: it {wrong}")),
     }
-    if name.len() > MAX_DIR || name.chars().any(char::is_control) || dir_of_topic(name).len() > MAX_DIR {
-        return Err("invalid topic: control characters or too long".to_owned());
-    }
-    Ok(())
 }
 
 /// A group's name is kept in a file and shown to people.
 pub(crate) fn check_group(name: &str) -> Result<(), String> {
-    if name.trim().is_empty() || name.len() > MAX_GROUP || name.chars().any(char::is_control) {
-        return Err("invalid group: empty, control characters or too long".to_owned());
-    }
-    Ok(())
+    names::check_group(name).map_err(|wrong| format!("invalid group: it {wrong}"))
 }
 
 /// The topic's folder: no name leads out of the folder of topics, and no two topics share one.
@@ -89,6 +80,7 @@ mod tests {
         for name in names {
             check_topic(name).unwrap();
             let dir = dir_of_topic(name);
+            assert!(dir.len() <= names::MAX_TOPIC_BYTES);
             let parts: Vec<_> = Path::new(&dir).components().collect();
             assert!(matches!(parts.as_slice(), [Component::Normal(_)]), "{name}: {dir}");
             assert!(dir.is_ascii() && !dir.starts_with('.'), "{name}: {dir}");

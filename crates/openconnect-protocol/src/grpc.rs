@@ -259,7 +259,7 @@ fn extension_of(attr: Attr) -> ExtensionValue {
 
 fn timestamp(time: &prost_types::Timestamp) -> Option<DateTime<Utc>> {
     let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
-    DateTime::from_timestamp(time.seconds, nanos).and_then(members::writable)
+    DateTime::from_timestamp(time.seconds, nanos).and_then(members::writable_time)
 }
 
 fn time_of(attr: Attr) -> Result<DateTime<Utc>, EventError> {

@@ -11,7 +11,9 @@
 //! | [`http`] | binary mode of CloudEvents' HTTP binding: headers |
 //! | [`grpc`] | the gRPC messages and services, events to and from them |
 //! | [`refusal`] | what a server's refusal means: codes, texts |
+//! | [`check`] | whether an event can be written so that it is read back |
 //! | [`payload`] | an event's data: bytes, interpreted by their content type |
+//! | [`names`] | what may be the name of a topic or a group |
 //! | [`attributes`] | the rules for attribute names, and the names that belong to the mesh |
 
 pub mod attributes;
@@ -21,12 +23,15 @@ pub mod grpc;
 pub mod http;
 pub mod json;
 mod members;
+pub mod names;
 pub mod payload;
 pub mod refusal;
 pub mod session;
 pub mod wire;
+mod writable;
 
 pub use cloudevents::Event;
+pub use writable::check;
 
 /// Why bytes are no event, or an event can't be carried.
 #[derive(Debug, thiserror::Error)]

@@ -22,7 +22,7 @@ pub(crate) fn time_text(time: &DateTime<Utc>) -> String {
 /// A time that can be written again: RFC 3339 has years of four digits, in UTC too.
 pub(crate) fn parse_time(text: &str) -> Result<DateTime<Utc>, EventError> {
     let time = DateTime::parse_from_rfc3339(text).map_err(|e| EventError::invalid("time", e))?;
-    writable(time.with_timezone(&Utc)).ok_or_else(|| EventError::invalid("time", "the year is not between 0 and 9999"))
+    writable_time(time.with_timezone(&Utc)).ok_or_else(|| EventError::invalid("time", "the year is not between 0 and 9999"))
 }
 
 /// The URI of a schema. What no URI has, a URL parser would leave out or encode: another URI than the client has sent.
@@ -43,7 +43,7 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_
 }
 
 /// The time, if RFC 3339 can express it.
-pub(crate) fn writable(time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+pub(crate) fn writable_time(time: DateTime<Utc>) -> Option<DateTime<Utc>> {
     (0..=9999).contains(&time.year()).then_some(time)
 }
 

@@ -167,6 +167,36 @@ proptest! {
         }
     }
 
+    /// What `check` takes is read back from every form, and what it refuses from none.
+    #[test]
+    fn an_event_is_checked_as_its_receivers_do(
+        mut event in event(),
+        (id, source, ty) in ("[a-z]{0,2}", "[a-z]{0,2}", "[a-z]{0,2}"),
+        subject in option::of("[a-z]{0,1}"),
+        seconds in option::of(-400_000_000_000_i64..400_000_000_000),
+        name in option::of("[a-zA-Z0-9_é]{0,3}|[a-z]{60,70}|ocx[a-z]{58,64}|data|id|time|subject"),
+    ) {
+        event.set_id(id);
+        event.set_source(source);
+        event.set_type(ty);
+        event.set_subject(subject);
+        event.set_time(seconds.map(|seconds| DateTime::<Utc>::from_timestamp(seconds, 0).unwrap()));
+        if let Some(name) = name {
+            event.set_extension(&name, ExtensionValue::Boolean(true));
+        }
+        let checked = openconnect_protocol::check(&event);
+        let structured = json::decode(&json::encode(&event));
+        let carried = wire::decode(&wire::encode(&event, "a-topic"));
+        match checked {
+            Ok(()) => {
+                prop_assert_eq!(&structured.unwrap(), &event);
+                prop_assert_eq!(&carried.unwrap(), &event);
+                prop_assert_eq!(grpc::to_event(grpc::from_event(&event, "a-topic")).unwrap(), event);
+            }
+            Err(wrong) => prop_assert!(structured.is_err() || structured.unwrap() != event, "{wrong}"),
+        }
+    }
+
     #[test]
     fn any_name_is_judged_without_a_panic(names in btree_map(any::<String>(), Just(()), 0..8)) {
         for name in names.keys() {

@@ -254,3 +254,75 @@ async fn state_of_another_connector_and_corrupt_state_are_refused() {
         refused.text()
     );
 }
+
+/// Whatever keeps `run` from starting is found by `check --connect`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_finds_what_a_run_would_stop_at() {
+    let kit = Kit::new("check_finds").unwrap();
+    let mesh = Mesh::start(&kit, json!({})).await.unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap();
+    let file = kit.file("a-file");
+    std::fs::write(&file, "").unwrap();
+    let missing = json!({ "cert_file": "/nope.pem", "key_file": "/nope.key" });
+    let free = free_address().unwrap();
+    for (what, settings, code) in [
+        ("a port in use", json!({ "source": { "listen": port } }), "HTTP_LISTEN"),
+        (
+            "an unknown host",
+            json!({ "source": { "listen": "no.such.host.invalid:80" } }),
+            "HTTP_LISTEN",
+        ),
+        ("no certificate", json!({ "source": { "tls": missing } }), "OC0120"),
+        ("a state folder that is a file", json!({ "state": { "dir": file } }), "OC0201"),
+        ("an admin port in use", json!({ "admin": { "listen": port } }), "OC0501"),
+        ("a long topic", json!({ "mesh": { "topic": "t".repeat(255) } }), "mesh.topic"),
+        ("a topic with a line feed", json!({ "mesh": { "topic": "a\nb" } }), "mesh.topic"),
+        ("a long group", json!({ "mesh": { "group": "g".repeat(300) } }), "mesh.group"),
+        ("a group with a line feed", json!({ "mesh": { "group": "a\nb" } }), "mesh.group"),
+        (
+            "a long topic of dead letters",
+            json!({ "dead_letter": { "topic": "é".repeat(50) } }),
+            "dead_letter.topic",
+        ),
+    ] {
+        let mut all = json!({ "mesh": { "url": mesh.url(), "topic": "orders" }, "source": { "listen": free } });
+        merge(&mut all, settings);
+        let hook = Connector::prepare(&kit, "openconnect-http-source", "hook", all).unwrap();
+        for (command, finished) in [
+            ("check", hook.command(&["check", "--connect"]).await.unwrap()),
+            ("run", hook.finish().await.unwrap()),
+        ] {
+            let text = finished.text();
+            assert!(
+                matches!(finished.code, Some(69 | 78)),
+                "{command} with {what}: {:?} {text}",
+                finished.code
+            );
+            assert!(text.contains(code), "{command} with {what}: {text}");
+        }
+    }
+}
+
+/// The sender of an event that no mesh takes still has it: it is told, nothing is kept, and no number of such requests stops the source.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_the_mesh_refuses_stays_with_its_sender() {
+    let kit = Kit::new("refused_by_mesh").unwrap();
+    let mesh = Mesh::start(&kit, json!({ "limits": { "max_event_bytes": "20KiB" } }))
+        .await
+        .unwrap();
+    for url in [mesh.url(), mesh.grpc_url()] {
+        let (mut hook, address) = source(&kit, &mesh, json!({ "mesh": { "url": url } })).await;
+        let mut client = Client::new(address, Duration::from_secs(10));
+        let large = format!("\"{}\"", "x".repeat(40_000));
+        for _ in 0..150 {
+            let answer = client.post("/", JSON, large.clone()).await.unwrap();
+            assert_eq!(answer.status, 413, "{url}: {}", answer.text());
+        }
+        let answer = client.post("/", JSON, "1").await.unwrap();
+        assert_eq!(answer.status, 202, "{url}: {}", answer.text());
+        let status = hook.status().await.unwrap();
+        assert_eq!(status["counts"]["dead_lettered"], 0, "{url}: {status}");
+        assert_eq!(hook.process().unwrap().terminate(Duration::from_secs(10)).await.unwrap(), Some(0));
+    }
+}

@@ -67,6 +67,25 @@ fn the_http_sink() {
     );
 }
 
+/// The file that EventMesh ships has the parts of the URL.
+#[test]
+fn the_http_sink_as_it_is_shipped() {
+    let folder = tempfile::tempdir().unwrap();
+    for (parts, url) in [
+        (
+            "host: 127.0.0.1\n  port: 8987\n  path: /test\n  ssl: false",
+            "http://127.0.0.1:8987/test",
+        ),
+        ("host: \"::1\"\n  port: 443\n  path: test\n  ssl: true", "https://[::1]:443/test"),
+        ("host: target.example.org", "http://target.example.org/"),
+    ] {
+        let java = shared("TopicTest") + &format!("connectorConfig:\n  connectorName: httpSink\n  {parts}\n  idleTimeout: 5000\n");
+        let ours = imported("openconnect-http-sink", folder.path(), &java);
+        assert!(ours.lines().any(|line| line == format!("  url: \"{url}\"")), "{ours}");
+        assert!(!ours.contains("connectorConfig.host has no counterpart"), "{ours}");
+    }
+}
+
 #[test]
 fn the_http_source_with_githubs_webhooks() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,12 +1,9 @@
 //! An event's ordering key.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-
 use cloudevents::{AttributesReader, Event};
 use openconnect_protocol::payload;
-use serde_json::value::RawValue;
 
+use super::raw_json::{self, Members};
 use super::{jq, worker};
 use openconnect_error::Failure;
 use openconnect_error::{Error, Result};
@@ -52,14 +49,20 @@ impl KeyExpression {
                     .map_err(|failure| Failure::permanent(codes::KEY_NOT_FOUND, format!("delivery.key: {}", failure.reason())));
             }
         };
-        Ok(path.split_first().and_then(|(first, rest)| match first.as_str() {
+        let Some((first, rest)) = path.split_first() else {
+            return Ok(None);
+        };
+        Ok(match first.as_str() {
             "id" => Some(event.id().to_owned()),
             "source" => Some(event.source().clone()),
             "type" => Some(event.ty().to_owned()),
             "subject" => event.subject().map(str::to_owned),
-            "data" => from_data(event, rest),
+            "time" => event.time().map(chrono::DateTime::to_rfc3339),
+            "datacontenttype" => event.datacontenttype().map(str::to_owned),
+            "dataschema" => event.dataschema().map(ToString::to_string),
+            "data" => return from_data(event, rest),
             name => event.extension(name).map(ToString::to_string),
-        }))
+        })
     }
 }
 
@@ -71,18 +74,30 @@ fn path(text: &str) -> Option<Vec<String>> {
     (reaches && path.iter().all(plain)).then(|| path.into_iter().map(str::to_owned).collect())
 }
 
-fn from_data(event: &Event, path: &[String]) -> Option<String> {
-    let json = payload::json(event)?;
-    let mut current: &RawValue = serde_json::from_str(&json).ok()?;
+/// The value of a field: a text, or as JSON writes it.
+fn from_data(event: &Event, path: &[String]) -> std::result::Result<Option<String>, Failure> {
+    let Some(json) = payload::json(event) else {
+        return Ok(None);
+    };
+    let mut current: &str = &json;
     for name in path {
-        current = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(current.get())
-            .ok()?
-            .remove(name.as_str())?;
+        let Some(Members::Object(fields)) = raw_json::members(current) else {
+            return Ok(None);
+        };
+        let Some(place) = fields.get(name.as_bytes()) else {
+            return Ok(None);
+        };
+        current = &current[place.clone()];
     }
-    match current.get() {
-        "null" => None,
-        text if text.starts_with('"') => serde_json::from_str(text).ok(),
-        text => Some(text.to_owned()),
+    match current.trim() {
+        "null" => Ok(None),
+        text if text.starts_with('"') => raw_json::string(text).map(Some).ok_or_else(|| {
+            Failure::permanent(
+                codes::KEY_NOT_FOUND,
+                format!("delivery.key: the text at data.{} holds half of a surrogate pair", path.join(".")),
+            )
+        }),
+        text => Ok(Some(text.to_owned())),
     }
 }
 
@@ -112,6 +127,16 @@ mod tests {
         assert_eq!(key(".data.order.name").as_deref(), Some("n"));
         assert_eq!(key(".data.none"), None);
         assert_eq!(key(".subject"), None);
+        assert_eq!(key(".time"), None);
+        assert_eq!(key(".datacontenttype").as_deref(), Some("application/json"));
+        let odd = EventBuilderV10::new().id("1").source("/s").ty("t");
+        let odd = odd
+            .data("application/json", "{\"\\ud800\":1,\"k\":\"a\",\"odd\":\"\\ud800\"}".to_owned())
+            .build()
+            .unwrap();
+        let key_of = |text: &str| KeyExpression::compile(Some(text)).unwrap().key(&odd);
+        assert_eq!(key_of(".data.k").unwrap().as_deref(), Some("a"));
+        assert_eq!(key_of(".data.odd").unwrap_err().code, codes::KEY_NOT_FOUND);
         for (text, program) in [
             (".partitionkey", false),
             (".data.a-b.c", false),

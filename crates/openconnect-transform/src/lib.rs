@@ -7,6 +7,7 @@
 //! | `attributes` | the steps `set`, `rename` and `drop` |
 //! | [`key`](KeyExpression) | `delivery.key`: what orders events |
 //! | [`template`] | text from events |
+//! | `raw_json` | what is asked for out of JSON, by its text |
 //!
 //! What a step does not change stays as it is: data keeps its exact text.
 
@@ -24,6 +25,7 @@ mod attributes;
 pub mod codes;
 mod jq;
 mod key;
+mod raw_json;
 pub mod template;
 mod worker;
 

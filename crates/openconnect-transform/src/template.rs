@@ -1,12 +1,15 @@
 //! Text from events: minijinja templates over an event's attributes and data. An absent name is an error, not an empty text.
 //!
 //! Variables: `id`, `source`, `type`, `subject`, `time`, `datacontenttype`, `dataschema`, every extension by its name, and
-//! `data` (parsed when it is JSON, else text); of a group of events `events` and `count`.
+//! `data` (of JSON what is named is read, with every digit; else text); of a group of events `events` and `count`. JSON's `null` is absent.
 //!
 //! | file | what is in it |
 //! |---|---|
 //! | `language` | what else a template can say, which is little, so that no template takes long or makes much |
 //! | `tags` | what may stand in a tag; loops get a bound |
+//! | `expressions` | the filters and tests that a tag calls; what it compares or calculates with |
+//! | `filters` | what the filters do |
+//! | `json`, `text` | JSON data as values; values as text |
 //! | `variables` | events as variables |
 //! | `work` | what a rendering may read |
 
@@ -19,14 +22,19 @@ use minijinja::{Environment, ErrorKind};
 use openconnect_error::Failure;
 use openconnect_error::{Error, Result};
 
+mod expressions;
+mod filters;
+mod json;
 mod language;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod text;
 mod variables;
 mod work;
 
-use language::{Bounded, OUTPUT};
+use text::{Bounded, OUTPUT};
+pub use variables::Variables;
 use work::Work;
 
 use crate::codes;
@@ -48,20 +56,13 @@ enum Inner {
 impl Template {
     /// Compiles a template; the error says where it is wrong.
     pub fn compile(text: &str) -> Result<Self> {
-        Self::compile_in(language::environment(), text)
+        Self::compile_in(language::environment(None), text)
     }
 
-    /// Compiles a template whose values go through `escape` before they stand in the text, such as those of a URL.
+    /// Compiles a template whose values go through `escape` before they stand in the text, such as those of a URL; all but what
+    /// `urlencode` has made.
     pub fn compile_escaped(text: &str, escape: fn(&str) -> String) -> Result<Self> {
-        let mut environment = language::environment();
-        environment.set_formatter(move |out, _, value| {
-            let escaped = match value.as_str() {
-                Some(text) => escape(text),
-                None => escape(&value.to_string()),
-            };
-            Ok(out.write_str(&escaped)?)
-        });
-        Self::compile_in(environment, text)
+        Self::compile_in(language::environment(Some(escape)), text)
     }
 
     fn compile_in(mut environment: Environment<'static>, text: &str) -> Result<Self> {
@@ -72,7 +73,7 @@ impl Template {
         }
         let wrong = |what: String| Error::config(codes::TEMPLATE_INVALID, format!("the template `{text}` is wrong: {what}"));
         environment
-            .add_template_owned(NAME, tags::bounded(text).map_err(wrong)?)
+            .add_template_owned(NAME, tags::prepare(text).map_err(wrong)?)
             .map_err(|e| wrong(describe(&e)))?;
         Ok(Self {
             inner: Inner::Compiled(Arc::new(environment)),
@@ -121,13 +122,13 @@ impl Template {
         self.render_for(|work| variables::events(events, work))
     }
 
-    /// Renders with other variables than an event's: a map, or anything that serialises to one.
+    /// Renders with other variables than an event's.
     ///
     /// # Errors
     ///
     /// As of [`render`](Self::render).
-    pub fn render_with(&self, variables: Value) -> Result<String, Failure> {
-        self.render_for(|work| variables::values(variables, work))
+    pub fn render_with(&self, variables: &Variables) -> Result<String, Failure> {
+        self.render_for(|work| variables.value(work))
     }
 
     fn render_for(&self, variables: impl FnOnce(&Arc<Work>) -> Value) -> Result<String, Failure> {
@@ -135,21 +136,25 @@ impl Template {
             Inner::Constant(text) => return Ok(text.to_string()),
             Inner::Compiled(environment) => environment,
         };
-        let variables = variables(&Arc::default());
+        let work = Arc::<Work>::default();
+        let variables = variables(&work);
         let mut out = Bounded::default();
         let rendered = environment
             .get_template(NAME)
             .and_then(|template| template.render_captured_to(variables, &mut out).map(drop));
+        let failed = |why: &str| {
+            Err(Failure::permanent(
+                codes::TEMPLATE_FAILED,
+                format!("a template can't be rendered: {why}"),
+            ))
+        };
         match rendered {
-            Ok(()) => Ok(out.into_text()),
+            Ok(()) => work.failure().map_or_else(|| Ok(out.into_text()), failed),
             Err(e) if e.kind() == ErrorKind::WriteFailure => Err(Failure::permanent(
                 codes::TEXT_TOO_LONG,
                 format!("a template gives more than {OUTPUT} bytes"),
             )),
-            Err(e) => Err(Failure::permanent(
-                codes::TEMPLATE_FAILED,
-                format!("a template can't be rendered: {}", describe(&e)),
-            )),
+            Err(e) => failed(&describe(&e)),
         }
     }
 }

@@ -45,6 +45,12 @@ pub struct AdminServer {
     view: Arc<View>,
 }
 
+fn cannot_listen(listen: &str, error: std::io::Error) -> Error {
+    Error::unavailable(codes::ADMIN_LISTEN, format!("admin.listen: can't listen on {listen}"))
+        .because(error)
+        .hint("Choose another port, or port 0 for a free one; the log then names it.")
+}
+
 /// What the server shows.
 struct View {
     status: StatusHandle,
@@ -55,11 +61,7 @@ struct View {
 impl AdminServer {
     /// Binds `listen` (`host:port`). `recorder` adds what the connector itself records with the `metrics` crate.
     pub async fn bind(listen: &str, status: StatusHandle, version: &'static str, recorder: Option<PrometheusHandle>) -> Result<Self> {
-        let failed = |e: std::io::Error| {
-            Error::unavailable(codes::ADMIN_LISTEN, format!("admin.listen: can't listen on {listen}"))
-                .because(e)
-                .hint("choose another port, or port 0 for a free one; the log then names it")
-        };
+        let failed = |e| cannot_listen(listen, e);
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         tracing::info!(address = %address, "admin server listens");
@@ -68,6 +70,15 @@ impl AdminServer {
             address,
             view: Arc::new(View { status, version, recorder }),
         })
+    }
+
+    /// Finds out whether an address can be listened on.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) async fn try_listen(listen: &str) -> Result<()> {
+        TcpListener::bind(listen).await.map(drop).map_err(|e| cannot_listen(listen, e))
     }
 
     /// The real address, also when port 0 was asked for.

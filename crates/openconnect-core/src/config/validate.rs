@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use openconnect_protocol::names;
+
 use super::{MeshSettings, Problems, Section, Settings, StateSettings};
 use crate::mesh::url::MeshUrl;
 
@@ -24,8 +26,8 @@ pub(crate) fn settings(settings: &Settings, section: Section, problems: &mut Pro
     if dead_letter.topic.is_some() && dead_letter.file.is_some() {
         problems.add("dead_letter.file", "`topic` and `file` exclude each other; keep one");
     }
-    if dead_letter.topic.as_deref().is_some_and(|topic| topic.trim().is_empty()) {
-        problems.add("dead_letter.topic", "is empty");
+    if let Some(Err(wrong)) = dead_letter.topic.as_deref().map(names::check_topic) {
+        problems.add("dead_letter.topic", wrong);
     }
     if section == Section::Sink && dead_letter.topic.as_deref() == Some(settings.mesh.topic.as_str()) {
         problems.add(
@@ -89,11 +91,13 @@ fn mesh(mesh: &MeshSettings, problems: &mut Problems) {
     if let Err(reason) = MeshUrl::parse(&mesh.url) {
         problems.add("mesh.url", reason);
     }
-    if mesh.topic.trim().is_empty() {
-        problems.add("mesh.topic", "is empty");
+    if let Err(wrong) = names::check_topic(&mesh.topic) {
+        problems.add("mesh.topic", wrong);
     }
     if mesh.group.as_deref().is_some_and(|group| group.trim().is_empty()) {
         problems.add("mesh.group", "is empty; leave it out to use the instance's name");
+    } else if let Some(Err(wrong)) = mesh.group.as_deref().map(names::check_group) {
+        problems.add("mesh.group", wrong);
     }
     zero("mesh.connections", Some(mesh.connections), problems);
     zero("mesh.window", mesh.window, problems);

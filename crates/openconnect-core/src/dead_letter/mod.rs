@@ -85,8 +85,14 @@ impl DeadLetters {
     }
 
     /// Writes a dead letter; it is durable when this returns `Ok`.
+    ///
+    /// An event that no receiver could read is the data of an event of type [`UNREADABLE`], as JSON as far as it goes.
     pub async fn put(&self, event: &Event, failure: &Failure, attempts: u32) -> Result<(), Failure> {
-        let letter = mark(event.clone(), failure, attempts, self.connector);
+        let event = match openconnect_protocol::check(event) {
+            Ok(()) => event.clone(),
+            Err(_) => unreadable(&json::encode(event), self.connector)?,
+        };
+        let letter = mark(event, failure, attempts, self.connector);
         match &self.target {
             Target::Topic(topic, publisher) => publisher.send(topic, None, &letter).await.await,
             Target::File(file) => {
@@ -103,12 +109,15 @@ impl DeadLetters {
     pub async fn put_unreadable(&self, raw: &Bytes, failure: &Failure, attempts: u32) -> Result<(), Failure> {
         match wire::decode(raw) {
             Ok(event) => self.put(&event, failure, attempts).await,
-            Err(_) => self.put(&unreadable(raw, self.connector)?, failure, attempts).await,
+            Err(_) => {
+                let event = unreadable(raw, self.connector)?;
+                self.put(&event, failure, attempts).await
+            }
         }
     }
 }
 
-fn unreadable(raw: &Bytes, connector: &str) -> Result<Event, Failure> {
+fn unreadable(raw: &[u8], connector: &str) -> Result<Event, Failure> {
     EventBuilderV10::new()
         .id(uuid::Uuid::now_v7().to_string())
         .source(format!("/openconnect/{connector}"))
@@ -159,6 +168,27 @@ mod tests {
         assert_eq!(found[0].event.extension("dlqreason").unwrap().to_string(), "no such path");
         assert_eq!(payload::json(&unmark(found[0].event.clone())).unwrap(), "{\"n\":1.50}");
         assert_eq!(payload::bytes(&found[1].event).unwrap().as_ref(), b"\xffnot an event");
+    }
+
+    /// An event that no receiver reads keeps its data, and its reason.
+    #[tokio::test]
+    async fn a_letter_that_cannot_be_written_as_it_is_holds_the_event_as_data() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = DeadLetterSettings::default();
+        let target = DeadLetters::open(&settings, dir.path(), "http-source", None).await.unwrap();
+        let mut nameless = event("1");
+        cloudevents::AttributesWriter::set_id(&mut nameless, "");
+        let failure = Failure::permanent(TARGET_REFUSES, "the attribute `id` is empty");
+        target.put(&nameless, &failure, 1).await.unwrap();
+        let found = letters(&settings, dir.path()).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(cloudevents::AttributesReader::ty(&found[0].event), UNREADABLE);
+        assert_eq!(
+            found[0].event.extension("dlqreason").unwrap().to_string(),
+            "the attribute `id` is empty"
+        );
+        let data = payload::bytes(&found[0].event).unwrap();
+        assert!(String::from_utf8_lossy(&data).contains("{\"n\":1.50}"), "{data:?}");
     }
 
     #[tokio::test]

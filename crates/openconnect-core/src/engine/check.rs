@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::sink::resolve_profile;
 use super::source::fits;
 use super::{App, group, guarantee};
+use crate::admin::AdminServer;
 use crate::codes;
 use crate::config::{Acknowledge, Guarantee, Settings};
 use crate::error::{Error, Result};
@@ -60,7 +61,9 @@ impl Lines {
         }
     }
 
-    fn compiled(&mut self, settings: &Settings) {
+    /// What a run prepares before it reaches out.
+    fn prepared(&mut self, settings: &Settings, connector: &str) {
+        self.result("state.dir", "can be used", StateDir::check(settings, connector));
         self.result("transforms", "compile", Transforms::compile(&settings.transforms, None).map(|_| ()));
         self.result(
             "delivery.key",
@@ -75,10 +78,10 @@ impl Lines {
     }
 }
 
-/// Checks a source; with `connect` also that mesh and source can be reached. Takes no offsets and opens no port.
+/// Checks a source; with `connect` also that mesh and source can be reached. Takes no offsets; a port that the source opens is opened and closed.
 pub async fn check_source<S: Source>(app: App<S::Config>, connect: bool) -> Result<CheckReport> {
     let mut lines = Lines(Vec::new());
-    lines.compiled(&app.settings);
+    lines.prepared(&app.settings, S::NAME);
     let profile = S::profile(&app.config);
     let computed = guarantee::of_source(profile.replay, profile.accept);
     lines.guarantee(&computed, &app.settings);
@@ -93,7 +96,8 @@ pub async fn check_source<S: Source>(app: App<S::Config>, connect: bool) -> Resu
     }
     if connect {
         mesh(&app.settings, &mut lines).await;
-        lines.result("source", "can be read", S::check(app.config).await);
+        admin(&app.settings, &mut lines).await;
+        lines.result("source", "passed its check", S::check(app.config).await);
     } else {
         lines.add("mesh", CheckState::Skipped, "not tried; use --connect");
         lines.add("source", CheckState::Skipped, "not tried; use --connect");
@@ -109,7 +113,7 @@ pub async fn check_source<S: Source>(app: App<S::Config>, connect: bool) -> Resu
 pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<CheckReport> {
     let App { settings, config, .. } = app;
     let mut lines = Lines(Vec::new());
-    lines.compiled(&settings);
+    lines.prepared(&settings, S::NAME);
     let profile = lines.result("delivery.ordering", "fits", resolve_profile::<S>(&settings, &config));
     let profile = profile.unwrap_or_else(|| S::profile(&config));
     let capabilities = if connect { mesh(&settings, &mut lines).await } else { None };
@@ -128,7 +132,8 @@ pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<C
         inbox(&settings, &capabilities, &mut lines);
     }
     if connect {
-        lines.result("target", "can be reached and written to", S::check(config).await);
+        admin(&settings, &mut lines).await;
+        lines.result("target", "passed its check", S::check(config).await);
     } else {
         lines.add("target", CheckState::Skipped, "not tried; use --connect");
     }
@@ -142,7 +147,7 @@ pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<C
 pub async fn check_staging_sink<S: StagingSink>(app: App<S::Config>, connect: bool) -> Result<CheckReport> {
     let App { settings, config, .. } = app;
     let mut lines = Lines(Vec::new());
-    lines.compiled(&settings);
+    lines.prepared(&settings, S::NAME);
     let profile = S::profile(&config);
     let capabilities = if connect { mesh(&settings, &mut lines).await } else { None };
     if !connect {
@@ -153,7 +158,8 @@ pub async fn check_staging_sink<S: StagingSink>(app: App<S::Config>, connect: bo
     lines.guarantee(&computed, &settings);
     inbox(&settings, &capabilities, &mut lines);
     if connect {
-        lines.result("target", "can be reached and written to", S::check(config).await);
+        admin(&settings, &mut lines).await;
+        lines.result("target", "passed its check", S::check(config).await);
     } else {
         lines.add("target", CheckState::Skipped, "not tried; use --connect");
     }
@@ -234,6 +240,13 @@ fn spool(settings: &Settings, lines: &mut Lines) {
             CheckState::Warning,
             format!("{text}. {kind}: put state.dir on a persistent volume, or set source.accept to mesh"),
         ),
+    }
+}
+
+/// Can the address of the admin server be listened on?
+async fn admin(settings: &Settings, lines: &mut Lines) {
+    if let Some(admin) = &settings.admin {
+        lines.result("admin.listen", "is free", AdminServer::try_listen(&admin.listen).await);
     }
 }
 

@@ -269,11 +269,11 @@ impl Publisher {
         }
     }
 
-    /// The event that was refused.
-    pub(crate) fn decode(&self, refused: &Refused) -> std::result::Result<Event, EventError> {
+    /// The event that was encoded for the mesh.
+    pub(crate) fn decode(&self, body: &[u8]) -> std::result::Result<Event, EventError> {
         match self.0.dialer.transport() {
-            Transport::Tcp => wire::decode(&refused.body),
-            Transport::Grpc => grpc::decode(&refused.body),
+            Transport::Tcp => wire::decode(body),
+            Transport::Grpc => grpc::decode(body),
         }
     }
 

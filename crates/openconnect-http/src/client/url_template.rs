@@ -68,15 +68,12 @@ fn fixed_part(text: &str) -> Option<&str> {
     tags.min().map(|at| &text[..at])
 }
 
-/// Percent-encodes all but unreserved characters, and what is percent-encoded already.
+/// Percent-encodes all but unreserved characters.
 fn encode_value(value: &str) -> String {
-    let bytes = value.as_bytes();
     let mut out = String::with_capacity(value.len());
-    for (at, byte) in bytes.iter().enumerate() {
-        let encoded = *byte == b'%' && bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+    for byte in value.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(*byte)),
-            _ if encoded => out.push('%'),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
             // Writing into a String can't fail.
             _ => drop(write!(out, "%{byte:02X}")),
         }
@@ -128,6 +125,8 @@ mod tests {
                 ("@127.0.0.1:9/", "%40127.0.0.1%3A9%2F"),
                 ("grüße", "gr%C3%BC%C3%9Fe"),
                 ("...", "..."),
+                ("%2e%2E", "%252e%252E"),
+                ("a%2Fb", "a%252Fb"),
             ] {
                 let expected = format!("http://host/in/{encoded}/x?q={encoded}");
                 assert_eq!(render(&template, subject).unwrap(), expected, "{subject:?}");
@@ -137,9 +136,7 @@ mod tests {
                 assert_eq!((failure.kind, &*failure.code.to_string()), (FailureKind::Permanent, "HTTP_URL"));
             }
         }
-        for subject in ["%2e%2E", ".%2e"] {
-            assert!(render("http://host/in/{{ subject }}/x", subject).is_err(), "{subject}");
-        }
+        assert!(render("http://host/in/%2e{{ subject }}/x", ".").is_err());
     }
 
     #[test]

@@ -1,41 +1,55 @@
-//! The tags of a template: what may stand in them, and how a loop is bounded.
+//! The tags of a template: what may stand in them, and what is added to them before they are compiled.
 //!
 //! Tags are found as minijinja finds them: a tag ends where its quotes and brackets are closed, so nothing is a tag that it does not
 //! take for one, and the other way round.
+
+use super::{expressions, filters};
 
 /// Bytes of a template's text.
 const MAX_TEXT_BYTES: usize = 4 << 10;
 const STATEMENTS: [&str; 6] = ["if", "elif", "else", "endif", "for", "endfor"];
 
 /// The text that minijinja compiles: `{% for x in LIST %}` has become `{% for x in (LIST) | each(n) %}`, where n is how often the
-/// loop's body names `x`.
+/// loop's body names `x`; and where a tag compares or calculates, each operand is followed by `| calculable`.
 ///
 /// # Errors
 ///
 /// What the template holds that templates don't have.
-pub(super) fn bounded(text: &str) -> Result<String, String> {
+pub(super) fn prepare(text: &str) -> Result<String, String> {
     if text.len() > MAX_TEXT_BYTES {
         return Err(format!("it is longer than {} KiB", MAX_TEXT_BYTES >> 10));
     }
     let tags = tags(text);
-    let mut out = String::with_capacity(text.len());
-    let (mut copied, mut in_loop) = (0, false);
+    let mut insertions = Vec::new();
+    let mut in_loop = false;
     for (at, tag) in tags.iter().enumerate() {
         refuse(tag)?;
+        expressions::check(&tag.code, &text[tag.start..])?;
         match tag.statement() {
             Some("for") if in_loop => return Err("it has a `for` inside a `for`; make one list of them in a jq step".to_owned()),
             Some("for") => {
                 in_loop = true;
                 let head = LoopHead::parse(tag)?;
-                let (start, end) = (tag.start + head.list.start, tag.start + head.list.end);
                 let uses = uses(&tags[at + 1..], head.variable);
-                let (before, list) = (&text[copied..start], &text[start..end]);
-                out.push_str(&format!("{before}({list}) | each({uses}) "));
-                copied = end;
+                insertions.push((tag.start + head.list.start, "(".to_owned()));
+                insertions.push((tag.start + head.list.end, format!(") | {}({uses}) ", filters::BOUND)));
             }
             Some("endfor") => in_loop = false,
-            _ => {}
+            _ => {
+                let ends = expressions::operands(&tag.code);
+                insertions.extend(
+                    ends.into_iter()
+                        .map(|end| (tag.start + end, format!(" | {} ", filters::CALCULABLE))),
+                );
+            }
         }
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut copied = 0;
+    for (at, inserted) in insertions {
+        out.push_str(&text[copied..at]);
+        out.push_str(&inserted);
+        copied = at;
     }
     out.push_str(&text[copied..]);
     Ok(out)
@@ -60,10 +74,7 @@ fn refuse(tag: &Tag) -> Result<(), String> {
             "it has the operator `{operator}`; write texts beside each other, and calculate in a jq step"
         ));
     }
-    match words(&tag.code).find(|word| word.before == Some('.') && word.after == Some('(')) {
-        Some(word) => Err(format!("it calls `{}`; values have no functions, only filters", word.text)),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// `{{ … }}` or `{% … %}`.
@@ -174,7 +185,7 @@ fn code(rest: &str, close: &str) -> String {
     code
 }
 
-fn nesting(c: char) -> isize {
+pub(super) fn nesting(c: char) -> isize {
     match c {
         '(' | '[' | '{' => 1,
         ')' | ']' | '}' => -1,
@@ -183,15 +194,16 @@ fn nesting(c: char) -> isize {
 }
 
 /// A name, keyword or number in a tag's code.
-struct Word<'a> {
-    text: &'a str,
-    at: usize,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Word<'a> {
+    pub(super) text: &'a str,
+    pub(super) at: usize,
     /// The characters beside it that are no spaces.
-    before: Option<char>,
-    after: Option<char>,
+    pub(super) before: Option<char>,
+    pub(super) after: Option<char>,
 }
 
-fn words(code: &str) -> impl Iterator<Item = Word<'_>> {
+pub(super) fn words(code: &str) -> impl Iterator<Item = Word<'_>> {
     let mut next = 0;
     std::iter::from_fn(move || {
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -1,5 +1,6 @@
 //! What a template sees. Each name that it looks up is charged to the rendering's [`Work`].
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use cloudevents::event::ExtensionValue;
@@ -7,13 +8,83 @@ use cloudevents::{AttributesReader, Event};
 use minijinja::value::{Object, Value};
 use openconnect_protocol::payload;
 
+use super::json;
 use super::work::{self, Work};
 
-/// Variables out of `values`, a map.
-pub(super) fn values(values: Value, work: &Arc<Work>) -> Value {
-    Value::from_object(Values {
-        values,
-        bytes: OnceLock::new(),
+/// The variables of a template that is about something else than an event.
+///
+/// ```
+/// use openconnect_transform::template::{Template, Variables};
+///
+/// let variables = Variables::default()
+///     .with_text("method", "POST")
+///     .with_texts("query", [("page", "2")])
+///     .with_json("data", "{\"id\":12345678901234567890123}");
+/// let template = Template::compile("{{ method }} {{ query.page }} {{ data.id }}")?;
+/// assert_eq!(template.render_with(&variables)?, "POST 2 12345678901234567890123");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Variables(BTreeMap<&'static str, Variable>);
+
+#[derive(Debug, Clone)]
+enum Variable {
+    Text(Arc<str>),
+    Texts(BTreeMap<Arc<str>, Arc<str>>),
+    Json(Arc<str>),
+}
+
+impl Variables {
+    /// With a text.
+    #[must_use]
+    pub fn with_text(mut self, name: &'static str, text: impl Into<Arc<str>>) -> Self {
+        self.0.insert(name, Variable::Text(text.into()));
+        self
+    }
+
+    /// With a map of texts. Of a name that comes twice, the last one counts.
+    #[must_use]
+    pub fn with_texts<N: Into<Arc<str>>, T: Into<Arc<str>>>(mut self, name: &'static str, texts: impl IntoIterator<Item = (N, T)>) -> Self {
+        let texts = texts.into_iter().map(|(name, text)| (name.into(), text.into()));
+        self.0.insert(name, Variable::Texts(texts.collect()));
+        self
+    }
+
+    /// With what a text of JSON holds. What the text holds beside the members that a template names is not read.
+    #[must_use]
+    pub fn with_json(mut self, name: &'static str, json: impl Into<Arc<str>>) -> Self {
+        self.0.insert(name, Variable::Json(json.into()));
+        self
+    }
+
+    pub(super) fn value(&self, work: &Arc<Work>) -> Value {
+        let values: BTreeMap<&str, (Value, usize)> = self.0.iter().map(|(name, variable)| (*name, variable.value(work))).collect();
+        named(values, work)
+    }
+}
+
+impl Variable {
+    /// The value, and how many bytes it has.
+    fn value(&self, work: &Arc<Work>) -> (Value, usize) {
+        match self {
+            Self::Text(text) => (Value::from(Arc::clone(text)), text.len()),
+            Self::Texts(texts) => (
+                Value::from_object(
+                    texts
+                        .iter()
+                        .map(|(name, text)| (Arc::clone(name), Value::from(Arc::clone(text))))
+                        .collect::<BTreeMap<_, _>>(),
+                ),
+                texts.iter().map(|(name, text)| name.len() + text.len()).sum(),
+            ),
+            Self::Json(json) => (json::value(Arc::clone(json), work), json.len()),
+        }
+    }
+}
+
+fn named(values: BTreeMap<&str, (Value, usize)>, work: &Arc<Work>) -> Value {
+    Value::from_object(Named {
+        values: values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         work: Arc::clone(work),
     })
 }
@@ -31,7 +102,11 @@ pub(super) fn event(event: &Event, work: &Arc<Work>) -> Value {
 pub(super) fn events<'a>(events: impl IntoIterator<Item = &'a Event>, work: &Arc<Work>) -> Value {
     let events: Vec<Value> = events.into_iter().map(|each| event(each, work)).collect();
     let count = events.len();
-    values(minijinja::context! { events, count }, work)
+    let bytes = events.iter().map(work::measure).sum();
+    named(
+        BTreeMap::from([("events", (Value::from(events), bytes)), ("count", (Value::from(count), 0))]),
+        work,
+    )
 }
 
 /// The value, or the error where the rendering reads too much: minijinja raises it when it looks at the value.
@@ -42,28 +117,25 @@ fn charged(value: Value, bytes: usize, work: &Work) -> Value {
     }
 }
 
+/// Values by their names, each with its bytes.
 #[derive(Debug)]
-struct Values {
-    values: Value,
-    /// What they hold together.
-    bytes: OnceLock<usize>,
+struct Named {
+    values: BTreeMap<String, (Value, usize)>,
     work: Arc<Work>,
 }
 
-impl Object for Values {
+impl Object for Named {
     fn get_value(self: &Arc<Self>, name: &Value) -> Option<Value> {
-        if name.as_str() == Some(work::NAME) {
+        let name = name.as_str()?;
+        if name == work::NAME {
             return Some(Value::from_dyn_object(Arc::clone(&self.work)));
         }
-        let value = self.values.get_item(name).ok().filter(|value| !value.is_undefined())?;
-        let bytes = value
-            .as_str()
-            .map_or_else(|| *self.bytes.get_or_init(|| work::measure(&self.values)), str::len);
-        Some(charged(value, bytes, &self.work))
+        let (value, bytes) = self.values.get(name)?;
+        (!value.is_undefined()).then(|| charged(value.clone(), *bytes, &self.work))
     }
 }
 
-/// The data is parsed only when a template asks for it, and once.
+/// The data is looked at only when a template asks for it.
 #[derive(Debug)]
 struct EventVariables {
     event: Event,
@@ -76,7 +148,7 @@ impl Object for EventVariables {
         match name.as_str()? {
             work::NAME => Some(Value::from_dyn_object(Arc::clone(&self.work))),
             "data" => {
-                let (data, bytes) = self.data.get_or_init(|| data(&self.event)).as_ref()?;
+                let (data, bytes) = self.data.get_or_init(|| data(&self.event, &self.work)).as_ref()?;
                 Some(charged(data.clone(), *bytes, &self.work))
             }
             name => {
@@ -108,10 +180,11 @@ fn attribute(event: &Event, name: &str) -> Option<Value> {
 }
 
 /// The data as a value, and the bytes that it is made of.
-fn data(event: &Event) -> Option<(Value, usize)> {
+fn data(event: &Event, work: &Arc<Work>) -> Option<(Value, usize)> {
     if let Some(json) = payload::json(event) {
-        let data = serde_json::from_str::<serde_json::Value>(&json).ok()?;
-        return Some((Value::from_serialize(data), json.len()));
+        let bytes = json.len();
+        let data = json::value(json.into(), work);
+        return (!data.is_undefined()).then_some((data, bytes));
     }
     let bytes = payload::bytes(event)?;
     let text = std::str::from_utf8(&bytes).ok()?;

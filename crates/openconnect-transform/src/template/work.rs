@@ -1,9 +1,12 @@
 //! What a rendering may read, so that a loop does not multiply what an event holds.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use minijinja::value::{Object, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
+
+use super::json;
 
 /// Bytes that the names and filters of one rendering may read.
 pub(super) const MAX_BYTES: u64 = 64 << 20;
@@ -17,6 +20,7 @@ pub(super) const NAME: &str = " work";
 pub(super) struct Work {
     reads: AtomicU64,
     bytes: AtomicU64,
+    failed: OnceLock<String>,
 }
 
 impl Object for Work {}
@@ -42,11 +46,23 @@ impl Work {
         let bytes = (bytes as u64).saturating_add(1);
         match self.bytes.fetch_add(bytes, Relaxed).saturating_add(bytes) <= MAX_BYTES {
             true => Ok(()),
-            false => Err(Error::new(
-                ErrorKind::InvalidOperation,
-                format!("it reads more than {} MiB, over and over", MAX_BYTES >> 20),
-            )),
+            false => {
+                let why = format!("it reads more than {} MiB, over and over", MAX_BYTES >> 20);
+                self.fail(&why);
+                Err(Error::new(ErrorKind::InvalidOperation, why))
+            }
         }
+    }
+
+    /// Notes why the rendering fails, whatever becomes of the value that could not be read.
+    pub(super) fn fail(&self, why: &str) {
+        // The first reason counts.
+        let _ = self.failed.set(why.to_owned());
+    }
+
+    /// Why the rendering fails.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
     }
 }
 
@@ -69,6 +85,9 @@ fn with(state: &State<'_, '_>, charge: impl Fn(&Work) -> Result<(), Error>) -> R
 
 /// The bytes of texts in a value, and one for each value.
 pub(super) fn measure(value: &Value) -> usize {
+    if let Some(text) = json::text_of(value) {
+        return 1 + text.len();
+    }
     let own = 1 + value.as_str().map_or(0, str::len);
     let inner = match value.kind() {
         ValueKind::Seq | ValueKind::Iterable => value.try_iter().map_or(0, |items| items.map(|item| measure(&item)).sum()),

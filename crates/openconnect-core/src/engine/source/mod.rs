@@ -102,7 +102,18 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
     let (budget, published_from_spool) = memory(&settings, spools, &status);
     // What is taken must have room on its way out of the spool too.
     let limit = published_from_spool.as_ref().unwrap_or(&budget).event_limit(&settings.limits);
-    let outbound = |transforms| Outbound::new(&settings, transforms, limit, &publisher, &dead_letters, &status);
+    let callers_keep_events = profile.replay == Replay::ByCaller;
+    let outbound = |transforms| {
+        Outbound::new(
+            &settings,
+            transforms,
+            limit,
+            &publisher,
+            &dead_letters,
+            callers_keep_events,
+            &status,
+        )
+    };
     if has_spool && !spools {
         let spool = Spool::open(state.path(), &settings, budget.clone(), &status)?;
         let exit = spool

@@ -30,6 +30,8 @@ pub(super) struct Outbound {
     pub(super) dead_letters: Arc<DeadLetters>,
     pub(super) retry: RetryPolicy,
     pub(super) circuit: Circuit,
+    /// Does the caller of a request that fails still have its events?
+    pub(super) callers_keep_events: bool,
     pub(super) status: StatusHandle,
 }
 
@@ -46,6 +48,7 @@ impl Outbound {
         limit: EventLimit,
         publisher: &Publisher,
         dead_letters: &Arc<DeadLetters>,
+        callers_keep_events: bool,
         status: &StatusHandle,
     ) -> Self {
         Self {
@@ -56,6 +59,7 @@ impl Outbound {
             dead_letters: Arc::clone(dead_letters),
             retry: RetryPolicy::new(&settings.delivery.retry),
             circuit: Circuit::new(&settings.delivery.circuit),
+            callers_keep_events,
             status: status.clone(),
         }
     }
@@ -84,7 +88,14 @@ impl Outbound {
             pending,
             number: 0,
         };
-        let resolver = Resolver::new(self.dead_letters, self.publisher, (self.retry, self.circuit), self.status, progress);
+        let resolver = Resolver::new(
+            self.dead_letters,
+            self.publisher,
+            (self.retry, self.circuit),
+            self.callers_keep_events,
+            self.status,
+            progress,
+        );
         OutboundTasks {
             publishing: AbortOnDropHandle::new(tokio::spawn(publishing.run(records))),
             resolving: AbortOnDropHandle::new(tokio::spawn(resolver.run(handed_over, told))),

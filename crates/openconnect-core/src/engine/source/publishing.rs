@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use super::lease;
 use super::resolver::{Ending, Open, Pending};
 use crate::budget::EventLimit;
+use crate::codes;
 use crate::engine::TRANSFORM_BATCH;
+use crate::failure::Failure;
 use crate::mesh::{Publisher, Told};
 use crate::record::Record;
 use crate::source::{Admitted, EMIT_QUEUE};
@@ -93,10 +95,12 @@ impl<P> Publishing<P> {
             } => (Some(event), partition, position, receipt),
             Record::Progress { partition, position } => (None, partition, Some(position), None),
         };
-        let event = match (event, self.limit.refuses("the event's data has", admitted.data_bytes)) {
-            (None, _) => Err(Ending::Nothing),
-            (Some(event), Some(failure)) => Err(Ending::Rejected(failure, event)),
-            (Some(event), None) => Ok(event),
+        let event = match event {
+            None => Err(Ending::Nothing),
+            Some(event) => match self.unfit(&event, admitted.data_bytes) {
+                Some(failure) => Err(Ending::Refused(failure, event)),
+                None => Ok(event),
+            },
         };
         let number = self.number;
         self.number += 1;
@@ -109,6 +113,15 @@ impl<P> Publishing<P> {
             _reservation: admitted.reservation,
         };
         (event, open)
+    }
+
+    /// Why the event can't be published, whatever the mesh says.
+    fn unfit(&self, event: &Event, data_bytes: usize) -> Option<Failure> {
+        let invalid = || {
+            let error = openconnect_protocol::check(event).err()?;
+            Some(Failure::permanent(codes::EVENT_INVALID, "the event can't be published").because(error))
+        };
+        self.limit.refuses("the event's data has", data_bytes).or_else(invalid)
     }
 }
 

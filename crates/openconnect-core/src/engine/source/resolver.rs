@@ -45,7 +45,10 @@ pub(super) enum Ending {
     Filtered,
     /// There was no event.
     Nothing,
+    /// A transform failed on it.
     Rejected(Failure, Arc<Event>),
+    /// No mesh takes it.
+    Refused(Failure, Arc<Event>),
 }
 
 /// What is kept of a record until its outcome: its number among all, which rises by one from record to record, who is told, and
@@ -80,6 +83,8 @@ pub(super) struct Resolver<P> {
     publisher: Publisher,
     retry: RetryPolicy,
     circuit: Circuit,
+    /// Does the caller of a request that fails still have its events?
+    callers_keep_events: bool,
     status: StatusHandle,
     progress: mpsc::Sender<Progress<P>>,
     window: Window<P>,
@@ -131,6 +136,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
         dead_letters: Arc<DeadLetters>,
         publisher: Publisher,
         (retry, circuit): (RetryPolicy, Circuit),
+        callers_keep_events: bool,
         status: StatusHandle,
         progress: mpsc::Sender<Progress<P>>,
     ) -> Self {
@@ -139,6 +145,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
             publisher,
             retry,
             circuit,
+            callers_keep_events,
             status,
             progress,
             window: Window {
@@ -220,7 +227,8 @@ impl<P: Clone + Send + 'static> Resolver<P> {
                 self.settle(held, Outcome::Filtered);
             }
             Ending::Nothing => self.move_on(held),
-            Ending::Rejected(failure, event) => self.rejected(held, event, failure)?,
+            Ending::Rejected(failure, event) => self.rejected(held, Payload::Event(event), failure)?,
+            Ending::Refused(failure, event) => self.refused(held, failure, || Payload::Event(event))?,
         }
         Ok(())
     }
@@ -242,17 +250,30 @@ impl<P: Clone + Send + 'static> Resolver<P> {
         if refused.failure.kind != FailureKind::Permanent {
             return Err(self.failed(held, refused.failure));
         }
-        match self.publisher.decode(&refused) {
-            Ok(event) => self.rejected(held, Arc::new(event), refused.failure),
-            Err(e) => {
-                let text = format!("a refused event can't be read back: {e}; this is a bug");
-                Err(self.failed(held, Failure::fatal(TASK_ENDED, text)))
-            }
+        let publisher = self.publisher.clone();
+        let Refused { failure, body } = *refused;
+        self.refused(held, failure, || match publisher.decode(&body) {
+            Ok(event) => Payload::Event(Arc::new(event)),
+            Err(error) => Payload::Unreadable(
+                body.into(),
+                Failure::permanent(codes::EVENT_UNREADABLE, "a refused event can't be read back").because(error),
+            ),
+        })
+    }
+
+    /// The mesh takes the event never: whoever has sent it and still has it is told, else its dead letter is begun.
+    fn refused(&mut self, held: Held<P>, failure: Failure, event: impl FnOnce() -> Payload) -> Result<(), Failure> {
+        if !(self.callers_keep_events && held.open.receipt.is_some()) {
+            return self.rejected(held, event(), failure);
         }
+        self.status.counts().failed.fetch_add(1, Relaxed);
+        self.status.error(failure.code, failure.reason());
+        self.settle(held, Outcome::Failed(failure));
+        Ok(())
     }
 
     /// The event will never be taken: its dead letter is begun.
-    fn rejected(&mut self, held: Held<P>, event: Arc<Event>, failure: Failure) -> Result<(), Failure> {
+    fn rejected(&mut self, held: Held<P>, event: Payload, failure: Failure) -> Result<(), Failure> {
         // The client tries again by itself for as long as it lives: what it gives up ends the connector.
         if failure.kind != FailureKind::Permanent {
             return Err(self.failed(held, failure));
@@ -266,9 +287,7 @@ impl<P: Clone + Send + 'static> Resolver<P> {
         }
         let (dead_letters, retry, status) = (Arc::clone(&self.dead_letters), self.retry, self.status.clone());
         self.puts.push(Box::pin(async move {
-            let put = retry
-                .put_dead_letter(&dead_letters, &Payload::Event(event), &failure, 1, &status)
-                .await;
+            let put = retry.put_dead_letter(&dead_letters, &event, &failure, 1, &status).await;
             (held, failure, put)
         }));
         Ok(())
