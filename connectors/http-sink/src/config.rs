@@ -165,8 +165,8 @@ impl ConnectorConfig for HttpSinkConfig {
         if let Err(reason) = UrlTemplate::compile(&self.url) {
             problems.add("url", reason);
         }
-        if http::Method::from_bytes(self.method.as_bytes()).is_err() {
-            problems.add("method", "is no HTTP method");
+        if http::Method::from_bytes(self.method.as_bytes()).is_err() || self.method.to_uppercase() != self.method {
+            problems.add("method", "is no HTTP method in capital letters");
         }
         for (name, value) in &self.headers {
             if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
@@ -201,8 +201,18 @@ impl ConnectorConfig for HttpSinkConfig {
         if let Some(Err(reason)) = self.auth.token_url().map(Endpoint::parse) {
             problems.add("auth.token_url", reason);
         }
-        for path in self.codes.mistakes() {
-            problems.add(format!("codes.{path}"), "is no code; write for instance 404 or 5xx");
+        for (path, wrong) in self.codes.mistakes() {
+            problems.add(format!("codes.{path}"), wrong);
+        }
+        let authority = self
+            .url
+            .split_once("://")
+            .map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
+        if authority.contains('@') && !matches!(self.auth, Auth::None) {
+            problems.add("url", "has a user beside `auth`; keep one of the two");
+        }
+        if self.timeout.0.is_zero() {
+            problems.add("timeout", "must be more than 0");
         }
     }
 }
@@ -230,6 +240,37 @@ mod tests {
             let mut problems = Problems::default();
             config.validate(&mut problems);
             assert_eq!(problems.iter().next().is_some(), refused, "{mode} {idempotent}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_ignored_or_never_fit_is_refused() {
+        for (settings, path) in [
+            (serde_json::json!({ "method": "post" }), Some("method")),
+            (serde_json::json!({ "timeout": "0s" }), Some("timeout")),
+            (serde_json::json!({ "codes": { "success": [] } }), Some("codes.success")),
+            (serde_json::json!({ "codes": { "success": ["2xx", "429"] } }), Some("codes.retry.4")),
+            (
+                serde_json::json!({ "codes": { "success": ["2xx", "429"], "retry": ["5xx"] } }),
+                None,
+            ),
+            (serde_json::json!({ "codes": { "accept": ["4x"] } }), Some("codes.accept.0")),
+            (
+                serde_json::json!({ "url": "http://u:p@127.0.0.1:1/", "auth": { "type": "bearer", "token": "t" } }),
+                Some("url"),
+            ),
+            (serde_json::json!({ "url": "http://u:p@127.0.0.1:1/" }), None),
+            (serde_json::json!({ "headers": { "X": "{{ now() }}" } }), Some("headers.X")),
+        ] {
+            let mut all = serde_json::json!({ "url": "http://127.0.0.1:1/" });
+            all.as_object_mut()
+                .expect("an object")
+                .extend(settings.as_object().expect("an object").clone());
+            let config: HttpSinkConfig = serde_json::from_value(all).expect("the settings fit");
+            let mut problems = Problems::default();
+            config.validate(&mut problems);
+            let found: Vec<&str> = problems.iter().map(|(path, _)| path).collect();
+            assert_eq!(found, path.into_iter().collect::<Vec<_>>(), "{settings}");
         }
     }
 

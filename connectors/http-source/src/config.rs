@@ -187,6 +187,18 @@ impl ConnectorConfig for HttpSourceConfig {
         }
         if !self.path.starts_with('/') {
             problems.add("path", "must begin with /");
+        } else if self
+            .path
+            .parse::<http::uri::PathAndQuery>()
+            .map_or(true, |path| path.path() != self.path || path.query().is_some())
+        {
+            problems.add(
+                "path",
+                "is not what a request can have: no query, and other characters than ASCII letters, digits and signs percent-encoded",
+            );
+        }
+        if self.methods.is_empty() {
+            problems.add("methods", "is empty: every request would be refused");
         }
         if !(200..300).contains(&self.response_code) {
             problems.add("response_code", "must be from 200 to 299");
@@ -199,6 +211,9 @@ impl ConnectorConfig for HttpSourceConfig {
         for (name, zero) in [
             ("max_body_bytes", self.max_body_bytes.0 == 0),
             ("max_connections", self.max_connections == 0),
+            ("max_decompression_ratio", self.max_decompression_ratio == 0),
+            ("read_timeout", self.read_timeout.0.is_zero()),
+            ("response_timeout", self.response_timeout.0.is_zero()),
         ] {
             if zero {
                 problems.add(name, "must be more than 0");
@@ -218,6 +233,11 @@ impl ConnectorConfig for HttpSourceConfig {
         for (name, text) in templates {
             if let Some(Err(error)) = text.as_deref().map(Template::compile) {
                 problems.add(format!("event.{name}"), error.reason());
+            } else if text.is_some() && event.preset != Preset::None {
+                problems.add(
+                    format!("event.{name}"),
+                    "is not used with a preset, which sets it; leave one of the two out, or set the attribute with a transform",
+                );
             }
         }
     }
@@ -228,6 +248,40 @@ mod tests {
     use openconnect_core::config::{Section, contradictions};
 
     use super::*;
+
+    #[test]
+    fn what_would_be_ignored_or_never_fit_is_refused() {
+        for (settings, path) in [
+            (serde_json::json!({ "path": "/a?b=c" }), Some("path")),
+            (serde_json::json!({ "path": "/a b" }), Some("path")),
+            (serde_json::json!({ "path": "/grüße" }), Some("path")),
+            (serde_json::json!({ "path": "/a#b" }), Some("path")),
+            (serde_json::json!({ "path": "/gr%C3%BC%C3%9Fe/a" }), None),
+            (serde_json::json!({ "methods": [] }), Some("methods")),
+            (serde_json::json!({ "methods": ["post"] }), Some("methods.0")),
+            (serde_json::json!({ "read_timeout": "0s" }), Some("read_timeout")),
+            (serde_json::json!({ "response_timeout": "0s" }), Some("response_timeout")),
+            (serde_json::json!({ "max_decompression_ratio": 0 }), Some("max_decompression_ratio")),
+            (
+                serde_json::json!({ "event": { "preset": "github", "type": "t" } }),
+                Some("event.type"),
+            ),
+            (
+                serde_json::json!({ "event": { "type": "{{ data.a | none }}" } }),
+                Some("event.type"),
+            ),
+        ] {
+            let mut all = serde_json::json!({ "listen": "127.0.0.1:0" });
+            all.as_object_mut()
+                .expect("an object")
+                .extend(settings.as_object().expect("an object").clone());
+            let config: HttpSourceConfig = serde_json::from_value(all).expect("the settings fit");
+            let mut problems = Problems::default();
+            config.validate(&mut problems);
+            let found: Vec<&str> = problems.iter().map(|(path, _)| path).collect();
+            assert_eq!(found, path.into_iter().collect::<Vec<_>>(), "{settings}");
+        }
+    }
 
     #[test]
     fn the_example_and_the_defaults_hold() {

@@ -1,6 +1,6 @@
 //! A request to CloudEvents: the HTTP protocol binding (binary, structured, batch), ndjson, and bodies that are no events.
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
 use openconnect_core::error::Result as CoreResult;
 use openconnect_core::template::Template;
@@ -44,6 +44,7 @@ impl Decoder {
 
     /// The events of a request; at least one.
     pub(crate) fn decode(&self, request: &Request<'_>) -> Result<Vec<Event>, Problem> {
+        check_repeats(request.headers)?;
         let content_type = content_type(request.headers)?;
         let media = content_type.as_deref().map(media_type);
         let events = match media.as_deref() {
@@ -196,6 +197,18 @@ fn is_binary(headers: &HeaderMap) -> bool {
         .any(|name| headers.contains_key(name))
 }
 
+/// Refuses a header of an event that is there more than once: which of them is meant?
+fn check_repeats(headers: &HeaderMap) -> Result<(), Problem> {
+    let matters = |name: &HeaderName| *name == header::CONTENT_TYPE || name.as_str().starts_with("ce-");
+    match headers
+        .keys()
+        .find(|name| matters(name) && headers.get_all(*name).iter().count() > 1)
+    {
+        Some(name) => Err(Problem::malformed(format!("the header {name} is there more than once"))),
+        None => Ok(()),
+    }
+}
+
 /// Binary mode: attributes in `ce-` headers, percent-encoded; the body is the data.
 fn binary(request: &Request<'_>, content_type: Option<String>) -> Result<Event, Problem> {
     if !request.headers.contains_key("ce-specversion") {
@@ -305,6 +318,28 @@ mod tests {
             ("content-type", "application/json"),
         ];
         assert_eq!(decode(&EventMapping::default(), &headers, "{}").unwrap_err().status, 400);
+    }
+
+    /// Of two values none is chosen in silence.
+    #[test]
+    fn what_is_there_twice_is_refused() {
+        let once = [
+            ("ce-specversion", "1.0"),
+            ("ce-id", "1"),
+            ("ce-source", "/s"),
+            ("ce-type", "t"),
+            ("content-type", "text/plain"),
+        ];
+        assert!(decode(&EventMapping::default(), &once, "x").is_ok());
+        for twice in [("ce-id", "1"), ("ce-mine", "a"), ("content-type", "text/plain")] {
+            let headers: Vec<_> = once.into_iter().chain([("ce-mine", "a"), twice]).collect();
+            let problem = decode(&EventMapping::default(), &headers, "x").unwrap_err();
+            assert_eq!(problem.status, 400);
+            assert!(problem.detail().contains(twice.0), "{}", problem.detail());
+        }
+        let both = "{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/s\",\"type\":\"t\",\"data\":1,\"data_base64\":\"MQ==\"}";
+        let headers = [("content-type", "application/cloudevents+json")];
+        assert_eq!(decode(&EventMapping::default(), &headers, both).unwrap_err().status, 400);
     }
 
     #[test]

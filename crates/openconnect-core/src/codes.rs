@@ -79,7 +79,7 @@ openconnect_error::code_table! {
     EVENT_UNREADABLE = "OC0402",
     /// The event is over the limit.
     EVENT_TOO_LARGE = "OC0403",
-    /// An attribute of an event is not one of CloudEvents.
+    /// An attribute of the event is invalid.
     EVENT_INVALID = "OC0404",
     /// The required guarantee does not hold.
     GUARANTEE_MISSED = "OC0410",

@@ -213,6 +213,9 @@ impl<'a> Members<'a> {
     pub(crate) fn into_event(mut self) -> Result<Event, EventError> {
         let content_type = self.content_type.take().map(Cow::into_owned);
         let data = match (self.data_base64.take(), self.data.take()) {
+            (Some(_), Some(raw)) if raw.get() != "null" => {
+                return Err(EventError::Data("`data` and `data_base64` exclude each other".into()));
+            }
             (Some(text), _) => Some(decode_base64(&text)?),
             (None, Some(raw)) if raw.get() != "null" => Some(json_member(raw, content_type.as_deref())?),
             _ => None,

@@ -39,6 +39,12 @@ pub(crate) fn settings(settings: &Settings, section: Section, problems: &mut Pro
     if settings.state.dir.as_os_str().is_empty() {
         problems.add("state.dir", "is empty; write `.` for the current folder");
     }
+    if settings.state.dir.starts_with("~") {
+        problems.add(
+            "state.dir",
+            "begins with `~`, which only a shell replaces; write the whole path, or ${env:HOME}",
+        );
+    }
     offsets(&settings.state, section, problems);
     zero("state.inbox_max", Some(settings.state.inbox_max.0), problems);
     limits(settings, problems);

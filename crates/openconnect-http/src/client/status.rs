@@ -62,14 +62,25 @@ impl Codes {
         })
     }
 
-    /// The patterns that are neither a code nor a class such as `5xx`, each with its path below the section.
-    pub fn mistakes(&self) -> Vec<String> {
+    /// What is wrong, each with its path below the section: no code succeeds, a pattern that is neither a code nor a class such as `5xx`,
+    /// or a pattern that is in two lists.
+    pub fn mistakes(&self) -> Vec<(String, &'static str)> {
         let lists = [("success", &self.success), ("retry", &self.retry), ("accept", &self.accept)];
-        let mistakes = lists.into_iter().flat_map(|(list, codes)| {
-            let wrong = codes.iter().enumerate().filter(|(_, code)| !is_pattern(code));
-            wrong.map(move |(at, _)| format!("{list}.{at}"))
-        });
-        mistakes.collect()
+        let mut mistakes = Vec::new();
+        if self.success.is_empty() {
+            mistakes.push(("success".to_owned(), "is empty: no answer would count as a success"));
+        }
+        for (place, (list, codes)) in lists.iter().enumerate() {
+            for (at, code) in codes.iter().enumerate() {
+                let path = || format!("{list}.{at}");
+                if !is_pattern(code) {
+                    mistakes.push((path(), "is no code; write for instance 404 or 5xx"));
+                } else if lists[..place].iter().any(|(_, before)| before.contains(code)) {
+                    mistakes.push((path(), "is in two lists: an answer has one meaning"));
+                }
+            }
+        }
+        mistakes
     }
 }
 
