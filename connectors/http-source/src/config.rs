@@ -187,11 +187,7 @@ impl ConnectorConfig for HttpSourceConfig {
         }
         if !self.path.starts_with('/') {
             problems.add("path", "must begin with /");
-        } else if self
-            .path
-            .parse::<http::uri::PathAndQuery>()
-            .map_or(true, |path| path.path() != self.path || path.query().is_some())
-        {
+        } else if !is_path(&self.path) {
             problems.add(
                 "path",
                 "is not what a request can have: no query, and other characters than ASCII letters, digits and signs percent-encoded",
@@ -241,6 +237,12 @@ impl ConnectorConfig for HttpSourceConfig {
             }
         }
     }
+}
+
+/// Is it a path as requests have it?
+fn is_path(text: &str) -> bool {
+    let parsed = text.parse::<http::uri::PathAndQuery>();
+    text.is_ascii() && parsed.is_ok_and(|parsed| parsed.path() == text && parsed.query().is_none())
 }
 
 #[cfg(test)]

@@ -58,7 +58,8 @@ pub enum EventError {
 
 impl EventError {
     pub(crate) fn invalid(name: &str, reason: impl ToString) -> Self {
-        let name: String = name.chars().take(64).collect();
+        // The name may be anything that was sent, and comes to logs and terminals.
+        let name: String = name.chars().take(64).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
         Self::Invalid {
             name,
             reason: reason.to_string(),
