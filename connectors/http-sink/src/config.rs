@@ -10,7 +10,7 @@ use openconnect_core::secret::Secret;
 use openconnect_core::template::Template;
 use openconnect_core::tls::TlsSettings;
 use openconnect_format::Compression;
-use openconnect_http::client::{Auth, Codes, Endpoint, UrlTemplate};
+use openconnect_http::client::{Auth, Codes, Endpoint, Proxy, UrlTemplate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,10 @@ pub struct HttpSinkConfig {
     #[serde(default)]
     #[schemars(extend("x-effect" = NO_EFFECT))]
     pub tls: TlsSettings,
+    /// HTTP proxy for every request: `http://[user:password@]host[:port]`. An `https` endpoint is reached through a tunnel. Absent: the proxy of
+    /// the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), if there is one, except for this machine itself.
+    #[schemars(example = &"http://proxy.example.com:3128", extend("x-effect" = NO_EFFECT))]
+    pub proxy: Option<Secret>,
     /// URL asked with GET by `check --connect`. Absent: the endpoint is asked.
     #[schemars(example = &"https://example.com/health", extend("x-effect" = NO_EFFECT))]
     pub health_url: Option<String>,
@@ -211,6 +215,9 @@ impl ConnectorConfig for HttpSinkConfig {
         if authority.contains('@') && !matches!(self.auth, Auth::None) {
             problems.add("url", "has a user beside `auth`; keep one of the two");
         }
+        if let Err(wrong) = Proxy::new(self.proxy.as_ref()) {
+            problems.add("proxy", wrong);
+        }
         if self.timeout.0.is_zero() {
             problems.add("timeout", "must be more than 0");
         }
@@ -248,6 +255,7 @@ mod tests {
         for (settings, path) in [
             (serde_json::json!({ "method": "post" }), Some("method")),
             (serde_json::json!({ "timeout": "0s" }), Some("timeout")),
+            (serde_json::json!({ "proxy": "socks5://proxy" }), Some("proxy")),
             (serde_json::json!({ "codes": { "success": [] } }), Some("codes.success")),
             (serde_json::json!({ "codes": { "success": ["2xx", "429"] } }), Some("codes.retry.4")),
             (

@@ -7,8 +7,8 @@ use http::header::AUTHORIZATION;
 use openconnect_core::cloudevents::Event;
 use openconnect_core::sink::{Batch, Sink, SinkContext, SinkProfile, Target, WriteReport};
 use openconnect_core::{Error, Failure, FailureKind, Result};
-use openconnect_http::client::{Client, ClientSettings, Codes, Credentials, Endpoint, client_tls};
-use openconnect_http::codes::{HTTP_CONNECT, HTTP_STATUS, HTTP_URL};
+use openconnect_http::client::{Client, ClientSettings, Codes, Credentials, Endpoint, Proxy, client_tls};
+use openconnect_http::codes::{HTTP_CONFIG, HTTP_CONNECT, HTTP_STATUS, HTTP_URL};
 
 use crate::config::HttpSinkConfig;
 use crate::request::{Destination, Requests};
@@ -89,6 +89,7 @@ impl HttpSink {
         Ok(Self {
             client: Client::new(ClientSettings {
                 tls: client_tls(&config.tls, urls)?,
+                proxy: Proxy::new(config.proxy.as_ref()).map_err(|wrong| Error::config(HTTP_CONFIG, format!("sink.proxy {wrong}")))?,
                 timeout: config.timeout.0,
                 idle_connections: connections,
                 user_agent: concat!("openconnect-http-sink/", env!("CARGO_PKG_VERSION")),

@@ -1,10 +1,10 @@
-//! The HTTP client: pooled connections, TLS, and one request within its time. It follows no redirect and uses no proxy: the event,
-//! and its signature, go where the configuration says and nowhere else.
+//! The HTTP client: pooled connections, TLS, and one request within its time. It follows no redirect: the event, and its signature, go
+//! where the configuration says and nowhere else.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, USER_AGENT};
+use http::header::{ACCEPT, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -16,6 +16,7 @@ use openconnect_core::tls::{TlsSettings, without_roots};
 use openconnect_core::{Failure, Result};
 use tokio::time::{Instant, timeout_at};
 
+use super::proxy::{Connector, Proxy};
 use crate::codes;
 
 /// Maximum response body read, in bytes.
@@ -29,6 +30,8 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 pub struct ClientSettings {
     /// TLS: see [`client_tls`].
     pub tls: rustls::ClientConfig,
+    /// Which requests go through which proxy.
+    pub proxy: Proxy,
     /// How long a connection may take, and how long a request with its response.
     pub timeout: Duration,
     /// Idle connections kept for each host.
@@ -53,7 +56,8 @@ pub fn client_tls<'a>(settings: &TlsSettings, urls: impl IntoIterator<Item = &'a
 
 /// A client with a pool of connections. Share one: each has a pool of its own.
 pub struct Client {
-    inner: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    inner: legacy::Client<HttpsConnector<Connector>, Full<Bytes>>,
+    proxy: Proxy,
     timeout: Duration,
     user_agent: HeaderValue,
 }
@@ -74,6 +78,7 @@ impl Client {
     pub fn new(settings: ClientSettings) -> Self {
         let ClientSettings {
             tls,
+            proxy,
             timeout,
             idle_connections,
             user_agent,
@@ -87,7 +92,10 @@ impl Client {
             .with_tls_config(tls)
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(http);
+            .wrap_connector(Connector {
+                http,
+                proxy: proxy.clone(),
+            });
         let inner = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -95,6 +103,7 @@ impl Client {
             .build(connector);
         Self {
             inner,
+            proxy,
             timeout,
             user_agent: HeaderValue::from_static(user_agent),
         }
@@ -106,7 +115,11 @@ impl Client {
     ///
     /// No response came: `HTTP_CONNECT`, `HTTP_BROKEN` or `HTTP_TIMEOUT`, each retryable. The text has neither URL nor credentials.
     pub async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response, Failure> {
+        let authorization = self.proxy.authorization(request.uri());
         let headers = request.headers_mut();
+        if let Some(authorization) = authorization {
+            headers.insert(PROXY_AUTHORIZATION, authorization);
+        }
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
         let end = Instant::now() + self.timeout;
