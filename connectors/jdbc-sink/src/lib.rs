@@ -8,6 +8,7 @@
 //! | `expression.rs` | expressions of the configuration: attributes, and paths into the data |
 //! | `raw.rs` | a statement of the configuration's own |
 //! | `row.rs` | fields to the values that a table's columns take |
+//! | `exact.rs` | what a database would round or cut without a word |
 //! | `statement.rs` | rows to multi-row statements |
 //! | `tables.rs` | the target's tables; tables and columns that are made |
 //! | `deduplicate.rs` | which events were delivered |
@@ -17,6 +18,7 @@ pub mod codes;
 mod config;
 mod deduplicate;
 mod event;
+mod exact;
 mod expression;
 mod import;
 mod raw;

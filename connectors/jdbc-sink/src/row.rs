@@ -9,6 +9,7 @@ use openconnect_sql::{Dialect, Table, Value, missing};
 use crate::codes;
 use crate::config::UnknownFields;
 use crate::event::{Change, Operation};
+use crate::exact;
 
 /// One row of a table; `values` are in the order of `columns`, which are places in the table's columns.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,12 +51,20 @@ impl Row {
                 continue;
             }
             let value = match change.fields.get(&column.name) {
-                Some(input) => binding.dialect.value(column, input).map_err(|unfit| {
-                    Failure::permanent(
-                        SQL_VALUE,
-                        format!("the value for the column `{}` of `{}` {}", column.name, table.name, unfit.0),
-                    )
-                })?,
+                Some(input) => {
+                    let unfit = |why: &str| {
+                        Failure::permanent(
+                            SQL_VALUE,
+                            format!("the value for the column `{}` of `{}` {why}", column.name, table.name),
+                        )
+                    };
+                    let value = binding.dialect.value(column, input).map_err(|reason| unfit(reason.0))?;
+                    let declared = table.declared.get(at).map_or("", String::as_str);
+                    match exact::loss(binding.dialect, column, declared, &value) {
+                        Some(why) => return Err(unfit(why)),
+                        None => value,
+                    }
+                }
                 None if is_key => Value::Null,
                 None => continue,
             };

@@ -1,7 +1,7 @@
 //! The connector.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use openconnect_core::cloudevents::Event;
@@ -37,6 +37,9 @@ pub struct JdbcSink {
     timeout: Duration,
 }
 
+/// Events with what they ask for, and each event's outcome so far.
+type Mapped<'b> = (Vec<(&'b Event, Work)>, Vec<Result<(), Failure>>);
+
 /// What an event asks for.
 enum Work {
     Rows(Vec<Row>),
@@ -67,11 +70,19 @@ impl Sink for JdbcSink {
 
     async fn check(config: JdbcSinkConfig) -> Result<()> {
         let pool = pool(&config, 1)?;
-        let reached = pool.acquire().await;
-        let checked = reached.map(drop).map_err(|failure| {
+        let table = Template::compile(&config.table)?;
+        let reached = async {
+            drop(pool.acquire().await?);
+            // One that is made, or that each event names, can't be looked at before.
+            if config.sql.is_none() && !config.create_tables && table.is_constant() {
+                Tables::new(&config, &pool, false).get(&config.table).await?;
+            }
+            Ok(())
+        };
+        let checked = reached.await.map_err(|failure: Failure| {
             Error::unavailable(SQL_CONNECTION, "the database can't be used")
                 .because(failure)
-                .hint("Check sink.url, user and password; for SQLite the file and its rights.")
+                .hint("Check sink.url, user and password, sink.table and sink.key; for SQLite the file and its rights.")
         });
         pool.close().await;
         checked
@@ -83,7 +94,7 @@ impl Sink for JdbcSink {
         Ok(Self {
             by_table: config.sql.is_none() && !table.is_constant() && cx.ordering != Ordering::Total,
             table,
-            tables: Tables::new(&config, &pool),
+            tables: Tables::new(&config, &pool, cx.ordering != Ordering::Total),
             reader: Reader::new(&config),
             raw: config
                 .raw()
@@ -140,33 +151,57 @@ fn pool(config: &JdbcSinkConfig, connections: usize) -> Result<Pool> {
 }
 
 impl JdbcSink {
-    /// Events that can't be mapped are answered one by one; the rest is written as a whole or not at all.
+    /// Events that can't be mapped are answered one by one; the rest is written as a whole or not at all. Before anything is refused for
+    /// good the tables are looked at again: they may have been changed.
     async fn attempt(&self, batch: &Batch) -> WriteReport {
-        let mut rows = Vec::with_capacity(batch.len());
-        let mut results = Vec::with_capacity(batch.len());
+        let done = async {
+            let (mut rows, mut results) = self.mapped(batch).await?;
+            if results.iter().any(Result::is_err) && self.have_changed(batch).await? {
+                (rows, results) = self.mapped(batch).await?;
+            }
+            match self.put(rows).await {
+                Err(failure) if !failure.is_retryable() && self.have_changed(batch).await? => {
+                    (rows, results) = self.mapped(batch).await?;
+                    self.put(rows).await?;
+                }
+                done => done?,
+            }
+            Ok(results)
+        };
+        match done.await {
+            Ok(results) if results.iter().all(Result::is_ok) => WriteReport::Delivered,
+            Ok(results) => WriteReport::PerEvent(results),
+            Err(failure) => {
+                // The table may have been changed: look again next time.
+                self.tables.forget();
+                WriteReport::Failed(failure)
+            }
+        }
+    }
+
+    /// What is to be done for the events that can be mapped, and why for the others not.
+    async fn mapped<'b>(&self, batch: &'b Batch) -> Result<Mapped<'b>, Failure> {
+        let (mut rows, mut results) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for event in batch.events() {
             match self.work(event, batch.target()).await {
                 Ok(some) => {
                     rows.push((event, some));
                     results.push(Ok(()));
                 }
-                Err(failure) if failure.is_retryable() => {
-                    self.tables.forget();
-                    return WriteReport::Failed(failure);
-                }
+                Err(failure) if failure.is_retryable() => return Err(failure),
                 Err(failure) => results.push(Err(failure)),
             }
         }
-        if let Err(failure) = self.put(rows).await {
-            // The table may have been changed: look again next time.
-            self.tables.forget();
-            return WriteReport::Failed(failure);
-        }
-        if results.iter().all(Result::is_ok) {
-            WriteReport::Delivered
-        } else {
-            WriteReport::PerEvent(results)
-        }
+        Ok((rows, results))
+    }
+
+    /// Has one of the batch's tables been changed since it was looked at?
+    async fn have_changed(&self, batch: &Batch) -> Result<bool, Failure> {
+        let names = match batch.target().as_str() {
+            "" => batch.events().filter_map(|event| self.table.render(event).ok()).collect(),
+            table => BTreeSet::from([table.to_owned()]),
+        };
+        self.tables.have_changed(&names).await
     }
 
     /// What is to be done for one event.

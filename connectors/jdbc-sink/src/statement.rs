@@ -37,7 +37,11 @@ pub(crate) fn statements(rows: Vec<Row>, mode: Mode, dialect: Dialect) -> Vec<Wr
             continue;
         };
         let is_update = mode == Mode::Update && first.operation == Operation::Put;
-        if is_update && first.names().all(|name| first.key.contains(name)) {
+        if is_update
+            && first
+                .names()
+                .all(|name| first.key.contains(name) || first.table.identity.contains(name))
+        {
             // Nothing but the key: nothing to change.
             continue;
         }
@@ -138,7 +142,7 @@ impl Names {
         let quoted = |keep: &dyn Fn(&String) -> bool| row.names().filter(|name| keep(name)).map(|name| dialect.quote(name)).collect();
         Self {
             all: quoted(&|_| true),
-            others: quoted(&|name| !row.key.contains(name)),
+            others: quoted(&|name| !row.key.contains(name) && !row.table.identity.contains(name)),
             key: row.key.iter().map(|name| dialect.quote(name)).collect(),
         }
     }
@@ -339,6 +343,8 @@ mod tests {
             columns: vec![column("id", Kind::Integer, "bigint"), column("v", Kind::Text, "text")],
             key: vec!["id".into()],
             unique: Vec::new(),
+            declared: Vec::new(),
+            identity: Vec::new(),
         })
     }
 

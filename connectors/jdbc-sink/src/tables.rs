@@ -1,7 +1,8 @@
 //! Which tables there are, as the sink has seen them; tables and columns that are made where the configuration says so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use openconnect_change::Input;
 use openconnect_core::Failure;
@@ -14,12 +15,24 @@ use crate::event::{Change, Operation};
 
 /// Tables that are remembered.
 const TABLES: usize = 256;
+/// How often a table is looked at again for a field that has no column.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A table and the columns that identify its rows.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
     pub(crate) table: Arc<Table>,
     pub(crate) key: Arc<[String]>,
+    looked: Instant,
+}
+
+impl Known {
+    /// Has the change a field without a column, and was the table not looked at of late?
+    fn may_be_old(&self, change: &Change<'_>) -> bool {
+        self.looked.elapsed() >= LOOK_AGAIN
+            && change.operation == Operation::Put
+            && change.fields.iter().any(|(name, _)| self.table.column(name).is_none())
+    }
 }
 
 /// The target's tables.
@@ -30,11 +43,13 @@ pub(crate) struct Tables {
     keyed: bool,
     create: bool,
     add: bool,
+    /// Events of different keys may overtake each other.
+    reorders: bool,
     known: Mutex<HashMap<String, Known>>,
 }
 
 impl Tables {
-    pub(crate) fn new(config: &JdbcSinkConfig, pool: &Pool) -> Self {
+    pub(crate) fn new(config: &JdbcSinkConfig, pool: &Pool, reorders: bool) -> Self {
         Self {
             pool: pool.clone(),
             allowed: config.tables.iter().map(|text| NamePattern::new(text)).collect(),
@@ -42,6 +57,7 @@ impl Tables {
             keyed: config.is_keyed(),
             create: config.create_tables,
             add: config.add_columns,
+            reorders,
             known: Mutex::default(),
         }
     }
@@ -80,8 +96,22 @@ impl Tables {
         }
     }
 
+    /// Looks at tables again that were looked at before; has one of them changed since?
+    pub(crate) async fn have_changed(&self, names: &BTreeSet<String>) -> Result<bool, Failure> {
+        let mut changed = false;
+        for name in names {
+            let Some(before) = self.known().remove(name) else { continue };
+            let now = self.find(name).await?;
+            changed |= now.is_none_or(|now| now.table != before.table);
+        }
+        Ok(changed)
+    }
+
     /// The table with a column for each of the change's fields, where the configuration lets the sink make them.
     pub(crate) async fn fitting(&self, name: &str, change: &Change<'_>) -> Result<Known, Failure> {
+        if self.known().get(name).is_some_and(|known| known.may_be_old(change)) {
+            self.known().remove(name);
+        }
         if change.operation != Operation::Put || !(self.create || self.add) {
             return self.get(name).await;
         }
@@ -148,9 +178,18 @@ impl Tables {
             // The others refuse such an upsert; MySQL would insert the row again and again.
             return Err(missing(format!("`{name}` has no unique index on exactly {}", key.join(", "))));
         }
+        let others: Vec<String> = table.other_unique(&key).map(|columns| columns.join(", ")).collect();
+        if self.reorders && !key.is_empty() && !others.is_empty() {
+            tracing::info!(
+                table = name,
+                unique = others.join("; "),
+                "values of a unique index beside the key can move between rows only with `delivery.ordering: total`"
+            );
+        }
         let known = Known {
             table: Arc::new(table),
             key,
+            looked: Instant::now(),
         };
         let mut all = self.known();
         if all.len() >= TABLES {

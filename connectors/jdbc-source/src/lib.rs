@@ -5,6 +5,7 @@
 //! | `config.rs` | the `source:` section |
 //! | `import.rs` | the configuration of the Java connector |
 //! | `relation.rs` | what is read: a table or a query, its columns, and those that order it |
+//! | `query.rs` | a query as a part of another one |
 //! | `position.rs` | how far it was read, as it is stored |
 //! | `window.rs` | the last rows that were read: among them rows appear whose transactions commit late |
 //! | `reader.rs` | one relation: what comes next |
@@ -16,6 +17,7 @@ mod config;
 mod event;
 mod import;
 mod position;
+mod query;
 mod reader;
 mod relation;
 mod source;

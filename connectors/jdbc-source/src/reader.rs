@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use openconnect_change::Cell;
 use openconnect_core::Failure;
 use openconnect_core::record::{Partition, Record};
-use openconnect_sql::{Connection, Mark, PageRows, Pool, Select, Split};
+use openconnect_sql::{Connection, Keyset, Mark, PageRows, Pool, Select, Split, Statement};
 
 use crate::config::{JdbcSourceConfig, Mode};
 use crate::event::Events;
@@ -20,6 +20,8 @@ pub(crate) const PAGE_BYTES: usize = 8 << 20;
 /// Rows of the window that are looked at with one statement, and rows that are read by their marks with one.
 const LOOK: u32 = 10_000;
 const LATE: usize = 50;
+/// How often rows whose time has not come are looked for.
+const FUTURE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Rows of one page with their marks.
 struct Page {
@@ -46,6 +48,8 @@ pub(crate) struct Reader {
     looked: Option<Marks>,
     /// When there may be something new.
     due: Instant,
+    /// When rows whose time has not come are looked for again.
+    future: Instant,
 }
 
 impl Reader {
@@ -74,6 +78,7 @@ impl Reader {
             look: now,
             looked: None,
             due: now,
+            future: now,
         }
     }
 
@@ -105,6 +110,7 @@ impl Reader {
         self.behind = page.more;
         if !page.more {
             self.due = now + self.interval;
+            self.note_future(pool, now).await?;
         }
         self.window.advance(now, self.position.after.as_ref());
         // As it is before the page: after a crash in the middle of it, the page comes again at the most.
@@ -113,6 +119,24 @@ impl Reader {
             .into_iter()
             .map(|(marks, cells)| self.new_row(marks, &cells, events, &unsettled))
             .collect()
+    }
+
+    /// Says now and then that rows wait for their time.
+    async fn note_future(&mut self, pool: &Pool, now: Instant) -> Result<(), Failure> {
+        let Keyset { from, condition, .. } = &self.relation.rows;
+        let Some(condition) = condition.as_ref().filter(|_| self.future <= now) else {
+            return Ok(());
+        };
+        self.future = now + FUTURE_EVERY;
+        let sql = format!("select 'x' from {from} as r where not ({condition}) limit 1");
+        let (rows, _) = pool.acquire().await?.query(&Statement::new(sql, Vec::new()), 1).await?;
+        if !rows.is_empty() {
+            tracing::warn!(
+                relation = self.relation.name,
+                "some rows have times in the future: they are read when these times have come"
+            );
+        }
+        Ok(())
     }
 
     fn new_row(

@@ -7,6 +7,7 @@ use openconnect_core::Failure;
 use openconnect_sql::{Connection, Dialect, Keyset, NamePattern, Table, TableName, missing};
 
 use crate::config::JdbcSourceConfig;
+use crate::query;
 
 /// The name of a query's relation: of its partition, and in its events.
 const QUERY: &str = "query";
@@ -20,15 +21,38 @@ pub(crate) struct Relation {
     pub(crate) key: Vec<usize>,
 }
 
-/// Looks at all relations that the configuration names, by their names. A table that can't be read is said, and the others are.
-pub(crate) async fn find(config: &JdbcSourceConfig, connection: &mut Connection) -> Result<BTreeMap<String, Relation>, Failure> {
+/// What the configuration names.
+pub(crate) struct Found {
+    /// By their names.
+    pub(crate) relations: BTreeMap<String, Relation>,
+    /// A table that is named and is not there, or may not be read.
+    pub(crate) absent: Option<String>,
+}
+
+impl Found {
+    /// The table that is missing, as a failure.
+    pub(crate) fn complete(&self) -> Result<(), Failure> {
+        match &self.absent {
+            Some(name) => Err(missing(format!("there is no table `{name}` that may be read"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Looks at all relations that the configuration names. A table that can't be read is said, and the others are.
+pub(crate) async fn find(config: &JdbcSourceConfig, connection: &mut Connection) -> Result<Found, Failure> {
     let mut found = BTreeMap::new();
     if let Some(query) = &config.query {
-        let query = query.trim().trim_end_matches(';');
-        let columns = connection.describe(&format!("select * from ({query}) as q where 1 = 0")).await?;
-        let relation = Relation::new(config, connection.dialect(), QUERY, format!("({query})"), columns, &[])?;
+        let dialect = connection.dialect();
+        // What ends in a comment ends with its line.
+        let query = format!("({}\n)", query::without_end(query, dialect));
+        let columns = connection.describe(&format!("select * from {query} as q where 1 = 0")).await?;
+        let relation = Relation::new(config, dialect, QUERY, query, columns, &[])?;
         found.insert(QUERY.to_owned(), relation);
-        return Ok(found);
+        return Ok(Found {
+            relations: found,
+            absent: None,
+        });
     }
     let [wanted, unwanted] =
         [&config.tables, &config.exclude].map(|names| names.iter().map(|name| NamePattern::new(name)).collect::<Vec<_>>());
@@ -44,10 +68,8 @@ pub(crate) async fn find(config: &JdbcSourceConfig, connection: &mut Connection)
         found.insert(text, relation);
     }
     let absent = config.tables.iter().find(|name| !name.contains('*') && !found.contains_key(*name));
-    match absent {
-        Some(name) => Err(missing(format!("there is no table `{name}` that may be read"))),
-        None => Ok(found),
-    }
+    let absent = absent.cloned();
+    Ok(Found { relations: found, absent })
 }
 
 async fn table(config: &JdbcSourceConfig, connection: &mut Connection, name: &TableName) -> Result<Option<Relation>, Failure> {
@@ -106,10 +128,34 @@ impl Relation {
                 )));
             }
         }
+        // A row whose time has not come would end the reading: what comes until then is before it.
+        let time = names
+            .first()
+            .filter(|_| config.timestamp.is_some())
+            .and_then(|_| columns.get(*order.first()?));
+        let condition = time.and_then(|time| Some(format!("r.{} <= {}", dialect.quote(&time.name), latest(dialect, time.kind)?)));
         Ok(Self {
             name: name.to_owned(),
-            rows: Keyset { from, columns, order },
+            rows: Keyset {
+                from,
+                columns,
+                order,
+                condition,
+            },
             key,
         })
     }
+}
+
+/// The latest time that a row may have now, in SQL. Without a zone it may be that of any zone.
+fn latest(dialect: Dialect, kind: Kind) -> Option<&'static str> {
+    Some(match (dialect, kind) {
+        (Dialect::Postgres, Kind::TimestampTz) => "now()",
+        (Dialect::Postgres, Kind::Timestamp) => "(now() at time zone 'UTC' + interval '14 hours')",
+        (Dialect::Postgres, Kind::Date) => "(now() at time zone 'UTC' + interval '14 hours')::date",
+        (Dialect::MySql, Kind::TimestampTz) => "utc_timestamp(6)",
+        (Dialect::MySql, Kind::Timestamp | Kind::Date) => "(utc_timestamp(6) + interval 14 hour)",
+        // SQLite's times are texts or numbers of any form.
+        _ => return None,
+    })
 }

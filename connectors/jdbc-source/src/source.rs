@@ -31,6 +31,8 @@ pub struct JdbcSource {
     /// The relation that was read last: the next one is the next to be asked.
     last: Option<String>,
     looked: Option<Instant>,
+    /// A table that is named and was missing then.
+    absent: Option<String>,
 }
 
 impl Source for JdbcSource {
@@ -57,6 +59,7 @@ impl Source for JdbcSource {
             readers: BTreeMap::new(),
             last: None,
             looked: None,
+            absent: None,
             config,
         };
         Ok((source, NoCommit))
@@ -66,7 +69,7 @@ impl Source for JdbcSource {
         let pool = pool(&config, &target(&config)?);
         let looked = async {
             let mut connection = pool.acquire().await?;
-            relation::find(&config, &mut connection).await
+            relation::find(&config, &mut connection).await?.complete()
         };
         looked.await.map(drop).map_err(|failure| {
             Error::unavailable(SQL_CONNECTION, "the database can't be used")
@@ -140,7 +143,11 @@ impl JdbcSource {
             let mut connection = self.pool.acquire().await?;
             let found = relation::find(&self.config, &mut connection).await?;
             drop(connection);
-            self.use_relations(found);
+            if found.relations.is_empty() {
+                found.complete()?;
+            }
+            self.note_absent(found.absent);
+            self.use_relations(found.relations);
         }
         let names: Vec<String> = self.readers.keys().cloned().collect();
         let first = self.last.as_ref().map_or(0, |last| names.partition_point(|name| name <= last));
@@ -156,6 +163,19 @@ impl JdbcSource {
             }
         }
         Ok(Vec::new())
+    }
+
+    /// A table that is missing is waited for, and does not keep the others from being read.
+    fn note_absent(&mut self, absent: Option<String>) {
+        if absent != self.absent
+            && let Some(name) = &absent
+        {
+            tracing::warn!(
+                table = name,
+                "there is no such table that may be read; the others are read, and it once it is there"
+            );
+        }
+        self.absent = absent;
     }
 
     fn use_relations(&mut self, found: BTreeMap<String, relation::Relation>) {

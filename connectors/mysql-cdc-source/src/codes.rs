@@ -19,6 +19,12 @@ openconnect_core::code_table! {
     CDC_SETUP,
     /// The snapshot of the tables was interrupted.
     CDC_SNAPSHOT,
+    /// Another reader of the log has the same server_id.
+    CDC_SERVER_ID,
+    /// A change is in the log as a statement, not as rows.
+    CDC_STATEMENT,
+    /// A table cannot be read from the log as it is.
+    CDC_TABLE,
     /// The value of a column cannot be read.
     CDC_VALUE,
 }

@@ -67,7 +67,9 @@ impl ColumnSettings {
         }
     }
 
-    fn wants(&self, name: &str) -> bool {
+    /// Is a column told?
+    pub(crate) fn wants(&self, table: &str, column: &str) -> bool {
+        let name = &format!("{table}.{column}");
         (self.include.is_empty() || named(&self.include, name)) && !named(&self.exclude, name)
     }
 
@@ -123,7 +125,7 @@ impl View {
             let name = format!("{table}.{}", column.name);
             let hide = settings.hide(&name);
             let in_key = key.contains(&at);
-            if !settings.wants(&name) {
+            if !settings.wants(table, &column.name) {
                 if in_key {
                     return Err(of_the_key(&name, "can't be left out"));
                 }

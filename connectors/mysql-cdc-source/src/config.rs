@@ -162,9 +162,14 @@ impl MySqlCdcConfig {
         }
     }
 
-    /// Is a table of the database to be read?
-    pub(crate) fn wants(&self, table: &str) -> bool {
-        let named = |names: &[String]| names.iter().any(|name| NamePattern::new(name).matches(table));
+    /// Is a table of the database to be read? A server may take names that differ in case alone for the same.
+    pub(crate) fn wants(&self, table: &str, ignores_case: bool) -> bool {
+        let named = |names: &[String]| {
+            names.iter().any(|name| {
+                NamePattern::new(name).matches(table)
+                    || (ignores_case && NamePattern::new(&name.to_lowercase()).matches(&table.to_lowercase()))
+            })
+        };
         named(&self.tables) && !named(&self.exclude)
     }
 

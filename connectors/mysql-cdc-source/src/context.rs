@@ -1,26 +1,24 @@
 //! What does not change while a log is read.
 
-use std::collections::HashMap;
-
 use openconnect_core::budget::Budget;
 use openconnect_core::cloudevents;
 use openconnect_core::record::{Partition, Record};
 
+use crate::catalog::Catalog;
 use crate::config::MySqlCdcConfig;
 use crate::event::Events;
 use crate::headroom::Seen;
 use crate::position::Position;
 use crate::server::About;
+use crate::statement::RowsStatement;
 
 /// What does not change while a log is read.
 pub(crate) struct Context<'a> {
     pub(crate) config: &'a MySqlCdcConfig,
-    pub(crate) database: &'a str,
     pub(crate) about: &'a About,
+    pub(crate) catalog: &'a Catalog,
     pub(crate) events: &'a Events,
     pub(crate) partition: &'a Partition,
-    /// MariaDB's columns of JSON, by table.
-    pub(crate) json: &'a HashMap<String, Vec<String>>,
     pub(crate) seen: &'a Seen,
     pub(crate) budget: &'a Budget,
 }
@@ -33,5 +31,23 @@ impl Context<'_> {
     /// The position moves, and no event goes with it.
     pub(crate) fn progress(&self, position: Position) -> Record<Position> {
         Record::progress(self.partition.clone(), position)
+    }
+
+    /// Is a table of the database read?
+    pub(crate) fn wants(&self, table: &str) -> bool {
+        self.config.wants(table, self.about.ignores_case)
+    }
+
+    /// Which tables that are read a statement may change, in words; none when it changes none of them. `database` is that of its session.
+    pub(crate) fn concerns(&self, statement: &RowsStatement, database: &str) -> Option<String> {
+        if let Some((of, table)) = &statement.table {
+            let is_read = self.about.is_database(of.as_deref().unwrap_or(database)) && self.wants(table);
+            return is_read.then(|| format!("`{table}`"));
+        }
+        // A function may change any table.
+        let may = matches!(statement.verb.as_str(), "SELECT" | "CALL" | "DO")
+            || self.about.is_database(database)
+            || statement.names.iter().any(|name| self.about.is_database(name));
+        may.then(|| "tables that it does not name alone".to_owned())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::DateTime;
 use openconnect_change::debezium::DebeziumWriter;
-use openconnect_change::{Change, Decimals, Op, json_text, key_text, native};
+use openconnect_change::{Change, Decimals, Op, json_text, key_text, native, ordering_text};
 use openconnect_core::Failure;
 use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
 
@@ -69,10 +69,11 @@ impl Events {
     /// The event of a change; `key` are the places of its key's columns.
     pub(crate) fn change(&self, key: &[usize], change: &Change<'_>, origin: Origin<'_>) -> Result<Event, Failure> {
         let row = change.after.or(change.before).unwrap_or_default();
+        let order = ordering_text(change.columns, key, row);
         let key = key_text(key, row);
         let data = self.writer.change(change, &origin);
-        let mut ordered = String::with_capacity(origin.database.len() + origin.table.len() + key.len() + 2);
-        for part in [origin.database, ".", origin.table, "/", &key] {
+        let mut ordered = String::with_capacity(origin.database.len() + origin.table.len() + order.len() + 2);
+        for part in [origin.database, ".", origin.table, "/", &order] {
             ordered.push_str(part);
         }
         let mut builder = self.builder(origin, &self.ty).extension("partitionkey", ordered);

@@ -18,7 +18,7 @@ use crate::charset::Charsets;
 use crate::codes;
 use crate::server::unreadable;
 use crate::table::LogTable;
-use crate::value::cell;
+use crate::value::{cell, time, time_fraction_bytes};
 
 /// A row before and after its change.
 pub(crate) type Rows = (Option<Vec<Cell>>, Option<Vec<Cell>>);
@@ -84,6 +84,13 @@ impl<'a> Images<'a> {
             documents += usize::from(is_document);
             if is_set(nulls, at) {
                 cells.push(Cell::Null);
+                continue;
+            }
+            // The driver can't read one below zero that has a fraction.
+            if column.ty == ColumnType::MYSQL_TYPE_TIME2 {
+                let digits = column.meta.first().copied().unwrap_or(0);
+                let bytes: &[u8] = self.rest.parse(3 + time_fraction_bytes(digits)).map_err(unreadable)?;
+                cells.push(time(bytes, digits));
                 continue;
             }
             let how = (column.ty, column.meta.as_slice(), column.unsigned, is_partial);

@@ -9,9 +9,12 @@
 //! | `server.rs` | connections for the log, what the server is and how it must be set up |
 //! | `snapshot.rs` | the rows that are there, in chunks, while the log is read |
 //! | `held.rs` | what a snapshot has read and not told yet |
+//! | `catalog.rs` | what the server's catalog says of the tables and the log does not |
+//! | `check.rs` | what reading needs, tried before it begins |
 //! | `context.rs` | what does not change while a log is read |
 //! | `log.rs`, `rows.rs` | the binary log: transactions and statements; rows |
-//! | `statement.rs` | which statements concern tables |
+//! | `statement.rs` | what the statements of the log do: with tables, with rows, or neither |
+//! | `compressed.rs` | MariaDB's compressed events and columns |
 //! | `image.rs` | a row before and after its change |
 //! | `table.rs` | a table as the log describes it |
 //! | `columns.rs` | which columns are told, and what is hidden of them |
@@ -21,9 +24,12 @@
 //! | `headroom.rs` | how long the log that is not read yet will be there |
 //! | `source.rs` | the connector |
 
+mod catalog;
 mod charset;
+mod check;
 pub mod codes;
 mod columns;
+mod compressed;
 mod config;
 mod context;
 mod event;

@@ -1,19 +1,22 @@
 //! The binary log: files, transactions, statements. Rows are in `rows.rs`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt as _, StreamExt as _};
+use metrics::counter;
 use mysql_async::BinlogStream;
 use mysql_async::binlog::EventType;
-use mysql_async::binlog::events::{Event, EventData, QueryEvent, TransactionPayloadEvent};
+use mysql_async::binlog::events::{BinlogEventHeader, Event, EventData, TransactionPayloadEvent};
 use openconnect_core::Failure;
 use openconnect_core::budget::event_bytes;
 use openconnect_core::record::Record;
 use openconnect_sql::codes::SQL_CONNECTION;
 
 use crate::codes;
+use crate::compressed;
 use crate::context::Context;
 use crate::event::Boundary;
 use crate::gtid::GtidSet;
@@ -21,8 +24,9 @@ use crate::held::Touched;
 use crate::origin::Origin;
 use crate::position::{Place, Position};
 use crate::server::{failure, unreadable};
-use crate::statement::{TableStatement, Verb};
+use crate::statement::{Statement, Verb};
 use crate::table::LogTable;
+use crate::value::uuid;
 
 /// Records that one call gives, at the most, but for those of one row event.
 pub(crate) const READ_BATCH: usize = 500;
@@ -33,6 +37,52 @@ const NOTE_EVERY: Duration = Duration::from_secs(1);
 
 /// MariaDB's event at the beginning of each transaction.
 const MARIADB_GTID: u8 = 162;
+
+/// Events that are read.
+const READ: [u8; 19] = [
+    EventType::QUERY_EVENT as u8,
+    EventType::ROTATE_EVENT as u8,
+    EventType::FORMAT_DESCRIPTION_EVENT as u8,
+    EventType::XID_EVENT as u8,
+    EventType::EXECUTE_LOAD_QUERY_EVENT as u8,
+    EventType::TABLE_MAP_EVENT as u8,
+    EventType::WRITE_ROWS_EVENT_V1 as u8,
+    EventType::UPDATE_ROWS_EVENT_V1 as u8,
+    EventType::DELETE_ROWS_EVENT_V1 as u8,
+    EventType::INCIDENT_EVENT as u8,
+    EventType::WRITE_ROWS_EVENT as u8,
+    EventType::UPDATE_ROWS_EVENT as u8,
+    EventType::DELETE_ROWS_EVENT as u8,
+    EventType::GTID_EVENT as u8,
+    EventType::ANONYMOUS_GTID_EVENT as u8,
+    EventType::XA_PREPARE_LOG_EVENT as u8,
+    EventType::PARTIAL_UPDATE_ROWS_EVENT as u8,
+    EventType::GTID_TAGGED_LOG_EVENT as u8,
+    MARIADB_GTID,
+];
+/// Events that say nothing about rows: what comes before a statement, notes of the server; MySQL's second form of a heartbeat;
+/// MariaDB's annotations, checkpoints, lists of transactions and the beginning of encryption.
+const HARMLESS: [u8; 17] = [
+    EventType::STOP_EVENT as u8,
+    EventType::INTVAR_EVENT as u8,
+    EventType::RAND_EVENT as u8,
+    EventType::USER_VAR_EVENT as u8,
+    EventType::APPEND_BLOCK_EVENT as u8,
+    EventType::DELETE_FILE_EVENT as u8,
+    EventType::BEGIN_LOAD_QUERY_EVENT as u8,
+    EventType::HEARTBEAT_EVENT as u8,
+    EventType::ROWS_QUERY_EVENT as u8,
+    EventType::PREVIOUS_GTIDS_EVENT as u8,
+    EventType::TRANSACTION_CONTEXT_EVENT as u8,
+    EventType::VIEW_CHANGE_EVENT as u8,
+    41,
+    160,
+    161,
+    163,
+    164,
+];
+/// A server says of such events that who does not know them may leave them out.
+const IGNORABLE: u16 = 0x80;
 
 /// The transaction that is being read.
 #[derive(Debug)]
@@ -82,7 +132,7 @@ pub(crate) struct Log {
     pub(crate) thread: u32,
     /// Why it can't go on, once what was read is told.
     failed: Option<Failure>,
-    /// A table was changed: MariaDB's JSON columns must be asked for again.
+    /// A table was changed: the server's catalog must be asked again.
     pub(crate) changed: bool,
 }
 
@@ -200,7 +250,17 @@ impl Log {
             self.begin(None, begin);
             return Ok(());
         }
-        match event.read_data().map_err(unreadable)? {
+        let plain = compressed::plain_event(event).map_err(unreadable)?;
+        let kind = plain.header().event_type_raw();
+        if !READ.contains(&kind) {
+            let is_harmless = HARMLESS.contains(&kind) || header.flags_raw() & IGNORABLE != 0;
+            return if is_harmless {
+                Ok(())
+            } else {
+                Err(self.unknown_event(kind, begin))
+            };
+        }
+        match plain.read_data().map_err(unreadable)? {
             Some(EventData::RotateEvent(rotate)) => {
                 self.end();
                 self.file = file_name(&rotate.name(), &self.file);
@@ -232,11 +292,27 @@ impl Log {
                         || statement.starts_with(b"ROLLBACK TO")
                         || statement.starts_with(b"XA START")
                         || statement.starts_with(b"XA END") => {}
-                _ => self.statement(context, event, &query, touched, records)?,
+                _ => {
+                    let statement = LoggedStatement {
+                        text: query.query(),
+                        database: query.schema(),
+                        thread: query.thread_id(),
+                    };
+                    self.statement(context, &header, &statement, touched, records)?;
+                }
             },
+            Some(EventData::ExecuteLoadQueryEvent(query)) => {
+                let statement = LoggedStatement {
+                    text: query.query(),
+                    database: query.schema(),
+                    thread: query.thread_id(),
+                };
+                self.statement(context, &header, &statement, touched, records)?;
+            }
+            Some(EventData::TableMapEvent(table)) => self.describe(context, &plain, &table)?,
             // What is prepared can't be told apart from what is committed, but by a statement much later.
             Some(EventData::XidEvent(_) | EventData::XaPrepareLogEvent(_)) => self.commit(context, end, records)?,
-            Some(EventData::RowsEvent(rows)) => self.rows(context, event, &rows, touched, records)?,
+            Some(EventData::RowsEvent(rows)) => self.rows(context, &header, &rows, touched, records)?,
             Some(EventData::IncidentEvent(_)) => {
                 return Err(Failure::fatal(
                     codes::CDC_INCIDENT,
@@ -312,34 +388,85 @@ impl Log {
         self.left.as_ref()
     }
 
-    /// A statement that is no row: most often of a table.
+    /// What may change rows, or may not: it is not left out.
+    fn unknown_event(&self, kind: u8, begin: u64) -> Failure {
+        Failure::fatal(
+            codes::CDC_LOG,
+            format!(
+                "the log has an event of the type {kind}, which this version does not know; {}",
+                self.location(begin)
+            ),
+        )
+    }
+
+    fn location(&self, at: u64) -> String {
+        format!("file {}, position {at}", self.file)
+    }
+
+    /// A statement in place of rows: most often of a table.
     fn statement(
         &mut self,
         context: &Context<'_>,
-        event: &Event,
-        query: &QueryEvent<'_>,
+        header: &BinlogEventHeader,
+        logged: &LoggedStatement<'_>,
         touched: &mut Touched<'_>,
         records: &mut Vec<Record<Position>>,
     ) -> Result<(), Failure> {
         self.tables.clear();
-        self.changed = context.about.mariadb;
-        let text = query.query();
-        let statement = TableStatement::read(&text);
-        let schema = query.schema();
-        let wanted = statement.as_ref().and_then(|statement| {
-            statement
-                .tables
-                .iter()
-                .find(|(database, table)| database.as_deref().unwrap_or(&schema) == context.database && context.config.wants(table))
-        });
-        if wanted.is_some() {
-            touched.all();
-        }
-        let end = u64::from(event.header().log_pos());
-        let (Some(statement), Some((_, table))) = (&statement, wanted) else {
+        let end = u64::from(header.log_pos());
+        let begin = end.saturating_sub(u64::from(header.event_size()));
+        let statement = match Statement::read(&logged.text) {
+            Statement::Table(statement) => statement,
+            Statement::DropDatabase(database) => {
+                if context.about.is_database(&database) {
+                    touched.all();
+                    self.changed = true;
+                    untold("DROP DATABASE", &database, &self.location(begin));
+                }
+                self.ends(end);
+                return Ok(());
+            }
+            Statement::Harmless => {
+                self.ends(end);
+                return Ok(());
+            }
+            Statement::Rows(statement) => {
+                if let Some(what) = context.concerns(&statement, &logged.database) {
+                    return Err(Failure::fatal(
+                        codes::CDC_STATEMENT,
+                        format!(
+                            "a change of {what} is in the log as a statement ({}), not as rows: its session has set binlog_format; {}",
+                            statement.verb,
+                            self.location(begin)
+                        ),
+                    ));
+                }
+                self.ends(end);
+                return Ok(());
+            }
+            Statement::Unknown(verb) => {
+                return Err(Failure::fatal(
+                    codes::CDC_STATEMENT,
+                    format!(
+                        "the log has a statement of a kind that this version does not know ({verb}); {}",
+                        self.location(begin)
+                    ),
+                ));
+            }
+        };
+        let mut of_database = statement
+            .tables
+            .iter()
+            .filter(|(database, _)| context.about.is_database(database.as_deref().unwrap_or(&logged.database)));
+        self.changed |= of_database.clone().next().is_some();
+        let Some((_, table)) = of_database.find(|(_, table)| context.wants(table)) else {
             self.ends(end);
             return Ok(());
         };
+        touched.all();
+        if let Some(what) = &statement.untold {
+            untold(what, table, &self.location(begin));
+        }
         let place = self
             .transaction
             .as_ref()
@@ -347,15 +474,15 @@ impl Log {
         let (id, gtid) = place.unwrap_or_else(|| (format!("{}:{end}", self.file), None));
         let origin = Origin {
             id: format!("{id}/{}", if statement.verb == Verb::Truncate { "truncate" } else { "ddl" }),
-            database: context.database,
+            database: &context.about.database,
             table,
             gtid: gtid.as_deref(),
             file: &self.file.clone(),
             begin: self.transaction.as_ref().map_or(end, |transaction| transaction.begin),
-            pos: end.saturating_sub(u64::from(event.header().event_size())),
-            thread: query.thread_id(),
-            server_id: event.header().server_id(),
-            seconds: Some(event.header().timestamp()),
+            pos: begin,
+            thread: logged.thread,
+            server_id: header.server_id(),
+            seconds: Some(header.timestamp()),
             ..Origin::default()
         };
         let mut told = Vec::new();
@@ -363,7 +490,7 @@ impl Log {
             told.push(context.events.truncate(origin.clone())?);
         }
         if context.config.schema_changes {
-            told.push(context.events.schema_change(&text, &origin)?);
+            told.push(context.events.schema_change(&logged.text, &origin)?);
         }
         if statement.verb == Verb::Create {
             self.ends(end);
@@ -383,6 +510,25 @@ impl Log {
     }
 }
 
+/// A statement as the log has it.
+struct LoggedStatement<'a> {
+    text: Cow<'a, str>,
+    /// The database of the session.
+    database: Cow<'a, str>,
+    thread: u32,
+}
+
+/// Rows went or came, and the log does not say which.
+fn untold(what: &str, name: &str, location: &str) {
+    counter!("openconnect_cdc_untold_statements_total").increment(1);
+    tracing::warn!(
+        name,
+        statement = what,
+        location,
+        "rows changed without events: the log has the statement alone; `offsets reset` makes a new snapshot"
+    );
+}
+
 /// The name of a log file. The event that a server makes up at the beginning has its checksum behind the name, and nothing says
 /// so yet: a name has as many digits as the one before.
 fn file_name(name: &str, before: &str) -> Arc<str> {
@@ -395,17 +541,6 @@ fn file_name(name: &str, before: &str) -> Arc<str> {
         }
         None => name.into(),
     }
-}
-
-fn uuid(bytes: &[u8; 16]) -> String {
-    let mut text = String::with_capacity(36);
-    for (at, byte) in bytes.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use mysql_async::binlog::events::{BinlogEventHeader, Event, RowsEventData};
+use mysql_async::binlog::events::{BinlogEventHeader, Event, RowsEventData, TableMapEvent};
 use openconnect_change::{Cell, Change, Op, TransactionOrder};
 use openconnect_core::Failure;
 use openconnect_core::record::Record;
@@ -22,12 +22,13 @@ impl Log {
     pub(crate) fn rows(
         &mut self,
         context: &Context<'_>,
-        event: &Event,
+        header: &BinlogEventHeader,
         rows: &RowsEventData<'_>,
         touched: &mut Touched<'_>,
         records: &mut Vec<Record<Position>>,
     ) -> Result<(), Failure> {
-        let table = self.table(context, rows.table_id())?;
+        let table = self.tables.get(&rows.table_id()).cloned();
+        let table = table.ok_or_else(|| Failure::fatal(codes::CDC_LOG, "the log has rows of a table that it does not describe"))?;
         let is_left = self.is_left();
         let (skip_events, skip_rows) = self.left().filter(|_| is_left).map_or((0, 0), |left| (left.events, left.rows));
         // Until that one has come, the position stays before what comes earlier.
@@ -55,7 +56,7 @@ impl Log {
             gtids: self.gtids_text.clone(),
             file: &self.file,
             thread: self.thread,
-            header: event.header(),
+            header: *header,
             gtid: transaction.gtid().map(Arc::from),
             fixed,
             place: transaction.id(&self.file),
@@ -65,7 +66,7 @@ impl Log {
         if records.is_empty() {
             records.reserve(READ_BATCH);
         }
-        let images = Images::new(rows, &table, &context.about.charsets)?;
+        let images = Images::new(rows, &table, &context.catalog.charsets)?;
         for (row, images) in (0_u64..).zip(images) {
             let (before, after) = images?;
             for cells in [&before, &after].into_iter().flatten() {
@@ -80,24 +81,16 @@ impl Log {
         Ok(())
     }
 
-    /// The table, when it is one that is read.
-    fn table(&mut self, context: &Context<'_>, id: u64) -> Result<Option<Arc<LogTable>>, Failure> {
-        if let Some(known) = self.tables.get(&id) {
-            return Ok(known.clone());
+    /// The description of a table, which comes before its rows.
+    pub(crate) fn describe(&mut self, context: &Context<'_>, event: &Event, map: &TableMapEvent<'_>) -> Result<(), Failure> {
+        if self.tables.contains_key(&map.table_id()) {
+            return Ok(());
         }
-        let map = self
-            .stream
-            .get_tme(id)
-            .ok_or_else(|| Failure::fatal(codes::CDC_LOG, "the log has rows of a table that it does not describe"))?;
-        let name = map.table_name();
-        let table = if map.database_name() == context.database && context.config.wants(&name) {
-            let json = context.json.get(&*name).map_or(&[][..], Vec::as_slice);
-            Some(Arc::new(LogTable::read(map, json, &context.config.columns)?))
-        } else {
-            None
-        };
-        self.tables.insert(id, table.clone());
-        Ok(table)
+        let is_read = context.about.is_database(&map.database_name()) && context.wants(&map.table_name());
+        let table = is_read.then(|| LogTable::read(event, context)).transpose()?;
+        let table = table.filter(|table| !table.is_sequence());
+        self.tables.insert(map.table_id(), table.map(Arc::new));
+        Ok(())
     }
 }
 

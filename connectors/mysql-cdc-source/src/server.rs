@@ -8,17 +8,28 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{BinlogStream, BinlogStreamRequest, ClientIdentity, Conn, DriverError, Opts, OptsBuilder, Row, Sid, SslOpts};
 use openconnect_core::{Code, Failure};
 use openconnect_sql::codes::{SQL_CONNECTION, SQL_DENIED, SQL_ERROR, SQL_LOGIN};
-use openconnect_sql::{Server, TLS_HINT, TlsMode};
+use openconnect_sql::{Server, TLS_HINT, TlsMode, missing};
 
-use crate::charset::Charsets;
 use crate::codes;
 use crate::gtid::GtidSet;
 use crate::position::{Place, Position};
 
 /// The largest packet that a server sends.
 const PACKET: usize = 1 << 30;
-/// The server's answer when it does not have the log from there on any more.
-const NO_SUCH_LOG: u16 = 1236;
+/// The server's answer when it does not go on with the log, for whatever reason.
+const NO_LOG: u16 = 1236;
+/// MariaDB's answer to one of two readers with the same number.
+const SAME_SERVER_ID: u16 = 4052;
+const SYNTAX: u16 = 1064;
+/// What it says then where it does not have the log from there on any more.
+const LOST_TEXTS: [&str; 6] = [
+    "purged",
+    "could not find first log file",
+    "could not find next log",
+    "impossible position",
+    "position > file size",
+    "more gtids than",
+];
 /// The code of a failure that says so.
 pub(crate) const LOST: Code = codes::CDC_POSITION_LOST;
 
@@ -28,7 +39,19 @@ pub(crate) struct About {
     pub(crate) mariadb: bool,
     /// Does it number its transactions so that another server knows them?
     pub(crate) gtids: bool,
-    pub(crate) charsets: Charsets,
+    /// The database that is read, as the server writes its name.
+    pub(crate) database: String,
+    /// Names of databases and tables that differ in case alone are the same.
+    pub(crate) ignores_case: bool,
+    /// Rows that change with others, by a foreign key, are in the log.
+    pub(crate) logs_cascades: bool,
+}
+
+impl About {
+    /// Is that the database that is read?
+    pub(crate) fn is_database(&self, name: &str) -> bool {
+        name == self.database || (self.ignores_case && name.to_lowercase() == self.database.to_lowercase())
+    }
 }
 
 /// How to connect.
@@ -66,9 +89,7 @@ pub(crate) fn unreadable(error: std::io::Error) -> Failure {
 /// What an error of the driver means. Texts of the server name users and files, never rows.
 pub(crate) fn failure(error: mysql_async::Error) -> Failure {
     match error {
-        mysql_async::Error::Server(error) if error.code == NO_SUCH_LOG => {
-            Failure::fatal(LOST, "the server can't go on from the stored position").because(error)
-        }
+        mysql_async::Error::Server(error) if matches!(error.code, NO_LOG | SAME_SERVER_ID) => no_log(error),
         mysql_async::Error::Server(error) => {
             let code = match error.code {
                 1045 | 1698 => SQL_LOGIN,
@@ -84,6 +105,29 @@ pub(crate) fn failure(error: mysql_async::Error) -> Failure {
     }
 }
 
+/// Why the server does not go on with the log: its text alone says it.
+fn no_log(error: mysql_async::ServerError) -> Failure {
+    let text = error.message.to_lowercase();
+    if text.contains("same server_uuid/server_id") || text.contains("same server_id") {
+        return Failure::retryable(
+            codes::CDC_SERVER_ID,
+            "another reader of the log has the same server_id: give each its own (source.server_id), or none",
+        )
+        .because(error);
+    }
+    if LOST_TEXTS.iter().any(|lost| text.contains(lost)) {
+        return Failure::fatal(LOST, "the server can't go on from the stored position").because(error);
+    }
+    if text.contains("auto_position") {
+        return Failure::retryable(
+            codes::CDC_SETUP,
+            "the server can't go on by GTIDs; the connector waits until it can",
+        )
+        .because(error);
+    }
+    Failure::fatal(codes::CDC_LOG, "the server can't read its log").because(error)
+}
+
 pub(crate) async fn connect(options: &Opts, within: Duration) -> Result<Conn, Failure> {
     match tokio::time::timeout(within, Conn::new(options.clone())).await {
         Ok(connection) => connection.map_err(failure),
@@ -95,9 +139,10 @@ pub(crate) async fn connect(options: &Opts, within: Duration) -> Result<Conn, Fa
 }
 
 /// Looks at the server; one that is not set up for this is said, and waited for.
-pub(crate) async fn about(connection: &mut Conn) -> Result<About, Failure> {
+pub(crate) async fn about(connection: &mut Conn, database: &str) -> Result<About, Failure> {
     let sql = "SHOW GLOBAL VARIABLES WHERE variable_name IN \
-               ('version', 'log_bin', 'binlog_format', 'binlog_row_image', 'binlog_row_metadata', 'gtid_mode')";
+               ('version', 'log_bin', 'binlog_format', 'binlog_row_image', 'binlog_row_metadata', 'gtid_mode', \
+               'lower_case_table_names', 'innodb_native_foreign_keys')";
     let variables: Vec<(String, String)> = connection.query(sql).await.map_err(failure)?;
     let variables: HashMap<String, String> = variables
         .into_iter()
@@ -117,15 +162,41 @@ pub(crate) async fn about(connection: &mut Conn) -> Result<About, Failure> {
             ));
         }
     }
-    let collations: Vec<(u16, String)> = connection
-        .query("SELECT id, character_set_name FROM information_schema.collations WHERE id IS NOT NULL AND id < 65536")
-        .await
-        .map_err(failure)?;
+    // The server's spelling, where it does not tell capitals from small letters.
+    let sql = "SELECT schema_name FROM information_schema.schemata WHERE schema_name = ?";
+    let found: Option<String> = connection.exec_first(sql, (database,)).await.map_err(failure)?;
+    let database = found.ok_or_else(|| missing(format!("there is no database `{database}` that the user may see")))?;
+    is_logged(connection, &database).await?;
+    let ignores_case = variables.get("lower_case_table_names").is_some_and(|value| value != "0");
     Ok(About {
         mariadb: variables.get("version").is_some_and(|version| version.contains("MariaDB")),
         gtids: variables.get("gtid_mode").is_some_and(|mode| mode.eq_ignore_ascii_case("ON")),
-        charsets: Charsets::new(collations),
+        database,
+        ignores_case,
+        // Since MySQL 9.6, where the server itself and not its engine follows foreign keys.
+        logs_cascades: is("innodb_native_foreign_keys", "OFF") && variables.contains_key("innodb_native_foreign_keys"),
     })
+}
+
+/// A server may be told not to log some databases.
+async fn is_logged(connection: &mut Conn, database: &str) -> Result<(), Failure> {
+    let row = log_status(connection).await?;
+    let names = |at: usize| {
+        row.as_ref()
+            .and_then(|row| row.get::<Option<String>, _>(at).flatten())
+            .unwrap_or_default()
+    };
+    let (logged, ignored) = (names(2), names(3));
+    let has = |names: &str| names.split(',').any(|name| name.trim() == database);
+    if (!logged.is_empty() && !has(&logged)) || has(&ignored) {
+        return Err(Failure::retryable(
+            codes::CDC_SETUP,
+            format!(
+                "the server does not log the database `{database}` (binlog-do-db, binlog-ignore-db); the connector waits until it does"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// A place in the log that every row that can be seen lies before, or in whose transactions it is. What is read of the tables from
@@ -154,14 +225,21 @@ pub(crate) async fn now(connection: &mut Conn, about: &About) -> Result<Position
 
 /// Where the log ends. What can be seen in the tables is before it: the log is written first.
 pub(crate) async fn end(connection: &mut Conn) -> Result<(String, u64), Failure> {
-    let row: Option<Row> = match connection.query_first("SHOW MASTER STATUS").await {
-        Ok(row) => row,
-        // Since MySQL 8.4.
-        Err(mysql_async::Error::Server(_)) => connection.query_first("SHOW BINARY LOG STATUS").await.map_err(failure)?,
-        Err(error) => return Err(failure(error)),
-    };
-    let place = row.and_then(|row| Some((row.get::<String, _>(0)?, row.get::<u64, _>(1)?)));
+    let place = log_status(connection)
+        .await?
+        .and_then(|row| Some((row.get::<String, _>(0)?, row.get::<u64, _>(1)?)));
     place.ok_or_else(|| Failure::retryable(codes::CDC_SETUP, "the server says no place in its log"))
+}
+
+async fn log_status(connection: &mut Conn) -> Result<Option<Row>, Failure> {
+    match connection.query_first("SHOW MASTER STATUS").await {
+        Ok(row) => Ok(row),
+        // Since MySQL 8.4.
+        Err(mysql_async::Error::Server(error)) if error.code == SYNTAX => {
+            connection.query_first("SHOW BINARY LOG STATUS").await.map_err(failure)
+        }
+        Err(error) => Err(failure(error)),
+    }
 }
 
 /// Waits until everything before a position can be seen in the tables: a transaction is in the log a moment earlier.

@@ -24,7 +24,7 @@ use openconnect_sql::{Dialect, Keyset, Mark, PageRows, Pool, Split, Statement, T
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::codes;
-use crate::columns::View;
+use crate::columns::{ColumnSettings, View};
 use crate::config::MySqlCdcConfig;
 use crate::context::Context;
 use crate::event::Events;
@@ -32,6 +32,7 @@ use crate::held::{Chunk, Held, SnapshotTable};
 use crate::origin::Origin;
 use crate::position::{Place, Position, SnapshotPosition};
 use crate::server::{self, About};
+use crate::value::{double, single};
 
 /// Bytes of one chunk, where there is as much.
 const CHUNK_BYTES: usize = 8 << 20;
@@ -77,6 +78,7 @@ impl Snapshot {
         pool: &Pool,
         budget: &Budget,
         log: Conn,
+        about: &About,
         position: &Position,
     ) -> Result<Self, Failure> {
         let progress = position.snapshot.clone().unwrap_or_default();
@@ -88,7 +90,7 @@ impl Snapshot {
                 .table
                 .as_ref()
                 .is_some_and(|last| text < *last || (text == *last && progress.after.is_none()));
-            if !config.wants(&text) || is_done {
+            if !config.wants(&text, about.ignores_case) || is_done {
                 continue;
             }
             let Some(table) = Table::load(&mut connection, &name).await? else {
@@ -99,13 +101,12 @@ impl Snapshot {
                     "`{text}` has no primary key, so its rows can't be read in chunks; exclude it or give it one"
                 )));
             }
-            let place = |key: &String| table.columns.iter().position(|column| column.name == *key);
-            let order: Vec<usize> = table.key.iter().filter_map(place).collect();
-            let view = View::new(&config.columns, &text, &table.columns, &order)?;
+            let (columns, order, view) = told(&config.columns, &text, table)?;
             let keyset = Keyset {
                 from: name.quoted(Dialect::MySql),
-                columns: table.columns,
+                columns,
                 order,
+                condition: None,
             };
             tables.push_back(Arc::new(SnapshotTable { name: text, keyset, view }));
         }
@@ -202,7 +203,7 @@ impl Snapshot {
             let table = &chunk.table;
             self.counted = self.counted.map(|rows| rows + 1);
             self.progress = self.up_to(&table.name, Some(marks));
-            let event = row_event(context.events, context.database, table, cells, &self.started, at)?;
+            let event = row_event(context.events, &context.about.database, table, cells, &self.started, at)?;
             records.push(context.record(event, self.stamped(at)).reserved_from(&mut chunk.memory));
         }
         if chunk.next.is_none() {
@@ -247,6 +248,25 @@ impl Snapshot {
             ..at.clone()
         }
     }
+}
+
+/// The columns that are selected, those of the key among them, and what is told of them. What is left out is not selected either.
+fn told(settings: &ColumnSettings, name: &str, table: Table) -> Result<(Vec<Column>, Vec<usize>, View), Failure> {
+    let order = |columns: &[Column]| -> Vec<usize> {
+        let place = |key: &String| columns.iter().position(|column| column.name == *key);
+        table.key.iter().filter_map(place).collect()
+    };
+    // Also what would be wrong with those that are left out.
+    View::new(settings, name, &table.columns, &order(&table.columns))?;
+    let columns: Vec<Column> = table
+        .columns
+        .iter()
+        .filter(|column| settings.wants(name, &column.name))
+        .cloned()
+        .collect();
+    let order = order(&columns);
+    let view = View::new(settings, name, &columns, &order)?;
+    Ok((columns, order, view))
 }
 
 struct Reader {
@@ -340,10 +360,15 @@ impl Reader {
 /// Numbers as the log has them: their text is a part of keys.
 fn as_logged(columns: &[Column], mut cells: Vec<Cell>) -> Vec<Cell> {
     for (column, cell) in columns.iter().zip(&mut cells) {
-        if let (Kind::Integer | Kind::Decimal | Kind::Float | Kind::Double, Cell::Text(text)) = (column.kind, &*cell)
-            && text.len() != plain_number(text).len()
-        {
-            *cell = Cell::Text(plain_number(text).to_owned());
+        let Cell::Text(text) = &*cell else { continue };
+        let logged = match column.kind {
+            Kind::Float => text.parse().ok().map(single),
+            Kind::Double => text.parse().ok().map(double),
+            Kind::Integer | Kind::Decimal if text.starts_with('0') => Some(Cell::Text(plain_number(text).to_owned())),
+            _ => None,
+        };
+        if let Some(logged) = logged {
+            *cell = logged;
         }
     }
     cells

@@ -1,10 +1,8 @@
 //! The connector.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use mysql_async::Opts;
-use mysql_async::prelude::Queryable as _;
 use openconnect_core::budget::Budget;
 use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
@@ -14,6 +12,9 @@ use openconnect_sql::codes::{SQL_CONNECTION, SQL_URL};
 use openconnect_sql::{Pool, PoolSettings};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::catalog::Catalog;
+use crate::charset::Charsets;
+use crate::check;
 use crate::codes;
 use crate::config::{LostPosition, MySqlCdcConfig, SnapshotMode};
 use crate::context::Context;
@@ -43,6 +44,7 @@ pub struct MySqlCdcSource {
     stage: Stage,
     /// How far the log is read, for who watches how long it will be there.
     seen: Seen,
+    limits: Limits,
     watching: Option<AbortOnDropHandle<()>>,
 }
 
@@ -54,12 +56,35 @@ enum Stage {
     Done,
 }
 
+/// What the log does not tell, as it was said last.
+#[derive(Default)]
+struct Limits {
+    cascades: Vec<String>,
+    no_table: bool,
+}
+
+impl Limits {
+    /// Says what is new.
+    fn note(&mut self, catalog: &Catalog) {
+        if !catalog.cascades.is_empty() && catalog.cascades != self.cascades {
+            tracing::warn!(
+                tables = catalog.cascades.join(", "),
+                "foreign keys change rows of these tables with others (CASCADE, SET NULL), and the server does not log that: no events"
+            );
+        }
+        if catalog.tables.is_empty() && !self.no_table {
+            tracing::warn!("no table of the database is named by source.tables; nothing is read until there is one");
+        }
+        self.cascades.clone_from(&catalog.cascades);
+        self.no_table = catalog.tables.is_empty();
+    }
+}
+
 struct Reading {
     about: About,
     /// None where the rows alone are read.
     log: Option<Log>,
-    /// MariaDB's columns of JSON, by table.
-    json: HashMap<String, Vec<String>>,
+    catalog: Catalog,
     /// None once all rows are told.
     snapshot: Option<Snapshot>,
 }
@@ -104,6 +129,7 @@ impl Source for MySqlCdcSource {
             position,
             stage: Stage::Closed,
             seen: Seen::new(cx.intake),
+            limits: Limits::default(),
             watching: None,
             config,
         };
@@ -112,13 +138,8 @@ impl Source for MySqlCdcSource {
 
     async fn check(config: MySqlCdcConfig) -> Result<()> {
         let target = config.target().map_err(wrong)?;
-        let options = server::options(target.server().ok_or_else(|| wrong("names no server".into()))?);
-        let look = async {
-            let mut connection = server::connect(&options, config.timeout.0).await?;
-            let about = server::about(&mut connection).await?;
-            server::now(&mut connection, &about).await
-        };
-        look.await.map(drop).map_err(|failure| {
+        let server = target.server().ok_or_else(|| wrong("names no server".into()))?;
+        check::check(&config, server).await.map_err(|failure| {
             Error::unavailable(SQL_CONNECTION, "the server can't be used")
                 .because(failure)
                 .hint("The user needs SELECT, REPLICATION SLAVE and REPLICATION CLIENT.")
@@ -159,7 +180,7 @@ impl MySqlCdcSource {
     async fn begin(&mut self) -> Result<(), Failure> {
         let within = self.config.timeout.0;
         let mut connection = server::connect(&self.options, within).await?;
-        let about = server::about(&mut connection).await?;
+        let about = server::about(&mut connection, &self.database).await?;
         let position = match &self.position {
             Some(position) => position.clone(),
             None => {
@@ -178,7 +199,9 @@ impl MySqlCdcSource {
             self.stage = Stage::Done;
             return Ok(());
         }
-        let json = json_columns(&mut connection, &about, &self.database).await?;
+        let charsets = Charsets::load(&mut connection).await?;
+        let catalog = Catalog::load(&mut connection, &about, &self.config, charsets).await?;
+        self.limits.note(&catalog);
         let from = Position {
             snapshot: None,
             ..position.clone()
@@ -193,7 +216,7 @@ impl MySqlCdcSource {
             None
         } else {
             let connection = server::connect(&self.options, within).await?;
-            let mut snapshot = Snapshot::begin(&self.config, &self.pool, &self.budget, connection, &position).await?;
+            let mut snapshot = Snapshot::begin(&self.config, &self.pool, &self.budget, connection, &about, &position).await?;
             snapshot.start(&about, &from);
             Some(snapshot)
         };
@@ -210,7 +233,7 @@ impl MySqlCdcSource {
         self.stage = Stage::Reading(Box::new(Reading {
             about,
             log,
-            json,
+            catalog,
             snapshot,
         }));
         Ok(())
@@ -224,21 +247,21 @@ impl MySqlCdcSource {
         let Reading {
             about,
             log,
-            json,
+            catalog,
             snapshot,
         } = &mut **reading;
         if let Some(log) = log.as_mut().filter(|log| log.changed) {
             let mut connection = server::connect(&self.options, self.config.timeout.0).await?;
-            *json = json_columns(&mut connection, about, &self.database).await?;
+            *catalog = Catalog::load(&mut connection, about, &self.config, std::mem::take(&mut catalog.charsets)).await?;
+            self.limits.note(catalog);
             log.changed = false;
         }
         let context = Context {
             config: &self.config,
-            database: &self.database,
             about,
+            catalog,
             events: &self.events,
             partition: &self.partition,
-            json,
             seen: &self.seen,
             budget: &self.budget,
         };
@@ -301,7 +324,7 @@ impl MySqlCdcSource {
     async fn lost(&mut self, failure: &Failure) -> Result<(), Failure> {
         tracing::error!(code = %failure.code, on_lost_position = ?self.config.when_lost(), "{}", failure.reason());
         let mut connection = server::connect(&self.options, self.config.timeout.0).await?;
-        let about = server::about(&mut connection).await?;
+        let about = server::about(&mut connection, &self.database).await?;
         self.position = match self.config.when_lost() {
             LostPosition::Earliest => Some(server::oldest(&mut connection, &about).await?),
             LostPosition::Snapshot | LostPosition::Fail => Some(Position {
@@ -322,20 +345,4 @@ fn stamped(records: Vec<Record<Position>>, snapshot: &Snapshot) -> Vec<Record<Po
         None => record,
     };
     records.into_iter().map(stamp).collect()
-}
-
-/// MariaDB's columns of JSON, by table: text with a check. MySQL says in the log itself what is JSON.
-async fn json_columns(connection: &mut mysql_async::Conn, about: &About, database: &str) -> Result<HashMap<String, Vec<String>>, Failure> {
-    if !about.mariadb {
-        return Ok(HashMap::new());
-    }
-    let sql = "SELECT table_name, check_clause FROM information_schema.check_constraints \
-               WHERE constraint_schema = ? AND check_clause LIKE 'json_valid(`%`)'";
-    let found: Vec<(String, String)> = connection.exec(sql, (database,)).await.map_err(server::failure)?;
-    let mut columns: HashMap<String, Vec<String>> = HashMap::new();
-    for (table, clause) in found {
-        let name = clause.trim_start_matches("json_valid(`").trim_end_matches("`)").replace("``", "`");
-        columns.entry(table).or_default().push(name);
-    }
-    Ok(columns)
 }

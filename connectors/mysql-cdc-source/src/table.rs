@@ -3,14 +3,22 @@
 
 use std::io;
 
-use mysql_async::binlog::events::{OptionalMetaExtractor, OptionalMetadataField, TableMapEvent};
+use mysql_async::binlog::events::{Event, OptionalMetaExtractor, OptionalMetadataField, TableMapEvent};
 use mysql_async::consts::ColumnType;
+use mysql_common::binlog::BinlogCtx;
+use mysql_common::io::ParseBuf;
+use mysql_common::proto::MyDeserialize as _;
 use openconnect_change::{Column, Kind};
 use openconnect_core::Failure;
 
+use crate::catalog::Declared;
 use crate::charset::BINARY;
-use crate::columns::{ColumnSettings, View};
+use crate::columns::View;
+use crate::context::Context;
 use crate::server::unreadable;
+
+/// MariaDB's types of `COMPRESSED` columns, and what they are without it.
+const COMPRESSED: [(u8, ColumnType); 2] = [(140, ColumnType::MYSQL_TYPE_BLOB), (141, ColumnType::MYSQL_TYPE_VARCHAR)];
 
 /// A column in the log.
 #[derive(Debug, Clone)]
@@ -23,6 +31,10 @@ pub(crate) struct LogColumn {
     pub(crate) charset: u16,
     /// The texts of an enumeration or a set, in the column's character set.
     pub(crate) values: Vec<Vec<u8>>,
+    /// What the log does not say of it.
+    pub(crate) declared: Option<Declared>,
+    /// Its values are compressed.
+    pub(crate) compressed: bool,
 }
 
 /// A table in the log.
@@ -39,24 +51,68 @@ pub(crate) struct LogTable {
 }
 
 impl LogTable {
-    /// Reads the description. `json` names the columns that hold JSON though their type is text (MariaDB).
-    pub(crate) fn read(event: &TableMapEvent<'_>, json: &[String], settings: &ColumnSettings) -> Result<Self, Failure> {
-        let (columns, log_columns, key) = description(event, json).map_err(unreadable)?;
-        let name = event.table_name().into_owned();
+    /// Reads the description.
+    pub(crate) fn read(event: &Event, context: &Context<'_>) -> Result<Self, Failure> {
+        let (data, compressed) = without_compression(event.data()).map_err(unreadable)?;
+        let head = event.header();
+        let cx = BinlogCtx::new(head.event_size() as usize, event.fde(), head.event_type_raw());
+        let map = TableMapEvent::deserialize(cx, &mut ParseBuf(&data)).map_err(unreadable)?;
+        let name = map.table_name().into_owned();
+        let (columns, log_columns, key) = description(&map, &name, context, &compressed).map_err(unreadable)?;
         Ok(Self {
-            view: View::new(settings, &name, &columns, &key)?,
-            database: event.database_name().into_owned(),
+            view: View::new(&context.config.columns, &name, &columns, &key)?,
+            database: context.about.database.clone(),
             name,
             columns,
             log_columns,
             key,
         })
     }
+
+    pub(crate) fn is_sequence(&self) -> bool {
+        self.key.is_empty() && self.columns.iter().map(|column| column.name.as_str()).eq(SEQUENCE)
+    }
 }
+
+/// The columns of a sequence of MariaDB's, which the log has as a table.
+const SEQUENCE: [&str; 8] = [
+    "next_not_cached_value",
+    "minimum_value",
+    "maximum_value",
+    "start_value",
+    "increment",
+    "cache_size",
+    "cycle_option",
+    "cycle_count",
+];
 
 type Description = (Vec<Column>, Vec<LogColumn>, Vec<usize>);
 
-fn description(event: &TableMapEvent<'_>, json: &[String]) -> io::Result<Description> {
+/// The description with plain types in place of compressed ones, and which columns had those.
+fn without_compression(data: &[u8]) -> io::Result<(Vec<u8>, Vec<usize>)> {
+    let mut data = data.to_vec();
+    // A number of six bytes and flags, two names with their lengths and a zero each, the number of the columns, their types.
+    let name = |at: usize| data.get(at).map(|length| at + usize::from(*length) + 2);
+    let types = name(8).and_then(name).and_then(|at| {
+        Some(match *data.get(at)? {
+            count @ 0..=250 => (at + 1, usize::from(count)),
+            252 => (at + 3, usize::from(*data.get(at + 1)?) | usize::from(*data.get(at + 2)?) << 8),
+            _ => return None,
+        })
+    });
+    let (at, count) = types.ok_or_else(|| wrong("it ends before its types"))?;
+    let types = data.get_mut(at..at + count).ok_or_else(|| wrong("it ends in its types"))?;
+    let mut compressed = Vec::new();
+    for (place, ty) in types.iter_mut().enumerate() {
+        if let Some((_, plain)) = COMPRESSED.iter().find(|(known, _)| known == ty) {
+            *ty = *plain as u8;
+            compressed.push(place);
+        }
+    }
+    Ok((data, compressed))
+}
+
+fn description(event: &TableMapEvent<'_>, table: &str, context: &Context<'_>, compressed: &[usize]) -> io::Result<Description> {
     let count = usize::try_from(event.columns_count()).unwrap_or(0);
     let extractor = OptionalMetaExtractor::new(event.iter_optional_meta())?;
     let (mut charsets, mut choice_charsets) = (extractor.iter_charset(), extractor.iter_enum_and_set_charset());
@@ -73,7 +129,9 @@ fn description(event: &TableMapEvent<'_>, json: &[String]) -> io::Result<Descrip
             .next()
             .ok_or_else(|| wrong("it names no columns; set binlog_row_metadata=FULL"))??;
         let name = name.name().into_owned();
-        let charset = if ty.is_character_type() {
+        // For MySQL a vector has a character set too, for MariaDB geometry.
+        let has_charset = ty.is_character_type() || ty.is_vector_type() || (context.about.mariadb && ty.is_geometry_type());
+        let charset = if has_charset {
             charsets.next().transpose()?.unwrap_or(BINARY)
         } else if ty.is_enum_or_set_type() {
             choice_charsets.next().transpose()?.unwrap_or(BINARY)
@@ -87,14 +145,14 @@ fn description(event: &TableMapEvent<'_>, json: &[String]) -> io::Result<Descrip
             _ => Vec::new(),
         };
         let meta = event.get_column_metadata(at).unwrap_or_default().to_vec();
-        let kind = if json.contains(&name) {
-            Kind::Json
-        } else {
-            kind(ty, charset, &meta)
-        };
+        let declared = context.catalog.declared(table, &name);
         columns.push(Column {
+            kind: match declared {
+                Some(Declared::Json) => Kind::Json,
+                Some(Declared::Uuid | Declared::Inet4 | Declared::Inet6) => Kind::Text,
+                None => kind(ty, charset, &meta),
+            },
             name,
-            kind,
             type_name: type_name(ty),
             generated: false,
         });
@@ -104,6 +162,8 @@ fn description(event: &TableMapEvent<'_>, json: &[String]) -> io::Result<Descrip
             unsigned,
             charset,
             values,
+            declared,
+            compressed: compressed.contains(&at),
         });
     }
     let key = extractor
@@ -146,6 +206,7 @@ fn choices(event: &TableMapEvent<'_>) -> io::Result<(Choices, Choices)> {
 fn type_name(ty: ColumnType) -> String {
     match ty {
         ColumnType::MYSQL_TYPE_GEOMETRY => "geometry".to_owned(),
+        ColumnType::MYSQL_TYPE_VECTOR => "vector".to_owned(),
         _ => String::new(),
     }
 }

@@ -29,7 +29,7 @@ pub use by_name::ByName;
 pub use cell::{Cell, Column};
 pub use change::{Change, ChangeSource, Op, TransactionOrder};
 pub use input::Input;
-pub use key::{attribute_text, key_text};
+pub use key::{attribute_text, key_text, ordering_text};
 pub use kind::{Decimals, Kind};
 pub use read::{Fields, ReadChange, ReadError, read};
 pub use to_json::{json_text, plain_number, push_json, push_row, push_text, row_json, row_size};

@@ -70,7 +70,15 @@ impl Server {
     /// # Errors
     /// As with [`database`].
     pub async fn start(system: System) -> Result<Option<Self>> {
-        let instance = Instance::start(system.service()).await?;
+        Self::start_with(system, "").await
+    }
+
+    /// As [`start`](Self::start), with more arguments for the server.
+    ///
+    /// # Errors
+    /// As with [`database`].
+    pub async fn start_with(system: System, arguments: &str) -> Result<Option<Self>> {
+        let instance = Instance::start_with(system.service(), arguments).await?;
         Ok(instance.map(|instance| Self {
             system,
             instance: Arc::new(instance),

@@ -68,7 +68,8 @@ fn postgres(error: &sqlx::postgres::PgDatabaseError) -> Failure {
         ("23", _) => Failure::permanent(codes::SQL_CONSTRAINT, silent("a constraint is broken")),
         // RAISE in a trigger; its text is the schema's author's, and may hold values.
         (_, "P0001") => Failure::permanent(codes::SQL_CONSTRAINT, silent("a trigger refused the row")),
-        ("22" | "21" | "54", _) => Failure::permanent(codes::SQL_VALUE, silent("a value does not fit its column")),
+        // What a type's own code refuses without a class (`hstore`, `ltree`): the next attempt would not be another.
+        ("22" | "21" | "54", _) | (_, "XX000") => Failure::permanent(codes::SQL_VALUE, silent("a value does not fit its column")),
         ("40", _) | (_, "55P03") => Failure::retryable(codes::SQL_CONFLICT, said()),
         (_, "42501") => Failure::retryable(codes::SQL_DENIED, said()),
         ("42" | "3D" | "3F", _) => missing(said()),

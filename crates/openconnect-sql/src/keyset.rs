@@ -24,6 +24,8 @@ pub struct Keyset {
     /// Places of the columns that order rows; together they tell every row from the others. Rows in which one is null are
     /// not selected.
     pub order: Vec<usize>,
+    /// A condition on `r`, in SQL: only rows for which it holds.
+    pub condition: Option<String>,
 }
 
 impl Keyset {
@@ -81,6 +83,7 @@ impl<'a> Select<'a> {
         let ordered: Vec<String> = relation
             .ordering()
             .map(|column| format!("{} is not null", reference(dialect, &column.name)))
+            .chain(relation.condition.clone())
             .collect();
         Self {
             relation,
@@ -233,6 +236,7 @@ mod tests {
             from: "\"t\"".into(),
             columns: vec![column("id", Kind::Integer, "bigint"), column("at", Kind::Timestamp, "timestamp")],
             order: vec![1, 0],
+            condition: None,
         }
     }
 

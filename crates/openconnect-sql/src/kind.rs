@@ -72,7 +72,12 @@ pub(crate) fn sqlite(declared: &str) -> Kind {
 impl Dialect {
     /// The expression that selects the column so that nothing is lost on the way.
     pub fn selected(self, column: &Column) -> String {
-        selected(column.kind, self, &self.quote(&column.name))
+        let name = self.quote(&column.name);
+        // A type that the driver does not know, as the bytes that it is.
+        if self == Self::MySql && column.type_name == "vector" {
+            return format!("unhex(hex({name}))");
+        }
+        selected(column.kind, self, &name)
     }
 }
 

@@ -62,8 +62,12 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The primary key's columns, in its order.
     pub key: Vec<String>,
-    /// The columns of each unique index, the primary key among them (MySQL only: the others refuse an upsert without one).
+    /// The columns of each unique index, the primary key among them where it is one.
     pub unique: Vec<Vec<String>>,
+    /// The type of each column as the database writes it, with lengths and digits.
+    pub declared: Vec<String>,
+    /// Columns that count by themselves, and that no update may set (PostgreSQL's `generated always as identity`).
+    pub identity: Vec<String>,
 }
 
 impl Table {
@@ -147,15 +151,21 @@ fn same_columns(index: &[String], columns: &[String]) -> bool {
 async fn postgres(connection: &mut Connection, name: &TableName) -> Result<Table, Failure> {
     // A type modifier of -1 says "no length": a cast to varchar(3) would cut a value that does not fit and say nothing.
     let sql = "select a.attname::text, b.typname::text, b.typcategory::text, format_type(a.atttypid, -1), (a.attgenerated <> '')::text, \
-               coalesce(array_position(i.indkey::int2[], a.attnum), -1)::text \
+               coalesce(array_position(i.indkey::int2[], a.attnum), -1)::text, \
+               case when t.typtype = 'd' then format_type(t.typbasetype, t.typtypmod) else format_type(a.atttypid, a.atttypmod) end, \
+               (a.attidentity = 'a')::text \
                from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid \
                join pg_catalog.pg_type b on b.oid = case when t.typtype = 'd' then t.typbasetype else t.oid end \
                left join pg_catalog.pg_index i on i.indrelid = a.attrelid and i.indisprimary \
                where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped order by a.attnum";
     let found = rows(connection, sql, vec![Value::Text(name.quoted(Dialect::Postgres))]).await?;
-    let mut key = Vec::new();
+    let (mut key, mut declared, mut identity) = (Vec::new(), Vec::new(), Vec::new());
     let mut columns = Vec::new();
     for row in found {
+        declared.push(text(&row, 6));
+        if text(&row, 7) == "true" {
+            identity.push(text(&row, 0));
+        }
         let place: i64 = text(&row, 5).parse().unwrap_or(-1);
         if place >= 0 {
             key.push((place, text(&row, 0)));
@@ -167,11 +177,18 @@ async fn postgres(connection: &mut Connection, name: &TableName) -> Result<Table
             generated: text(&row, 4) == "true",
         });
     }
+    let sql = "select i.indexrelid::text, a.attname::text from pg_catalog.pg_index i \
+               cross join lateral unnest(i.indkey::int2[]) with ordinality as k(attnum, n) \
+               join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum \
+               where i.indrelid = to_regclass($1) and i.indisunique and k.n <= i.indnkeyatts order by i.indexrelid, k.n";
+    let unique = rows(connection, sql, vec![Value::Text(name.quoted(Dialect::Postgres))]).await?;
     Ok(Table {
         name: name.clone(),
         columns,
         key: in_order(key),
-        unique: Vec::new(),
+        unique: by_index(&unique).into_iter().map(|(_, columns)| columns).collect(),
+        declared,
+        identity,
     })
 }
 
@@ -204,28 +221,36 @@ async fn mysql(connection: &mut Connection, name: &TableName) -> Result<Table, F
             name,
         }
     };
-    let columns = rows(connection, &sql, named()).await?.into_iter().map(column).collect();
+    let found = rows(connection, &sql, named()).await?;
+    let declared = found.iter().map(|row| text(row, 2)).collect();
+    let columns = found.into_iter().map(column).collect();
     let sql = format!(
         "select cast(index_name as char), cast(column_name as char) from information_schema.statistics \
          where {wanted} and non_unique = 0 order by index_name, seq_in_index"
     );
-    let (mut key, mut unique) = (Vec::new(), Vec::<(String, Vec<String>)>::new());
-    for row in rows(connection, &sql, named()).await? {
-        let (index, column) = (text(&row, 0), text(&row, 1));
-        if index == "PRIMARY" {
-            key.push(column.clone());
-        }
+    let unique = by_index(&rows(connection, &sql, named()).await?);
+    let key = unique.iter().find(|(index, _)| index == "PRIMARY");
+    Ok(Table {
+        name: name.clone(),
+        columns,
+        key: key.map(|(_, columns)| columns.clone()).unwrap_or_default(),
+        unique: unique.into_iter().map(|(_, columns)| columns).collect(),
+        declared,
+        identity: Vec::new(),
+    })
+}
+
+/// Rows of an index's name and a column of it, index by index.
+fn by_index(rows: &[Vec<Cell>]) -> Vec<(String, Vec<String>)> {
+    let mut unique = Vec::<(String, Vec<String>)>::new();
+    for row in rows {
+        let (index, column) = (text(row, 0), text(row, 1));
         match unique.last_mut() {
             Some((last, columns)) if *last == index => columns.push(column),
             _ => unique.push((index, vec![column])),
         }
     }
-    Ok(Table {
-        name: name.clone(),
-        columns,
-        key,
-        unique: unique.into_iter().map(|(_, columns)| columns).collect(),
-    })
+    unique
 }
 
 /// MariaDB's JSON is text with a check; the clauses of such checks.
@@ -256,10 +281,15 @@ async fn sqlite(connection: &mut Connection, name: &TableName) -> Result<Table, 
             generated: row.get(2) != Some(&Cell::Integer(0)),
         });
     }
+    let sql =
+        "select l.name, i.name from pragma_index_list(?) l join pragma_index_info(l.name) i where l.\"unique\" order by l.name, i.seqno";
+    let unique = rows(connection, sql, vec![Value::Text(name.name.clone())]).await?;
     Ok(Table {
         name: name.clone(),
+        declared: columns.iter().map(|column| column.type_name.clone()).collect(),
         columns,
         key: in_order(key),
-        unique: Vec::new(),
+        unique: by_index(&unique).into_iter().map(|(_, columns)| columns).collect(),
+        identity: Vec::new(),
     })
 }

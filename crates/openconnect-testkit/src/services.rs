@@ -106,13 +106,22 @@ impl Instance {
     /// # Errors
     /// With `CI=true`, when it can't be had.
     pub async fn start(service: Service) -> Result<Option<Self>> {
-        match tokio::task::spawn_blocking(move || Self::start_blocking(service)).await? {
+        Self::start_with(service, "").await
+    }
+
+    /// As [`start`](Self::start), with more arguments for the server (the script's variable `OPENCONNECT_TEST_<NAME>_ARGS`).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with(service: Service, arguments: &str) -> Result<Option<Self>> {
+        let arguments = arguments.to_owned();
+        match tokio::task::spawn_blocking(move || Self::start_blocking(service, arguments)).await? {
             Ok(instance) => Ok(Some(instance)),
             Err(error) => service.missing(&error.to_string()),
         }
     }
 
-    fn start_blocking(service: Service) -> Result<Self> {
+    fn start_blocking(service: Service, arguments: String) -> Result<Self> {
         let port = free_address()?.port();
         let name = format!("{}-{port}", std::process::id());
         let script = Script {
@@ -120,6 +129,7 @@ impl Instance {
             environment: vec![
                 ("OPENCONNECT_INSTANCE".into(), name.clone()),
                 (format!("{}_PORT", service.variable()), port.to_string()),
+                (format!("{}_ARGS", service.variable()), arguments),
             ],
         };
         let in_use = script.hold(&name, "remove")?;

@@ -219,3 +219,110 @@ fn what_cannot_work_is_refused_before_it_starts() {
         assert!(said.contains(at) && !said.contains("secret"), "{settings}: {said}");
     }
 }
+
+#[tokio::test]
+async fn rows_of_the_future_wait_for_their_time_and_keep_no_other_from_being_read() {
+    for fixture in all().await.into_iter().filter(|fixture| fixture.dialect() != Dialect::Sqlite) {
+        let (zoned, plain, far) = match fixture.dialect() {
+            Dialect::Postgres => ("timestamptz", "timestamp", "'infinity'"),
+            _ => ("timestamp(6) null", "datetime(6)", "'2037-12-31'"),
+        };
+        // With all digits: rows of the same time are ordered by their keys.
+        let now = if fixture.dialect() == Dialect::Postgres {
+            "now()"
+        } else {
+            "now(6)"
+        };
+        for (table, ty) in [("zoned", zoned), ("plain", plain)] {
+            fixture.run(&format!("create table {table} (id int primary key, ts {ty})")).await;
+            fixture
+                .run(&format!(
+                    "insert into {table} values (1, {now}), (2, {far}), (3, {now} + interval '{}' {})",
+                    if fixture.dialect() == Dialect::Postgres { "2 days" } else { "2" },
+                    if fixture.dialect() == Dialect::Postgres { "" } else { "day" }
+                ))
+                .await;
+            let settings = json!({ "tables": [table], "mode": "timestamp", "timestamp": "ts", "lag": "2s" });
+            let mut offsets = Offsets::new();
+            let mut source = fixture.source(settings, &offsets).await;
+            assert_eq!(numbers(&drain(&mut source, &mut offsets, 1).await), [1], "{} {table}", fixture.name);
+            fixture.run(&format!("insert into {table} values (4, {now})")).await;
+            assert_eq!(numbers(&drain(&mut source, &mut offsets, 1).await), [4], "{} {table}", fixture.name);
+            fixture.run(&format!("update {table} set ts = {now} where id in (1, 2)")).await;
+            let mut changed = numbers(&drain(&mut source, &mut offsets, 2).await);
+            changed.sort_unstable();
+            assert_eq!(changed, [1, 2], "{} {table}", fixture.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_query_may_end_in_a_comment() {
+    for fixture in all().await {
+        fixture.run("create table t (id int primary key, a int)").await;
+        fixture.run("insert into t values (1, 7)").await;
+        for query in [
+            "select id, a from t -- all of them",
+            "select id, a from t; -- all",
+            "select id, a from t /* ; */ ;",
+        ] {
+            let settings = json!({ "query": query, "mode": "bulk", "key": ["id"], "interval": "1h" });
+            let mut offsets = Offsets::new();
+            let mut source = fixture.source(settings, &offsets).await;
+            assert_eq!(numbers(&drain(&mut source, &mut offsets, 1).await), [1], "{} {query}", fixture.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_is_missing_does_not_keep_the_others_from_being_read() {
+    for fixture in all().await {
+        fixture.run("create table t (id int primary key)").await;
+        fixture.run("insert into t values (1)").await;
+        let settings = json!({ "tables": ["t", "gone"], "mode": "bulk", "interval": "1h" });
+        let mut offsets = Offsets::new();
+        let mut source = fixture.source(settings, &offsets).await;
+        assert_eq!(numbers(&drain(&mut source, &mut offsets, 1).await), [1], "{}", fixture.name);
+    }
+}
+
+/// What orders the rows is compared as the server orders it.
+#[tokio::test]
+async fn keys_of_mysql_are_read_in_its_own_order() {
+    for fixture in all().await.into_iter().filter(|fixture| fixture.dialect() == Dialect::MySql) {
+        for (number, (ty, values)) in [
+            ("enum('z','m','a')", "'z' 'm' 'a'"),
+            ("set('z','m','a')", "'z' 'm' 'z,m' 'a' 'z,m,a'"),
+            ("bit(12)", "0 9 10 99 100 4095"),
+            (
+                "decimal(45,0)",
+                "1 100000000000000000000000000000000000 100000000000000000000000000000000001",
+            ),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let table = format!("k{number}");
+            fixture
+                .run(&format!("create table {table} (k {ty}, id int, primary key (k, id))"))
+                .await;
+            let mut expected = Vec::new();
+            for (at, value) in (0..).zip(values.split(' ')) {
+                fixture
+                    .run(&format!(
+                        "insert into {table} values ({value}, {}), ({value}, {})",
+                        2 * at,
+                        2 * at + 1
+                    ))
+                    .await;
+                expected.extend([2 * at, 2 * at + 1]);
+            }
+            let settings = json!({ "tables": [table], "mode": "bulk", "page_rows": 1, "interval": "1h" });
+            let mut offsets = Offsets::new();
+            let mut source = fixture.source(settings, &offsets).await;
+            let mut read = numbers(&drain(&mut source, &mut offsets, expected.len()).await);
+            read.sort_unstable();
+            assert_eq!(read, expected, "{} {ty}", fixture.name);
+        }
+    }
+}

@@ -80,3 +80,13 @@ pub(crate) fn said(events: &[Event]) -> Vec<String> {
 }
 
 pub(crate) const TABLE: &str = "create table orders (id bigint primary key, note varchar(100))";
+
+/// The failure that it comes to.
+pub(crate) async fn failure(source: &mut SourceRunner<MySqlCdcSource>) -> openconnect_core::Failure {
+    loop {
+        let polled = tokio::time::timeout(Duration::from_secs(20), source.next()).await;
+        if let Err(failure) = polled.expect("no failure came") {
+            return failure;
+        }
+    }
+}

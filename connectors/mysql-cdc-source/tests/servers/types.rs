@@ -1,6 +1,6 @@
 //! Every type.
 
-use openconnect_sql_fixtures::Database;
+use openconnect_sql_fixtures::{Database, System};
 use serde_json::json;
 
 use crate::support::{Offsets, data, databases, source, take};
@@ -75,10 +75,47 @@ pub(crate) const TYPES: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// What MariaDB alone has.
+const MARIADB_TYPES: &[(&str, &[&str])] = &[
+    (
+        "uuid",
+        &["'123e4567-e89b-12d3-a456-426655440000'", "'00000000-0000-0000-0000-000000000000'"],
+    ),
+    ("inet4", &["'192.168.1.1'", "'0.0.0.0'"]),
+    (
+        "inet6",
+        &[
+            "'2001:db8::1'",
+            "'::'",
+            "'::1'",
+            "'1:0:2:3:4:5:6:7'",
+            "'1:0:0:2:0:0:0:3'",
+            "'::ffff:1.2.3.4'",
+            "'::1.2.3.4'",
+            "'1::'",
+        ],
+    ),
+    ("varchar(200) compressed", &["''", "'short'", "repeat('ab', 90)"]),
+    ("mediumblob compressed", &["''", "x'00ff'", "repeat('ab', 90)"]),
+    ("text compressed character set latin1", &["'Größe'", "repeat('é', 300)"]),
+];
+
+/// What MySQL alone has.
+const MYSQL_TYPES: &[(&str, &[&str])] = &[("vector(3)", &["string_to_vector('[1,-2,3.5]')"])];
+
+fn types_of(database: &Database) -> Vec<(&'static str, &'static [&'static str])> {
+    let own = if database.system() == System::MariaDb {
+        MARIADB_TYPES
+    } else {
+        MYSQL_TYPES
+    };
+    TYPES.iter().chain(own).copied().collect()
+}
+
 /// A table for each type; how many rows they have.
 pub(crate) async fn fill(database: &Database) -> usize {
     let mut expected = 0;
-    for (number, (ty, literals)) in TYPES.iter().enumerate() {
+    for (number, (ty, literals)) in types_of(database).into_iter().enumerate() {
         let table = format!("t{number:02}");
         database
             .execute(&format!("create table {table} (id integer primary key, v {ty})"))
@@ -97,7 +134,7 @@ pub(crate) async fn fill(database: &Database) -> usize {
 
 /// The same values once more.
 pub(crate) async fn again(database: &Database) {
-    for number in 0..TYPES.len() {
+    for number in 0..types_of(database).len() {
         let table = format!("t{number:02}");
         database
             .execute(&format!("insert into {table} select id + 100, v from {table} order by id"))
@@ -125,7 +162,7 @@ async fn every_type_looks_the_same_in_the_snapshot_and_in_the_log() {
             if read != logged {
                 let table = row["source"]["table"].as_str().unwrap();
                 let number: usize = table[1..].parse().unwrap();
-                wrong.push(format!("{name} {}: snapshot {read}, log {logged}", TYPES[number].0));
+                wrong.push(format!("{name} {}: snapshot {read}, log {logged}", types_of(&database)[number].0));
             }
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
@@ -162,5 +199,65 @@ async fn dates_that_no_calendar_has_look_the_same_too() {
             assert_eq!(row, change, "{name}");
         }
         assert_eq!(data(&changes[0])["after"]["d"], "0000-00-00", "{name}");
+    }
+}
+
+/// A text in every character set that the server knows, beside a column that MariaDB counts among texts.
+#[tokio::test]
+async fn every_character_set_looks_the_same_in_the_snapshot_and_in_the_log() {
+    for database in databases().await {
+        let name = database.system().name();
+        let sets = "select cast(character_set_name as char) from information_schema.character_sets where character_set_name <> 'binary' order by 1";
+        let sets: Vec<String> = database.query(sets).await.unwrap().into_iter().flatten().collect();
+        assert!(sets.len() > 30, "{name}: {sets:?}");
+        let mut columns = String::new();
+        for set in &sets {
+            columns.push_str(&format!(
+                ", g_{set} point, c_{set} varchar(300) character set {set}, e_{set} enum('A', 'Z') character set {set}"
+            ));
+        }
+        database
+            .execute(&format!("create table sets (id int primary key{columns}) character set utf8mb4"))
+            .await
+            .unwrap();
+        // Whatever of these characters a set has; others are question marks.
+        let texts = [
+            "AZ [\\\\]{|}~^ $#@`",
+            "ÄÖÅäöåéßø¤§",
+            "Ωλя жšžłř",
+            "あア中文한字～〜－―∥￠",
+            "€™…„“",
+            "אבשաბცกขع",
+        ];
+        database
+            .execute("set session sql_mode = ''; insert into sets (id) values (0)")
+            .await
+            .unwrap();
+        for (id, text) in (1..).zip(texts) {
+            let values: Vec<String> = sets
+                .iter()
+                .map(|set| format!("c_{set} = convert('{text}' using {set}), e_{set} = 'Z', g_{set} = point(1, 2)"))
+                .collect();
+            let sql = format!(
+                "set names utf8mb4; set session sql_mode = ''; insert into sets (id) values ({id}); update sets set {} where id = {id}",
+                values.join(", ")
+            );
+            database.execute(&sql).await.unwrap();
+        }
+        let mut offsets = Offsets::new();
+        let mut reads = source(&database, json!({}), &offsets).await;
+        let rows = take(&mut reads, &mut offsets, texts.len() + 1).await;
+        database.execute("update sets set id = id + 100").await.unwrap();
+        let changes = take(&mut reads, &mut offsets, 2 * (texts.len() + 1)).await;
+        let changes = changes.iter().map(data).filter(|change| change["op"] == "c");
+        let mut wrong = Vec::new();
+        for (row, change) in rows.iter().map(data).zip(changes) {
+            for (column, value) in row["after"].as_object().unwrap().iter().filter(|(column, _)| *column != "id") {
+                if change["after"][column] != *value {
+                    wrong.push(format!("{name} {column}: snapshot {value}, log {}", change["after"][column]));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
     }
 }

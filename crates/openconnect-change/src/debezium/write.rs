@@ -124,6 +124,9 @@ fn push_row(out: &mut String, columns: &[Column], cells: &[Cell]) {
 
 /// A value that Debezium writes differently from our format.
 fn value(column: &Column, cell: &Cell) -> Option<String> {
+    if let (Cell::Bytes(bytes), "vector") = (cell, column.type_name.as_str()) {
+        return Some(vector(bytes));
+    }
     if let (Cell::Bytes(bytes), true) = (cell, is_geometry(&column.type_name)) {
         return geometry(bytes);
     }
@@ -227,6 +230,13 @@ fn unscaled(text: &str) -> Vec<u8> {
     }
     bytes.reverse();
     bytes
+}
+
+/// Its numbers of single precision, the lowest byte first in each.
+fn vector(bytes: &[u8]) -> String {
+    let number = |bytes: &[u8; 4]| serde_json::to_string(&f32::from_le_bytes(*bytes)).unwrap_or_default();
+    let numbers: Vec<String> = bytes.as_chunks().0.iter().map(number).collect();
+    format!("[{}]", numbers.join(","))
 }
 
 fn is_geometry(ty: &str) -> bool {
