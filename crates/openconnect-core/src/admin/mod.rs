@@ -26,7 +26,7 @@ mod metrics;
 mod status;
 
 pub use status::{Counts, Role, State, StatusHandle};
-pub(crate) use status::{SpoolStatus, guarantee_name};
+pub(crate) use status::{Flow, SpoolStatus, guarantee_name};
 
 const MAX_CONNECTIONS: usize = 64;
 const MAX_HEAD: usize = 16 * 1024;

@@ -107,6 +107,57 @@ impl Counts {
     }
 }
 
+/// What is counted of events on their way, from their arrival to their outcome.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    pub(crate) counts: Counts,
+    backlog: AtomicU64,
+    write_buckets: [AtomicU64; WRITE_BUCKETS_MS.len()],
+    write_count: AtomicU64,
+    write_nanos: AtomicU64,
+}
+
+impl Flow {
+    /// Sets the number of events that have come and are not resolved.
+    pub(crate) fn set_backlog(&self, events: u64) {
+        self.backlog.store(events, Relaxed);
+    }
+
+    /// The number of events that have come and are not resolved.
+    pub(crate) fn backlog(&self) -> u64 {
+        self.backlog.load(Relaxed)
+    }
+
+    /// Records how long one write took.
+    pub(crate) fn observe_write(&self, took: Duration) {
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(bucket) = WRITE_BUCKETS_MS.iter().position(|bound| millis < *bound) {
+            self.write_buckets[bucket].fetch_add(1, Relaxed);
+        }
+        self.write_count.fetch_add(1, Relaxed);
+        self.write_nanos.fetch_add(nanos, Relaxed);
+    }
+
+    /// Buckets (not cumulated), number and sum in seconds of [`Self::observe_write`].
+    pub(crate) fn writes(&self) -> ([u64; WRITE_BUCKETS_MS.len()], u64, f64) {
+        let mut buckets = [0; WRITE_BUCKETS_MS.len()];
+        for (to, from) in buckets.iter_mut().zip(&self.write_buckets) {
+            *to = from.load(Relaxed);
+        }
+        (
+            buckets,
+            self.write_count.load(Relaxed),
+            Duration::from_nanos(self.write_nanos.load(Relaxed)).as_secs_f64(),
+        )
+    }
+
+    fn counts_json(&self) -> Value {
+        let counts = self.counts.list().into_iter().map(|(name, n)| (name.to_owned(), json!(n)));
+        Value::Object(counts.collect())
+    }
+}
+
 /// The last error, kept for `/status`.
 #[derive(Debug, Clone)]
 struct LastError {
@@ -156,12 +207,8 @@ struct Inner {
     connector: &'static str,
     version: &'static str,
     started: Instant,
-    counts: Counts,
-    backlog: AtomicU64,
+    flow: Arc<Flow>,
     budget: OnceLock<Vec<Budget>>,
-    write_buckets: [AtomicU64; WRITE_BUCKETS_MS.len()],
-    write_count: AtomicU64,
-    write_nanos: AtomicU64,
     detail: Mutex<Detail>,
 }
 
@@ -178,12 +225,8 @@ impl StatusHandle {
             connector,
             version,
             started: now,
-            counts: Counts::default(),
-            backlog: AtomicU64::new(0),
+            flow: Arc::default(),
             budget: OnceLock::new(),
-            write_buckets: Default::default(),
-            write_count: AtomicU64::new(0),
-            write_nanos: AtomicU64::new(0),
             detail: Mutex::new(Detail {
                 state: State::Starting,
                 since: now,
@@ -276,23 +319,23 @@ impl StatusHandle {
 
     /// Sets the number of events that are accepted and not yet resolved (inbox, window).
     pub fn set_backlog(&self, events: u64) {
-        self.0.backlog.store(events, Relaxed);
+        self.0.flow.set_backlog(events);
     }
 
     /// The number of events that are accepted and not yet resolved.
     pub fn backlog(&self) -> u64 {
-        self.0.backlog.load(Relaxed)
+        self.0.flow.backlog()
     }
 
     /// Notes that a source has emitted events: they are received, and in the backlog until [`Self::resolved`].
     pub(crate) fn accepted(&self, events: u64) {
-        self.0.counts.received.fetch_add(events, Relaxed);
-        self.0.backlog.fetch_add(events, Relaxed);
+        self.0.flow.counts.received.fetch_add(events, Relaxed);
+        self.0.flow.backlog.fetch_add(events, Relaxed);
     }
 
     /// Notes that events of [`Self::accepted`] have their outcome.
     pub(crate) fn resolved(&self, events: u64) {
-        self.0.backlog.fetch_sub(events, Relaxed);
+        self.0.flow.backlog.fetch_sub(events, Relaxed);
     }
 
     /// Shows the use of the budget from now on: of all its parts. A process has one; a second one is not shown.
@@ -318,33 +361,22 @@ impl StatusHandle {
 
     /// The counters.
     pub fn counts(&self) -> &Counts {
-        &self.0.counts
+        &self.0.flow.counts
     }
 
     /// Records how long one write (sink) or one publish until its acknowledgement (source) took.
     pub fn observe_write(&self, took: Duration) {
-        let inner = &self.0;
-        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        if let Some(bucket) = WRITE_BUCKETS_MS.iter().position(|bound| millis < *bound) {
-            inner.write_buckets[bucket].fetch_add(1, Relaxed);
-        }
-        inner.write_count.fetch_add(1, Relaxed);
-        inner.write_nanos.fetch_add(nanos, Relaxed);
+        self.0.flow.observe_write(took);
     }
 
     /// Buckets (not cumulated), number and sum in seconds of [`Self::observe_write`].
     pub(crate) fn writes(&self) -> ([u64; WRITE_BUCKETS_MS.len()], u64, f64) {
-        let inner = &self.0;
-        let mut buckets = [0; WRITE_BUCKETS_MS.len()];
-        for (to, from) in buckets.iter_mut().zip(&inner.write_buckets) {
-            *to = from.load(Relaxed);
-        }
-        (
-            buckets,
-            inner.write_count.load(Relaxed),
-            Duration::from_nanos(inner.write_nanos.load(Relaxed)).as_secs_f64(),
-        )
+        self.0.flow.writes()
+    }
+
+    /// The counters of what the connector itself is for: a source's events, a sink's writes.
+    pub(crate) fn flow(&self) -> Arc<Flow> {
+        Arc::clone(&self.0.flow)
     }
 
     /// `Ok` when the connector does its work, else why not. Being blocked is tolerated for 10 s.
@@ -362,12 +394,6 @@ impl StatusHandle {
     pub fn to_json(&self) -> Value {
         let ready = self.readiness().is_ok();
         let inner = &self.0;
-        let counts: serde_json::Map<String, Value> = inner
-            .counts
-            .list()
-            .into_iter()
-            .map(|(name, n)| (name.to_owned(), json!(n)))
-            .collect();
         let (used, limit) = self.memory();
         let detail = self.detail();
         json!({
@@ -405,7 +431,7 @@ impl StatusHandle {
                 "message": e.message,
                 "at": e.at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
             })),
-            "counts": counts,
+            "counts": inner.flow.counts_json(),
         })
     }
 }

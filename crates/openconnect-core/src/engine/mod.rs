@@ -3,9 +3,10 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `source/` | a source's run: its worker polls, publishes and stores offsets; its spool; its resolver follows the outcome of each event; its lease |
-//! | `sink/` | a sink's run: events come in from the mesh, the inbox and the replay; its worker writes what the pure state of delivery asks for |
+//! | `sink.rs` | a sink's run |
 //! | `staging/` | a staging sink's run: events wait in the inbox until their group is visible |
-//! | `intake_ends.rs` | how the tasks of a sink's intake end |
+//! | `intake/` | events from a topic: from the mesh, from the inbox, from replayed dead letters |
+//! | `delivery/` | what becomes of them: the pure state of delivery, and the worker that writes what it asks for |
 //! | `payload.rs` | what an event became on its way in |
 //! | `retry.rs`, `circuit.rs` | how long to wait; when to stop |
 //! | `guarantee.rs`, `check.rs` | what holds, computed before anything runs; `check` |
@@ -29,8 +30,9 @@ use guarantee::Computed;
 
 pub mod check;
 mod circuit;
+mod delivery;
 pub mod guarantee;
-mod intake_ends;
+mod intake;
 mod payload;
 mod retry;
 mod sink;

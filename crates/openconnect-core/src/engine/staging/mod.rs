@@ -22,9 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::circuit::Circuit;
-use super::intake_ends::IntakeEnds;
+use super::intake::{Decoder, IntakeEnds};
 use super::retry::RetryPolicy;
-use super::sink::intake::Decoder;
 use super::{App, announce_sink, deadline, exit_of_drain, guarantee, open_dead_letters, subscribe};
 use crate::admin::State;
 use crate::budget::Budget;

@@ -30,9 +30,8 @@ use crate::config::{ConnectorConfig, DeadLetterSettings, DeliverySettings, Limit
 use crate::dead_letter::DeadLetters;
 use crate::dead_letter::archive::letters;
 use crate::engine::circuit::Circuit;
-use crate::engine::intake_ends::IntakeEnds;
+use crate::engine::intake::{Decoder, IntakeEnds};
 use crate::engine::retry::RetryPolicy;
-use crate::engine::sink::intake::Decoder;
 use crate::error::{Exit, Result};
 use crate::failure::Failure;
 use crate::inbox::{Inbox, InboxOptions};

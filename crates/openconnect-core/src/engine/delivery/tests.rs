@@ -2,14 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::queues::BatchLimits;
+use super::rates::RateLimits;
+use super::state::*;
 use crate::codes::EVENT_UNREADABLE;
 use crate::codes::tests::{TARGET_BUSY, TARGET_REFUSES};
 use crate::config::{CircuitSettings, RateLimit, RateScope, RetrySettings};
 use crate::duration::HumanDuration;
+use crate::engine::circuit::Circuit;
+use crate::engine::retry::RetryPolicy;
+use crate::failure::Failure;
+use crate::sink::{Ordering, Target, WriteReport};
 
 #[derive(Debug, Clone, PartialEq)]
 struct Item {

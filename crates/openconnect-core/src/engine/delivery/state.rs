@@ -3,31 +3,17 @@
 //! [`DeliveryState`] is pure: it takes what happened, with the time as an argument, and says what to do. It does no I/O, has no
 //! clock and starts no task; the worker around it does. An entry leaves it in one of three ways: delivered, with its dead letter
 //! durable, or, when the state is dropped, without an outcome.
-//!
-//! | file | what is in it |
-//! |---|---|
-//! | `mod.rs` | batches being written, retried and bisected; dead letters; pauses |
-//! | `queues.rs` | entries that wait for their first write, by key and target |
-//! | `rates.rs` | what rate limits have spent |
-//! | `tests.rs` | the properties that hold for any order of arrivals, results and time |
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use self::queues::Queues;
-use self::rates::RateLimits;
+use super::queues::{BatchLimits, Queues};
+use super::rates::RateLimits;
 use crate::codes;
 use crate::engine::circuit::Circuit;
 use crate::engine::retry::RetryPolicy;
 use crate::failure::{Failure, FailureKind};
 use crate::sink::{Ordering, Target, WriteReport};
-
-mod queues;
-pub(super) mod rates;
-#[cfg(test)]
-mod tests;
-
-pub(crate) use queues::BatchLimits;
 
 /// What the state knows of an entry.
 pub(crate) trait Deliverable {

@@ -1,5 +1,4 @@
-//! Where a sink's events come from: the mesh directly, the inbox, or the replay of dead letters. Decodes, transforms, keys
-//! and budgets each before the worker sees it.
+//! An event on its way in: decoded, transformed, keyed and budgeted before the worker sees it.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
@@ -11,11 +10,11 @@ use cloudevents::Event;
 use openconnect_protocol::wire;
 use tokio::sync::mpsc;
 
-use super::delivery::Deliverable;
 use crate::budget::{Budget, EventLimit, Reservation, attributes_overhead, with_overhead};
 use crate::codes;
 use crate::dead_letter::ReplayToken;
 use crate::engine::TRANSFORM_BATCH;
+use crate::engine::delivery::Deliverable;
 use crate::engine::payload::Payload;
 use crate::failure::Failure;
 use crate::inbox::Stored;
@@ -37,9 +36,9 @@ pub(crate) enum Origin {
 pub(crate) struct Entry {
     pub(crate) payload: Payload,
     pub(crate) origin: Origin,
-    pub(super) key: Option<u64>,
-    /// Set by the worker, which has the sink.
-    pub(super) target: Target,
+    pub(crate) key: Option<u64>,
+    /// Set by the worker, which knows where it goes.
+    pub(crate) target: Target,
     bytes: usize,
     arrived: Instant,
     _permit: Reservation,

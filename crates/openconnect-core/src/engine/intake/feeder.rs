@@ -5,9 +5,9 @@ use std::sync::Arc;
 use openconnect_protocol::payload;
 use tokio::sync::mpsc;
 
-use super::intake::{Arrived, Entry, Origin, Preparer, RECEIVE_BATCH, Read};
+use super::ends::IntakeEnds;
+use super::entry::{Arrived, Entry, Origin, Preparer, RECEIVE_BATCH, Read};
 use crate::dead_letter::ReplayQueue;
-use crate::engine::intake_ends::IntakeEnds;
 use crate::failure::{Failure, FailureKind};
 use crate::inbox::{Appender, Entries};
 use crate::mesh::Subscriber;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::Deliverable;
+use super::state::Deliverable;
 use crate::sink::{Ordering, Target};
 
 /// The limits of a batch.

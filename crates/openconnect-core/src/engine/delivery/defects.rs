@@ -3,7 +3,7 @@
 
 use openconnect_fault::{Defect, planted};
 
-use super::intake::{Entry, Origin};
+use crate::engine::intake::{Entry, Origin};
 use crate::failure::FailureKind;
 use crate::sink::WriteReport;
 

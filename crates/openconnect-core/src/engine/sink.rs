@@ -1,51 +1,26 @@
-//! Runs a sink: opens what it needs, feeds its worker, and closes it again.
-//!
-//! | file | what is in it |
-//! |---|---|
-//! | `feeder.rs`, `intake.rs` | events from the mesh, the inbox and the replay, decoded, transformed and budgeted |
-//! | `delivery/` | the state of delivery, pure: what is written when, and what a result leads to |
-//! | `worker.rs` | starts writes and dead-letter writes, resolves outcomes |
-//! | `defects.rs` | what the proof of delivery spoils |
+//! Runs a sink: opens what it needs, delivers what comes in, and closes it again.
 
-use std::hash::RandomState;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
+use super::delivery::rates::{self, RateLimits};
+use super::delivery::{BatchLimits, DeliveryRules, DeliveryState, DeliveryWorker, Outcomes, Standing, Tasks};
+use super::intake::{Intake, IntakeParts};
 use crate::admin::State;
 use crate::budget::Budget;
 use crate::codes;
 use crate::config::{Acknowledge, RateLimitSetting, Settings};
-use crate::dead_letter::ReplayQueue;
 use crate::engine::circuit::Circuit;
-use crate::engine::intake_ends::IntakeEnds;
 use crate::engine::retry::RetryPolicy;
-use crate::engine::{App, announce_sink, deadline, exit_of_drain, guarantee, open_dead_letters, subscribe};
+use crate::engine::{App, announce_sink, deadline, exit_of_drain, exit_of_sink, guarantee, open_dead_letters, subscribe};
 use crate::error::{Error, Exit, Result};
 use crate::failure::Failure;
-use crate::inbox::{Entries, Inbox, InboxEntry, InboxOptions};
 use crate::sink::{Sink, SinkContext, SinkProfile};
 use crate::state::StateDir;
 use crate::store::{MAX_LISTED, Store};
 use crate::transform::Transforms;
-use delivery::rates::{self, RateLimits};
-use delivery::{BatchLimits, DeliveryRules, DeliveryState};
-use feeder::Feeder;
-use intake::{Decoder, Preparer, Read};
-use worker::{Outcomes, SinkWorker};
-
-mod defects;
-mod delivery;
-mod feeder;
-pub(super) mod intake;
-mod worker;
-
-/// Batches of entries between the intake and the worker.
-const INTAKE_QUEUE: usize = 8;
 
 /// A sink's profile, with what the configuration overrides.
 pub(super) fn resolve_profile<S: Sink>(settings: &Settings, config: &S::Config) -> Result<SinkProfile> {
@@ -113,40 +88,26 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     let store = Store::in_folder(state.path());
     let rates = restore_rates(&settings, &store).await?;
     let sink = Arc::new(S::open(config, SinkContext::new(&settings.name, &profile, store.clone())).await?);
-    let decoder = Decoder { limit };
-    let inbox_options = InboxOptions {
-        max_bytes: settings.state.inbox_max.0,
-        drain,
-        ..InboxOptions::default()
-    };
-    let (inbox, stored) = open_inbox(&inbox_options, state.path(), acknowledge, decoder, &entries_budget)?.unzip();
-    let replay = ReplayQueue::open(state.path())?;
-    let (to_worker, entries) = mpsc::channel(INTAKE_QUEUE);
-    let (fatal, mut failures) = mpsc::channel(2);
-    let feeder = Feeder {
-        preparer: Arc::new(Preparer {
-            transforms,
-            budget: entries_budget.clone(),
-            decoder,
-            hasher: RandomState::new(),
-        }),
-        to: to_worker,
-        ends: IntakeEnds {
-            fatal,
-            shutdown: shutdown.clone(),
-        },
-    };
-    let reading = stored.map(|stored| AbortOnDropHandle::new(tokio::spawn(feeder.clone().read(stored))));
-    let receiving = subscriber.map(|subscriber| {
-        let appender = inbox.as_ref().filter(|_| acknowledge == Acknowledge::Inbox).map(Inbox::appender);
-        AbortOnDropHandle::new(tokio::spawn(feeder.clone().receive(subscriber, appender)))
-    });
-    let replaying = (!drain).then(|| AbortOnDropHandle::new(tokio::spawn(feeder.clone().replay(replay.clone()))));
-    // The intake ends with its tasks.
-    drop(feeder);
+    let intake = Intake::start(IntakeParts {
+        folder: state.path(),
+        inbox_max: settings.state.inbox_max.0,
+        acknowledge,
+        subscriber,
+        transforms,
+        limit,
+        budget: entries_budget.clone(),
+        shutdown: shutdown.clone(),
+    })?;
+    let Intake {
+        entries,
+        mut failures,
+        inbox,
+        replay,
+        tasks,
+    } = intake;
     status.set_state(State::Running);
-    let worker = SinkWorker {
-        sink: Arc::clone(&sink),
+    let worker = DeliveryWorker {
+        writer: Arc::clone(&sink),
         delivery: DeliveryState::new(rules(&settings, &profile, rates, &entries_budget)),
         outcomes: Outcomes {
             inbox,
@@ -156,20 +117,17 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
         dead_letters,
         store,
         retry: RetryPolicy::new(&settings.delivery.retry),
+        flow: status.flow(),
+        standing: Standing::Connector(status.clone()),
         status: status.clone(),
         shutdown,
         deadline: deadline(&settings.delivery),
         budget: entries_budget,
-        tasks: worker::Tasks::default(),
+        tasks: Tasks::default(),
     };
-    let exit = worker.run(entries, &mut failures).await;
-    drop((reading, replaying));
-    // The subscriber flushes the acknowledgements and says goodbye; bounded by its request timeout.
-    if let Some(receiving) = receiving
-        && let Ok(Some(subscriber)) = receiving.await
-    {
-        subscriber.close().await;
-    }
+    let ended = worker.run(entries, &mut failures).await;
+    let exit = exit_of_sink(ended.result, ended.left, &status);
+    tasks.close().await;
     if let Some(publisher) = publisher {
         publisher.close().await;
     }
@@ -179,28 +137,6 @@ pub async fn run_sink<S: Sink>(app: App<S::Config>) -> Result<Exit> {
     status.set_state(State::Stopped);
     let exit = exit?;
     Ok(if drain { exit_of_drain(exit, &replay) } else { exit })
-}
-
-/// The inbox, and what comes out of it: an entry as it was read, and its bytes.
-type OpenInbox = (Inbox, Entries<(Read, usize)>);
-
-/// Opens the inbox, also when only an earlier run used it: what it left there is delivered, however this run acknowledges.
-fn open_inbox(
-    options: &InboxOptions,
-    state: &Path,
-    acknowledge: Acknowledge,
-    decoder: Decoder,
-    budget: &Budget,
-) -> Result<Option<OpenInbox>> {
-    if acknowledge == Acknowledge::Write && !state.join("inbox").exists() {
-        return Ok(None);
-    }
-    let decode = move |entry: &InboxEntry<'_>| {
-        let (read, bytes) = (decoder.read(&entry.stored), entry.stored.raw.len());
-        let memory = intake::memory(&read, bytes);
-        ((read, bytes), memory)
-    };
-    Inbox::open(state, options, budget.clone(), decode).map(Some)
 }
 
 /// The rate limits, with what an earlier run has spent.

@@ -1,4 +1,4 @@
-//! What the tasks of a sink's intake share: how they end.
+//! What the tasks of an intake share: how they end.
 
 use std::future::Future;
 
@@ -12,14 +12,14 @@ use crate::failure::Failure;
 ///
 /// A task that panics must not leave a connector that looks alive: dropped in a panic, this ends the worker too.
 #[derive(Clone)]
-pub(super) struct IntakeEnds {
-    pub(super) fatal: mpsc::Sender<Failure>,
-    pub(super) shutdown: CancellationToken,
+pub(crate) struct IntakeEnds {
+    pub(crate) fatal: mpsc::Sender<Failure>,
+    pub(crate) shutdown: CancellationToken,
 }
 
 impl IntakeEnds {
     /// Runs `work` until it ends by itself or the connector shuts down.
-    pub(super) async fn until_shutdown(&self, work: impl Future<Output = ()>) {
+    pub(crate) async fn until_shutdown(&self, work: impl Future<Output = ()>) {
         tokio::select! {
             () = work => {}
             () = self.shutdown.cancelled() => {}
@@ -27,7 +27,7 @@ impl IntakeEnds {
     }
 
     /// The connector can't go on.
-    pub(super) async fn fail(&self, failure: Failure) {
+    pub(crate) async fn fail(&self, failure: Failure) {
         let _ = self.fatal.send(failure).await;
     }
 }

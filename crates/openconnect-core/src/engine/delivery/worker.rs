@@ -1,5 +1,5 @@
-//! The sink worker: the only task that touches the [`DeliveryState`]. It starts the writes and dead-letter writes that the state
-//! asks for as tasks, gives it their results, and acknowledges what has its outcome.
+//! The worker: the only task that touches the [`DeliveryState`]. It starts the writes and dead-letter writes that the state asks
+//! for as tasks, gives it their results, and acknowledges what has its outcome.
 //!
 //! Entries stay with the state, so that a task that dies loses nothing. An entry is resolved by being consumed; an entry that is
 //! dropped is not acknowledged, or stays in the inbox.
@@ -9,43 +9,82 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use openconnect_error::codes::TASK_ENDED;
-use openconnect_fault::{Failpoint, reach};
-use tokio::sync::mpsc;
+use openconnect_fault::reach;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::defects;
-use super::delivery::{DeadLetterId, DeliveryState, Finished, JobId};
-use super::intake::{Entry, Origin};
-use crate::admin::{State, StatusHandle};
+use super::state::{DeadLetterId, DeliveryState, Finished, JobId};
+use super::{Writer, defects};
+use crate::admin::{Flow, State, StatusHandle};
 use crate::budget::Budget;
 use crate::dead_letter::{DeadLetters, ReplayQueue};
-use crate::engine::exit_of_sink;
+use crate::engine::intake::{Entry, Origin};
 use crate::engine::payload::Payload;
 use crate::engine::retry::RetryPolicy;
-use crate::error::{Exit, Result};
 use crate::failure::{Failure, FailureKind};
 use crate::inbox::Inbox;
-use crate::sink::{Batch, Sink, WriteReport};
+use crate::sink::{Batch, WriteReport};
 use crate::store::Store;
 
 /// How often the inbox's checkpoint is written and the status refreshed.
 const TICK: Duration = Duration::from_millis(100);
 
 /// What a worker is made of.
-pub(crate) struct SinkWorker<S> {
-    pub(crate) sink: Arc<S>,
+pub(crate) struct DeliveryWorker<W> {
+    pub(crate) writer: Arc<W>,
     pub(crate) delivery: DeliveryState<Entry>,
     pub(crate) outcomes: Outcomes,
     pub(crate) dead_letters: Arc<DeadLetters>,
     pub(crate) store: Store,
     pub(crate) retry: RetryPolicy,
+    /// Where errors are shown.
     pub(crate) status: StatusHandle,
+    /// Where its events are counted.
+    pub(crate) flow: Arc<Flow>,
+    pub(crate) standing: Standing,
     pub(crate) shutdown: CancellationToken,
     /// How long a shutdown may take.
     pub(crate) deadline: Duration,
     pub(crate) budget: Budget,
     pub(crate) tasks: Tasks,
+}
+
+/// Where a worker shows whether it goes on.
+pub(crate) enum Standing {
+    /// As the state of the connector, which does nothing else.
+    Connector(StatusHandle),
+    /// As what troubles a part of it.
+    Part(watch::Sender<Option<String>>),
+}
+
+impl Standing {
+    fn show(&self, trouble: Option<String>) {
+        match self {
+            Self::Connector(status) => status.set_state(trouble.map_or(State::Running, State::Blocked)),
+            Self::Part(shown) => {
+                shown.send_if_modified(|known| {
+                    let is_new = *known != trouble;
+                    *known = trouble;
+                    is_new
+                });
+            }
+        }
+    }
+
+    fn draining(&self) {
+        if let Self::Connector(status) = self {
+            status.set_state(State::Draining);
+        }
+    }
+}
+
+/// How a worker has ended.
+pub(crate) struct Ended {
+    /// What stopped it, if it could not go on.
+    pub(crate) result: Result<(), Failure>,
+    /// Events that are left in the mesh or the inbox.
+    pub(crate) left: u64,
 }
 
 /// The tasks of a worker.
@@ -80,9 +119,9 @@ impl Outcomes {
     }
 }
 
-impl<S: Sink> SinkWorker<S> {
+impl<W: Writer> DeliveryWorker<W> {
     /// Runs until shutdown or until nothing can go on. `entries` comes from the intake, which ends first.
-    pub(crate) async fn run(mut self, mut entries: mpsc::Receiver<Vec<Entry>>, fatal: &mut mpsc::Receiver<Failure>) -> Result<Exit> {
+    pub(crate) async fn run(mut self, mut entries: mpsc::Receiver<Vec<Entry>>, fatal: &mut mpsc::Receiver<Failure>) -> Ended {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut intake_open = true;
@@ -99,7 +138,7 @@ impl<S: Sink> SinkWorker<S> {
             let went_on = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled(), if give_up.is_none() => {
-                    self.status.set_state(State::Draining);
+                    self.standing.draining();
                     self.delivery.drain();
                     give_up = Some(tokio::time::Instant::now() + self.deadline);
                     Ok(())
@@ -129,10 +168,10 @@ impl<S: Sink> SinkWorker<S> {
     }
 
     fn accept(&mut self, entries: Vec<Entry>) -> Result<(), Failure> {
-        self.status.counts().received.fetch_add(entries.len() as u64, Relaxed);
+        self.flow.counts.received.fetch_add(entries.len() as u64, Relaxed);
         for mut entry in entries {
             let refused = match &entry.payload {
-                Payload::Event(event) => match self.sink.target(event) {
+                Payload::Event(event) => match self.writer.target(event) {
                     Ok(target) => {
                         entry.target = target;
                         None
@@ -140,7 +179,7 @@ impl<S: Sink> SinkWorker<S> {
                     Err(failure) => Some(failure),
                 },
                 Payload::Filtered => {
-                    self.status.counts().filtered.fetch_add(1, Relaxed);
+                    self.flow.counts.filtered.fetch_add(1, Relaxed);
                     self.outcomes.resolve(entry.origin);
                     continue;
                 }
@@ -178,15 +217,16 @@ impl<S: Sink> SinkWorker<S> {
         while let Some(write) = self.delivery.next_write(now) {
             let events = write.entries.iter().filter_map(|entry| entry.event().cloned()).collect();
             let batch = Batch::new(events).with_target(write.target.clone()).with_attempt(write.attempt);
-            let (id, sink, draining) = (write.job, Arc::clone(&self.sink), self.delivery.is_draining());
+            let (id, writer, draining) = (write.job, Arc::clone(&self.writer), self.delivery.is_draining());
             let spent = self.delivery.rates().take_changes(now, SystemTime::now());
             if !spent.is_empty() {
                 self.store.apply(spent).await?;
             }
             self.tasks.writes.spawn(async move {
                 let started = Instant::now();
-                let report = sink.write(&batch).await;
-                (id, defects::spoil_report(report, batch.len(), draining), started.elapsed())
+                let events = batch.len();
+                let report = writer.write(batch).await;
+                (id, defects::spoil_report(report, events, draining), started.elapsed())
             });
         }
         Ok(())
@@ -194,10 +234,10 @@ impl<S: Sink> SinkWorker<S> {
 
     fn write_finished(&mut self, done: Result<(JobId, WriteReport, Duration), JoinError>) -> Result<(), Failure> {
         let (id, report, took) = done.map_err(|e| ended_abnormally("a write", e))?;
-        self.status.observe_write(took);
+        self.flow.observe_write(took);
         self.note_failures(&report);
         if !matches!(report, WriteReport::Failed(_)) {
-            reach(Failpoint::Written);
+            reach(W::WRITTEN);
         }
         let Finished {
             delivered,
@@ -205,7 +245,7 @@ impl<S: Sink> SinkWorker<S> {
             retried,
             fatal,
         } = self.delivery.write_finished(id, report, Instant::now());
-        let counts = self.status.counts();
+        let counts = &self.flow.counts;
         counts.delivered.fetch_add(delivered.len() as u64, Relaxed);
         counts.retried.fetch_add(retried as u64, Relaxed);
         delivered.into_iter().for_each(|entry| self.outcomes.resolve(entry.origin));
@@ -241,9 +281,9 @@ impl<S: Sink> SinkWorker<S> {
     fn dead_letter_finished(&mut self, done: Result<(DeadLetterId, Result<(), Failure>), JoinError>) -> Result<(), Failure> {
         let (id, written) = done.map_err(|e| ended_abnormally("a dead-letter write", e))?;
         written?;
-        reach(Failpoint::DeadLetter);
+        reach(W::DEAD_LETTER);
         if let Some(pending) = self.delivery.dead_letter_written(id) {
-            self.status.counts().dead_lettered.fetch_add(1, Relaxed);
+            self.flow.counts.dead_lettered.fetch_add(1, Relaxed);
             tracing::warn!(code = %pending.failure.code, "dead letter: {}", pending.failure.reason());
             self.outcomes.resolve(pending.entry.origin);
         }
@@ -260,14 +300,14 @@ impl<S: Sink> SinkWorker<S> {
             }
             None => self.delivery.unresolved() as u64,
         };
-        self.status.set_backlog(backlog);
+        self.flow.set_backlog(backlog);
         if !self.delivery.is_draining() {
-            let failing = self.delivery.is_failing().then(|| "the target does not take events".to_owned());
-            self.status.set_state(problem.or(failing).map_or(State::Running, State::Blocked));
+            let failing = self.delivery.is_failing().then(|| W::FAILING.to_owned());
+            self.standing.show(problem.or(failing));
         }
     }
 
-    async fn finish(mut self, ended: Result<(), Failure>) -> Result<Exit> {
+    async fn finish(mut self, result: Result<(), Failure>) -> Ended {
         // When the worker ended by itself, the intake must end too.
         self.shutdown.cancel();
         self.tasks.writes.shutdown().await;
@@ -277,7 +317,8 @@ impl<S: Sink> SinkWorker<S> {
             left = inbox.backlog();
             inbox.close().await;
         }
-        exit_of_sink(ended, left, &self.status)
+        self.flow.set_backlog(left);
+        Ended { result, left }
     }
 }
 
