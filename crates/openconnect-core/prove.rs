@@ -6,7 +6,7 @@ use openconnect_fault::Failpoint;
 use openconnect_testkit::prove;
 use openconnect_testkit::prove::fault::Part;
 use openconnect_testkit::prove::subject::Subject;
-use openconnect_testkit::subjects::{PIPELINE, SOURCE_FAILPOINTS, files, lines};
+use openconnect_testkit::subjects::{INPUT_FAILPOINTS, PIPELINE, SOURCE_FAILPOINTS, answers, files, lines};
 
 const SUBJECTS: &[Subject] = &[
     Subject {
@@ -14,6 +14,30 @@ const SUBJECTS: &[Subject] = &[
         input: lines::input,
         aims: &[Part::Source, Part::Mesh],
         failpoints: SOURCE_FAILPOINTS,
+        ..PIPELINE
+    },
+    Subject {
+        name: "answers-source",
+        input: answers::input,
+        source_settings: answers::settings,
+        aims: &[Part::Source, Part::Mesh],
+        failpoints: INPUT_FAILPOINTS,
+        ..PIPELINE
+    },
+    Subject {
+        name: "answers-source-inbox",
+        input: answers::input,
+        source_settings: answers::settings_by_inbox,
+        aims: &[Part::Source, Part::Mesh],
+        failpoints: &[
+            Failpoint::Published,
+            Failpoint::Answered,
+            Failpoint::InputDeadLetter,
+            Failpoint::InboxAppended,
+            Failpoint::InboxSynced,
+            Failpoint::BeforeCheckpoint,
+            Failpoint::Checkpoint,
+        ],
         ..PIPELINE
     },
     Subject {

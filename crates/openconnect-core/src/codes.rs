@@ -27,6 +27,10 @@ openconnect_error::code_table! {
     OFFSETS_REFUSED = "OC0215",
     /// A source that reads from positions has no spool.
     SPOOL_REFUSED = "OC0217",
+    /// The connector takes no topic as its input.
+    INPUT_REFUSED = "OC0218",
+    /// The connector needs a topic as its input.
+    INPUT_MISSING = "OC0219",
     /// The inbox cannot be used.
     INBOX_UNUSABLE = "OC0230",
     /// The inbox cannot be read.
@@ -81,6 +85,10 @@ openconnect_error::code_table! {
     EVENT_TOO_LARGE = "OC0403",
     /// An attribute of the event is invalid.
     EVENT_INVALID = "OC0404",
+    /// The source left an event of its input.
+    INPUT_LEFT = "OC0405",
+    /// The source takes no more events of its input.
+    INPUT_CLOSED = "OC0406",
     /// The required guarantee does not hold.
     GUARANTEE_MISSED = "OC0410",
     /// The ordering is weaker than the connector needs.

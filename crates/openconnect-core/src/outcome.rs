@@ -38,6 +38,8 @@ impl Outcome {
 #[derive(Debug, Clone)]
 pub struct Receipt {
     request: Arc<Request>,
+    /// Of other requests that the same event belongs to.
+    others: Vec<Arc<Request>>,
     resolved: bool,
 }
 
@@ -71,14 +73,33 @@ impl Receipt {
             failed: OnceLock::new(),
             tell: Some(Box::new(tell)),
         });
-        Self { request, resolved: false }
+        Self {
+            request,
+            others: Vec::new(),
+            resolved: false,
+        }
+    }
+
+    /// One receipt for an event that belongs to the requests of both.
+    pub(crate) fn and(mut self, mut other: Self) -> Self {
+        self.others.push(Arc::clone(&other.request));
+        self.others.append(&mut other.others);
+        // Its requests are this one's now.
+        other.resolved = true;
+        self
     }
 
     /// Tells the outcome. The core calls it; a test of a source may.
     pub fn resolve(mut self, outcome: Outcome) {
         self.resolved = true;
         if let Outcome::Failed(failure) = outcome {
-            let _ = self.request.failed.set(failure);
+            self.failed(&failure);
+        }
+    }
+
+    fn failed(&self, failure: &Failure) {
+        for request in std::iter::once(&self.request).chain(&self.others) {
+            let _ = request.failed.set(failure.clone());
         }
     }
 }
@@ -86,7 +107,7 @@ impl Receipt {
 impl Drop for Receipt {
     fn drop(&mut self) {
         if !self.resolved {
-            let _ = self.request.failed.set(Failure::retryable(
+            self.failed(&Failure::retryable(
                 codes::STOPPED_FIRST,
                 "the connector stopped before the event was delivered",
             ));
@@ -120,6 +141,28 @@ mod tests {
         assert!(result.try_recv().is_err());
         second.resolve(Outcome::DeadLettered(failure()));
         assert_eq!(result.try_recv().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn an_event_of_two_requests_tells_both() {
+        for (outcome, told) in [(Outcome::Filtered, Ok(())), (Outcome::Failed(failure()), Err(failure()))] {
+            let (first, mut one) = Receipt::new();
+            let (second, mut other) = Receipt::new();
+            let open = second.clone();
+            let both = first.and(second);
+            assert!(one.try_recv().is_err() && other.try_recv().is_err());
+            both.resolve(outcome);
+            assert_eq!(one.try_recv().unwrap(), told);
+            assert!(other.try_recv().is_err(), "another event of it is open");
+            open.resolve(Outcome::Delivered);
+            assert_eq!(other.try_recv().unwrap(), told);
+        }
+        let (first, mut one) = Receipt::new();
+        let (second, mut other) = Receipt::new();
+        drop(first.and(second));
+        for result in [&mut one, &mut other] {
+            assert_eq!(result.try_recv().unwrap().unwrap_err().code, "OC0401");
+        }
     }
 
     #[test]

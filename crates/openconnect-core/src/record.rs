@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::budget::{Reservation, event_bytes};
-use crate::outcome::Receipt;
+use crate::outcome::{Outcome, Receipt};
+use crate::source::Ticket;
 
 /// One independently ordered part of a source: a table, a shard, an object. Offsets are kept per partition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,13 +111,36 @@ impl<P> Record<P> {
         self
     }
 
-    /// With a receipt that gets the event's outcome. Progress has none: its receipt counts as dropped.
+    /// With a receipt that gets the event's outcome, beside those that it has. Progress has none: its receipt counts as dropped.
     #[must_use]
     pub fn with_receipt(mut self, waiting: Receipt) -> Self {
         if let Self::Event { receipt, .. } = &mut self {
-            *receipt = Some(waiting);
+            *receipt = Some(match receipt.take() {
+                Some(first) => first.and(waiting),
+                None => waiting,
+            });
         }
         self
+    }
+
+    /// As an answer to an event of the [`Input`](crate::source::Input), or with several calls to several: they are done only when this
+    /// record has its outcome. A record that is dropped before it is emitted has them come again. Mere progress answers nothing.
+    #[must_use]
+    pub fn answers(self, ticket: &Ticket) -> Self {
+        match (&self, ticket.receipt()) {
+            (Self::Event { .. }, Some(receipt)) => self.with_receipt(receipt),
+            _ => self,
+        }
+    }
+
+    /// Tells the event's outcome to whoever waits for it. The engine does so itself; this is for tests of a source.
+    pub fn resolve(self, outcome: Outcome) {
+        if let Self::Event {
+            receipt: Some(receipt), ..
+        } = self
+        {
+            receipt.resolve(outcome);
+        }
     }
 
     /// With memory that the source has reserved for the event: the [`Emitter`](crate::source::Emitter) then reserves none. It

@@ -317,6 +317,10 @@ impl Batch {
         self.events.iter().map(AsRef::as_ref)
     }
 
+    pub(crate) fn shared(&self) -> &[Arc<Event>] {
+        &self.events
+    }
+
     /// The target of every event.
     pub fn target(&self) -> &Target {
         &self.target

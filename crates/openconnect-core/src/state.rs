@@ -76,6 +76,11 @@ impl StateDir {
     }
 }
 
+/// Where the input of a source has its inbox and its replays, in the instance's folder.
+pub(crate) fn input_folder(instance: &Path) -> PathBuf {
+    instance.join("input")
+}
+
 fn unusable(path: &Path, error: std::io::Error) -> Error {
     Error::unavailable(codes::STATE_UNUSABLE, format!("the state folder {} can't be used", path.display()))
         .because(error)

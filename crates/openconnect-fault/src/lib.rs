@@ -39,6 +39,10 @@ named! {
         BeforeOffset = "source.before-offset",
         /// Source: the offset is stored, the source has not been told.
         BeforeCommit = "source.before-commit",
+        /// Source: the answers to an event of the input have their outcome, the event is not resolved.
+        Answered = "source.answered",
+        /// Source: the dead letter of an event of the input is durable, the event is not resolved.
+        InputDeadLetter = "source.input-dead-letter",
         /// Sink: the target has the batch, its outcome is not noted.
         Written = "sink.written",
         /// Sink: the dead letter is durable, its event is not resolved.

@@ -62,6 +62,12 @@ impl Mesh {
         })
     }
 
+    /// Address of the TCP protocol of the mesh that was started in this kit.
+    pub fn address_in(kit: &Kit) -> Result<SocketAddr> {
+        let config: Value = serde_json::from_slice(&std::fs::read(kit.file("mesh.yaml"))?)?;
+        Ok(config["tcp"].as_str().ok_or("the mesh has no address")?.parse()?)
+    }
+
     /// The URL of the TCP protocol.
     pub fn url(&self) -> String {
         format!("tcp://{}", self.tcp)

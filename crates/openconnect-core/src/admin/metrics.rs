@@ -8,6 +8,9 @@
 //! | `openconnect_backlog` | events accepted and not yet resolved |
 //! | `openconnect_spool_events`, `openconnect_spool_oldest_seconds` | a source's spool: events that wait for the mesh, and how long the oldest has |
 //! | `openconnect_spool_bytes`, `openconnect_spool_limit_bytes` | its bytes on disk, and how many there may be |
+//! | `openconnect_input_events_total{outcome}` | events of a source's input by outcome: as above, `delivered` are answered |
+//! | `openconnect_input_retries_total`, `openconnect_input_backlog` | those that were given again; those that are not done |
+//! | `openconnect_input_seconds` | histogram: an event of the input from its giving to its end |
 //! | `openconnect_write_seconds` | histogram: one write to the target, or one publish until it is acknowledged |
 //! | `openconnect_memory_used_bytes`, `openconnect_memory_budget_bytes` | use and size of the byte budget |
 //! | `openconnect_guarantee{guarantee}` | 1, the computed guarantee as label |
@@ -18,7 +21,7 @@
 
 use std::fmt::Write;
 
-use super::status::{StatusHandle, WRITE_BUCKETS_MS, guarantee_name};
+use super::status::{Counts, Flow, StatusHandle, WRITE_BUCKETS_MS, Writes, guarantee_name};
 
 /// Renders the core's metrics.
 pub(crate) fn render(status: &StatusHandle, version: &str) -> String {
@@ -32,18 +35,14 @@ pub(crate) fn render(status: &StatusHandle, version: &str) -> String {
     page.head("openconnect_info", "gauge", "Version of the connector.");
     page.line("openconnect_info", &format!("version=\"{}\"", escape(version)), 1);
     page.head("openconnect_events_total", "counter", "Events by outcome since start.");
-    let mut retried = 0;
-    for (name, count) in status.counts().list() {
-        if name == "retried" {
-            retried = count;
-        } else {
-            page.line("openconnect_events_total", &format!("outcome=\"{name}\""), count);
-        }
-    }
+    let retried = write_outcomes(&mut page, "openconnect_events_total", status.counts());
     page.head("openconnect_retries_total", "counter", "Attempts that were repeated.");
     page.line("openconnect_retries_total", "", retried);
     page.head("openconnect_backlog", "gauge", "Events accepted and not yet resolved.");
     page.line("openconnect_backlog", "", status.backlog());
+    if let Some(input) = status.input() {
+        write_input(&mut page, input);
+    }
     if let Some(spool) = status.spool() {
         page.head(
             "openconnect_spool_events",
@@ -79,28 +78,64 @@ pub(crate) fn render(status: &StatusHandle, version: &str) -> String {
         page.head("openconnect_role", "gauge", "What this process is among those that share a lease.");
         page.line("openconnect_role", &format!("role=\"{}\"", role.name()), 1);
     }
-    write_histogram(&mut page, status);
-    page.text
-}
-
-fn write_histogram(page: &mut Page, status: &StatusHandle) {
-    let (buckets, count, sum) = status.writes();
     page.head(
         "openconnect_write_seconds",
         "histogram",
         "One write to the target, or one publish until it is acknowledged.",
     );
+    write_histogram(&mut page, "openconnect_write_seconds", status.writes());
+    page.text
+}
+
+/// A line for each outcome; gives what was retried, which is none.
+fn write_outcomes(page: &mut Page, metric: &str, counts: &Counts) -> u64 {
+    let mut retried = 0;
+    for (name, count) in counts.list() {
+        if name == "retried" {
+            retried = count;
+        } else {
+            page.line(metric, &format!("outcome=\"{name}\""), count);
+        }
+    }
+    retried
+}
+
+fn write_input(page: &mut Page, input: &Flow) {
+    page.head(
+        "openconnect_input_events_total",
+        "counter",
+        "Events of the input by outcome since start.",
+    );
+    let retried = write_outcomes(page, "openconnect_input_events_total", &input.counts);
+    page.head(
+        "openconnect_input_retries_total",
+        "counter",
+        "Events of the input that were given again.",
+    );
+    page.line("openconnect_input_retries_total", "", retried);
+    page.head("openconnect_input_backlog", "gauge", "Events of the input that are not done.");
+    page.line("openconnect_input_backlog", "", input.backlog());
+    page.head(
+        "openconnect_input_seconds",
+        "histogram",
+        "An event of the input, from its giving to the source until it ends.",
+    );
+    write_histogram(page, "openconnect_input_seconds", input.writes());
+}
+
+fn write_histogram(page: &mut Page, metric: &str, (buckets, count, sum): Writes) {
+    let bucket = format!("{metric}_bucket");
     let mut below = 0;
     for (bound, n) in WRITE_BUCKETS_MS.iter().zip(buckets) {
         below += n;
         let seconds = std::time::Duration::from_millis(*bound).as_secs_f64();
-        page.line("openconnect_write_seconds_bucket", &format!("le=\"{seconds}\""), below);
+        page.line(&bucket, &format!("le=\"{seconds}\""), below);
     }
     // The counters are read one after the other: never show fewer in total than in a bucket.
     let count = count.max(below);
-    page.line("openconnect_write_seconds_bucket", "le=\"+Inf\"", count);
-    page.line("openconnect_write_seconds_sum", "", sum);
-    page.line("openconnect_write_seconds_count", "", count);
+    page.line(&bucket, "le=\"+Inf\"", count);
+    page.line(&format!("{metric}_sum"), "", sum);
+    page.line(&format!("{metric}_count"), "", count);
 }
 
 struct Page {

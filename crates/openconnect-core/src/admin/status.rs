@@ -107,6 +107,9 @@ impl Counts {
     }
 }
 
+/// Buckets of a histogram (not cumulated), its number, and its sum in seconds.
+pub(crate) type Writes = ([u64; WRITE_BUCKETS_MS.len()], u64, f64);
+
 /// What is counted of events on their way, from their arrival to their outcome.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
@@ -139,8 +142,8 @@ impl Flow {
         self.write_nanos.fetch_add(nanos, Relaxed);
     }
 
-    /// Buckets (not cumulated), number and sum in seconds of [`Self::observe_write`].
-    pub(crate) fn writes(&self) -> ([u64; WRITE_BUCKETS_MS.len()], u64, f64) {
+    /// What [`Self::observe_write`] has recorded.
+    pub(crate) fn writes(&self) -> Writes {
         let mut buckets = [0; WRITE_BUCKETS_MS.len()];
         for (to, from) in buckets.iter_mut().zip(&self.write_buckets) {
             *to = from.load(Relaxed);
@@ -208,6 +211,7 @@ struct Inner {
     version: &'static str,
     started: Instant,
     flow: Arc<Flow>,
+    input: OnceLock<Arc<Flow>>,
     budget: OnceLock<Vec<Budget>>,
     detail: Mutex<Detail>,
 }
@@ -226,6 +230,7 @@ impl StatusHandle {
             version,
             started: now,
             flow: Arc::default(),
+            input: OnceLock::new(),
             budget: OnceLock::new(),
             detail: Mutex::new(Detail {
                 state: State::Starting,
@@ -268,6 +273,16 @@ impl StatusHandle {
     /// The state.
     pub fn state(&self) -> State {
         self.detail().state.clone()
+    }
+
+    /// The counters of a source's input; they are shown from now on.
+    pub(crate) fn open_input(&self) -> Arc<Flow> {
+        Arc::clone(self.0.input.get_or_init(Arc::default))
+    }
+
+    /// The counters of a source's input; none where there is no input.
+    pub(crate) fn input(&self) -> Option<&Arc<Flow>> {
+        self.0.input.get()
     }
 
     /// Sets the computed guarantee.
@@ -369,8 +384,8 @@ impl StatusHandle {
         self.0.flow.observe_write(took);
     }
 
-    /// Buckets (not cumulated), number and sum in seconds of [`Self::observe_write`].
-    pub(crate) fn writes(&self) -> ([u64; WRITE_BUCKETS_MS.len()], u64, f64) {
+    /// What [`Self::observe_write`] has recorded.
+    pub(crate) fn writes(&self) -> Writes {
         self.0.flow.writes()
     }
 
@@ -425,6 +440,7 @@ impl StatusHandle {
                 "oldest_seconds": spool.oldest_age().as_secs(),
                 "waits_for": spool.waits_for,
             })),
+            "input": self.input().map(|input| json!({ "backlog": input.backlog(), "counts": input.counts_json() })),
             "memory": { "used": used, "limit": limit },
             "last_error": detail.last_error.as_ref().map(|e| json!({
                 "code": e.code,

@@ -76,7 +76,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: OffsetsCommand,
     },
-    /// Delivers what a sink's inbox, or a source's spool, holds.
+    /// Delivers what a sink's inbox, or a source's spool, holds; answers what the inbox of a source's input holds.
     Inbox {
         /// What to do.
         #[command(subcommand)]
@@ -148,7 +148,7 @@ pub(crate) enum OffsetsCommand {
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum InboxCommand {
     /// Delivers everything in the inbox and ends; nothing new is taken: for a replica that goes for good. Open files and digests are
-    /// completed; a source's spool is published. The connector must not run meanwhile.
+    /// completed; a source's spool is published, and what its input holds is answered. The connector must not run meanwhile.
     Drain,
 }
 
@@ -166,7 +166,7 @@ pub(crate) enum DeadLettersCommand {
         /// Its number or id, as `list` prints them.
         which: String,
     },
-    /// Hands events back: a sink delivers them itself, a source publishes them again.
+    /// Hands events back: a sink delivers them itself, a source publishes them again, or answers those of its input once more.
     Replay {
         /// Numbers or ids, as `list` prints them.
         #[arg(required_unless_present = "all")]

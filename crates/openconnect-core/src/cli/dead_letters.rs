@@ -10,7 +10,7 @@ use super::args::DeadLettersCommand;
 use super::{Cli, Connector};
 use crate::codes;
 use crate::config::{Section, Settings};
-use crate::dead_letter::archive::{Letter, Which, list, replay};
+use crate::dead_letter::archive::{Letter, Replayed, Which, list, replay};
 use crate::error::{Error, Exit, Result};
 
 pub(crate) fn dead_letters<C: Connector>(cli: &Cli, command: &DeadLettersCommand) -> Result<Exit> {
@@ -43,6 +43,7 @@ fn row(letter: &Letter) -> Value {
         "code": letter.about("dlqcode"),
         "reason": letter.about("dlqreason"),
         "attempts": letter.about("dlqattempts"),
+        "input": letter.input(),
         "replayed": letter.replayed,
     })
 }
@@ -82,11 +83,16 @@ fn print_one(cli: &Cli, letters: &[Letter], which: &str) -> Result<()> {
 }
 
 async fn print_replayed(cli: &Cli, settings: &Settings, sink: bool, which: &Which) -> Result<()> {
-    let count = replay(settings, sink, which).await?;
-    cli.output.result(&json!({ "replayed": count }), || match (count, sink) {
-        (0, _) => "nothing to replay".to_owned(),
-        (_, true) => format!("{count} handed back to the sink; it delivers them when it runs"),
-        (_, false) => format!("{count} published to `{}`", settings.mesh.topic),
-    });
+    let Replayed { handed_back, published } = replay(settings, sink, which).await?;
+    let to = if sink { "sink" } else { "input of the source" };
+    let back = format!("{handed_back} handed back to the {to}; it takes them when it runs");
+    let out = format!("{published} published to `{}`", settings.mesh.topic);
+    cli.output
+        .result(&json!({ "replayed": handed_back + published }), || match (handed_back, published) {
+            (0, 0) => "nothing to replay".to_owned(),
+            (_, 0) => back,
+            (0, _) => out,
+            _ => format!("{back}\n{out}"),
+        });
     Ok(())
 }

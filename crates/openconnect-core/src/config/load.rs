@@ -3,15 +3,19 @@
 use openconnect_config::codes::CONFIG_UNREADABLE;
 use openconnect_config::{Rejected, Sources, Written, read, schema_with};
 use openconnect_schema::{keep_kind, settings};
-use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::{ConnectorConfig, Section, Settings, validate};
 
 /// The schema of the core's settings with the connector's section in it, as it is for connectors of this kind.
-pub fn schema<C: JsonSchema>(section: Section) -> Value {
+pub fn schema<C: ConnectorConfig>(section: Section) -> Value {
     let mut root = schema_with::<Settings, C>(section.key());
     keep_kind(&mut root, section.key());
+    if !C::TAKES_INPUT
+        && let Some(settings) = root.get_mut("properties").and_then(Value::as_object_mut)
+    {
+        settings.remove("input");
+    }
     root
 }
 
@@ -30,7 +34,7 @@ pub fn contradictions<C: ConnectorConfig + std::fmt::Debug>(connector: &str, sec
 }
 
 /// A configuration file with every setting and its explanation, the required ones filled in.
-pub fn example<C: JsonSchema>(connector: &str, section: Section) -> String {
+pub fn example<C: ConnectorConfig>(connector: &str, section: Section) -> String {
     openconnect_config::example(&schema::<C>(section), connector)
 }
 

@@ -38,6 +38,10 @@ pub const NO_EFFECT: &str = "holds from the restart on; nothing is repeated or l
 ///
 /// [`contradictions`] finds a field that does not.
 pub trait ConnectorConfig: DeserializeOwned + JsonSchema + Send + 'static {
+    /// Can a source with this section take a topic as its input? Then `input:` is one of the connector's settings. Under which
+    /// configuration it does, [`Source::profile`](crate::source::Source::profile) says.
+    const TAKES_INPUT: bool = false;
+
     /// Checks what types cannot say. Every problem found is reported, not only the first.
     fn validate(&self, problems: &mut Problems) {
         let _ = problems;

@@ -17,6 +17,7 @@ use crate::sink::Ordering;
 const OTHER_ORDER: &str = "which events may overtake which, also among those that wait already; nothing is repeated or left out";
 const OTHER_OFFSETS: &str = "offsets are NOT MOVED: without them the source begins as if for the first time, and may REPEAT. `offsets show` \
     and `offsets set` carry them over";
+const OTHER_ACKNOWLEDGEMENT: &str = "what is in the inbox is delivered first; nothing is left out";
 const OTHER_DEAD_LETTERS: &str = "old dead letters stay where they are; `dead-letters` looks at the new place";
 
 /// A connector's whole configuration but its own section.
@@ -34,6 +35,9 @@ pub struct Settings {
     pub name: String,
     /// Where EventMesh is and what to publish or subscribe there.
     pub mesh: MeshSettings,
+    /// A topic whose events the source answers.
+    #[schemars(extend("x-only" = "source"))]
+    pub input: Option<InputSettings>,
     /// Steps applied to every event, in order.
     #[serde(default)]
     #[schemars(
@@ -139,6 +143,48 @@ fn default_reconnect_max() -> HumanDuration {
     HumanDuration::seconds(10)
 }
 
+/// The `input:` section: a topic whose events the source answers. They are subscribed to at `mesh.url`, with the rights and limits of
+/// `mesh`; `delivery.ordering` and `delivery.retry` hold for them, and those that can't be handled go to the dead letters.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InputSettings {
+    /// The topic to subscribe to. Not `mesh.topic`: the source would answer itself.
+    #[schemars(example = &"questions", extend(
+        "x-effect" = "the other topic is read from the restart on; what is left in the old one is NOT READ, and waits for its group. What is \
+         in the inbox is answered first"
+    ))]
+    pub topic: String,
+    /// Consumer group. Absent: the instance's name.
+    #[schemars(example = &"questions", extend(
+        "x-effect" = "another consumer group: the mesh decides where it begins (`delivery.new_group` of openconnect-mesh: `earliest` REPEATS the \
+         topic; EventMesh 1.x begins at the present, so events may be MISSED); the old group keeps its place"
+    ))]
+    pub group: Option<String>,
+    /// When the mesh gets its acknowledgement: after the event is in the local inbox (`inbox`), or after its answers are confirmed
+    /// (`write`). `auto` is `write` when the mesh redelivers, else `inbox`.
+    #[serde(default)]
+    #[schemars(extend("x-effect" = OTHER_ACKNOWLEDGEMENT))]
+    pub acknowledge: Acknowledge,
+    /// An event's key, as in `delivery.key`: an event is given to the source when the one before it of the same key is done.
+    #[serde(default = "default_key")]
+    #[schemars(extend("x-effect" = OTHER_ORDER))]
+    pub key: String,
+    /// Events that the source works on at the same time. Absent: the connector's own.
+    #[schemars(example = &16, extend("x-effect" = NO_EFFECT))]
+    pub in_flight: Option<usize>,
+    /// Steps applied to every event before the source gets it, in order.
+    #[serde(default)]
+    #[schemars(
+        example = serde_json::json!([{ "filter": ".type != \"test\"" }]),
+        extend("x-effect" = "holds for every event from the restart on, also for those that wait in the inbox")
+    )]
+    pub transforms: Vec<crate::transform::TransformConfig>,
+}
+
+fn default_key() -> String {
+    ".partitionkey".to_owned()
+}
+
 /// The guarantees, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -179,7 +225,7 @@ pub struct DeliverySettings {
     #[schemars(extend("x-effect" = OTHER_ORDER))]
     pub key: String,
     /// When the mesh gets its acknowledgement (sinks).
-    #[schemars(extend("x-effect" = "what is in the inbox is delivered first; nothing is left out"))]
+    #[schemars(extend("x-effect" = OTHER_ACKNOWLEDGEMENT))]
     pub acknowledge: Acknowledge,
     /// Batching (sinks). Absent: the connector's own.
     #[schemars(extend("x-only" = "sink", "x-effect" = NO_EFFECT))]
@@ -213,7 +259,7 @@ impl Default for DeliverySettings {
         Self {
             require: Guarantee::AtLeastOnce,
             ordering: None,
-            key: ".partitionkey".to_owned(),
+            key: default_key(),
             acknowledge: Acknowledge::default(),
             batch: BatchSettings::default(),
             in_flight: None,
@@ -389,8 +435,8 @@ pub struct StateSettings {
     /// How often offsets are written (sources).
     #[schemars(extend("x-effect" = "longer: more events are repeated after a crash; none is left out"))]
     pub flush_interval: HumanDuration,
-    /// Largest size of the inbox on disk: of a sink's, and of a source's spool (`accept: spool`). When it is full, nothing more is taken
-    /// from the mesh, or from the source's callers.
+    /// Largest size of the inbox on disk: of a sink's, of a source's spool (`accept: spool`), and of the inbox of its `input`, for each. When
+    /// it is full, nothing more is taken from the mesh, or from the source's callers.
     #[schemars(extend("x-effect" = "smaller than what is in the inbox: nothing more is taken until it is below; nothing is lost"))]
     pub inbox_max: ByteSize,
 }

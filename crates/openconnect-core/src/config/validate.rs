@@ -21,6 +21,7 @@ pub(crate) fn settings(settings: &Settings, section: Section, problems: &mut Pro
         problems.add("name", wrong);
     }
     mesh(&settings.mesh, problems);
+    input(settings, section, problems);
     delivery(settings, section, problems);
     let dead_letter = &settings.dead_letter;
     if dead_letter.topic.is_some() && dead_letter.file.is_some() {
@@ -119,6 +120,34 @@ fn mesh(mesh: &MeshSettings, problems: &mut Problems) {
     if mesh.tls.cert_file.is_some() != mesh.tls.key_file.is_some() {
         problems.add("mesh.tls", "`cert_file` and `key_file` belong together");
     }
+}
+
+fn input(settings: &Settings, section: Section, problems: &mut Problems) {
+    let Some(input) = &settings.input else { return };
+    if section == Section::Sink {
+        problems.add("input", "is for sources only; a sink reads `mesh.topic`");
+        return;
+    }
+    let topic = input.topic.as_str();
+    if topic.trim().is_empty() {
+        problems.add("input.topic", "is empty");
+    }
+    if topic == settings.mesh.topic {
+        problems.add(
+            "input.topic",
+            "is the topic that the source publishes to, `mesh.topic`: it would answer itself for ever",
+        );
+    }
+    if settings.dead_letter.topic.as_deref() == Some(topic) {
+        problems.add(
+            "dead_letter.topic",
+            "is the topic that the source reads, `input.topic`: dead letters would come back for ever",
+        );
+    }
+    if input.group.as_deref().is_some_and(|group| group.trim().is_empty()) {
+        problems.add("input.group", "is empty; leave it out to use the instance's name");
+    }
+    zero("input.in_flight", input.in_flight, problems);
 }
 
 fn delivery(settings: &Settings, section: Section, problems: &mut Problems) {

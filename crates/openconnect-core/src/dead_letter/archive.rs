@@ -14,13 +14,13 @@ use cloudevents::{AttributesReader, Event};
 use openconnect_protocol::{json, wire};
 use tokio_util::sync::CancellationToken;
 
-use super::{ReplayQueue, file, unmark};
+use super::{INPUT, ReplayQueue, file, unmark};
 use crate::budget::Budget;
 use crate::codes;
 use crate::config::{DeadLetterSettings, MeshSettings, Settings};
 use crate::error::{Error, Result};
 use crate::mesh::{Ack, Publisher, Subscriber};
-use crate::state::StateDir;
+use crate::state::{StateDir, input_folder};
 
 /// Most letters that one command looks at.
 const MOST: usize = 100_000;
@@ -44,6 +44,11 @@ impl Letter {
     /// A `dlq…` extension as text; empty when absent.
     pub fn about(&self, name: &str) -> String {
         self.event.extension(name).map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// The topic of the input that it is of; none for what a source emitted, and for a sink's.
+    pub fn input(&self) -> Option<String> {
+        self.event.extension(INPUT).map(ToString::to_string)
     }
 
     /// What distinguishes it from every other letter.
@@ -184,9 +189,18 @@ impl Which {
     }
 }
 
-/// Hands letters back: a sink's to the sink itself (running or not), a source's to the mesh. They are safe there when this
-/// returns; says how many.
-pub async fn replay(settings: &Settings, sink: bool, which: &Which) -> Result<usize> {
+/// Where replayed letters went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// To the sink itself, or to the input of the source.
+    pub handed_back: usize,
+    /// To the topic of the source.
+    pub published: usize,
+}
+
+/// Hands letters back: a sink's to the sink itself (running or not), those of a source's input to the source, and what it had emitted
+/// to the mesh. They are safe there when this returns.
+pub async fn replay(settings: &Settings, sink: bool, which: &Which) -> Result<Replayed> {
     let state = StateDir::path_of(&settings.state, &settings.name);
     let (all, subscriber) = match &settings.dead_letter.topic {
         None => (letters(&settings.dead_letter, &state)?, None),
@@ -203,15 +217,27 @@ pub async fn replay(settings: &Settings, sink: bool, which: &Which) -> Result<us
             Error::config(codes::NO_SUCH_DEAD_LETTER, "not every number or id names a dead letter").hint("Look with `dead-letters list`."),
         );
     }
-    let events: Vec<Event> = chosen.iter().map(|letter| unmark(letter.event.clone())).collect();
-    if !events.is_empty() {
-        if sink {
-            ReplayQueue::put(&state, &events)?;
-        } else {
-            publish(settings, &events).await?;
+    let (taken_in, emitted): (Vec<&Letter>, Vec<&Letter>) = chosen.iter().partition(|letter| sink || letter.input().is_some());
+    let plain = |letters: Vec<&Letter>| -> Vec<Event> { letters.into_iter().map(|letter| unmark(letter.event.clone())).collect() };
+    let (taken_in, emitted) = (plain(taken_in), plain(emitted));
+    if !taken_in.is_empty() {
+        if !sink && settings.input.is_none() {
+            return Err(Error::config(
+                codes::INPUT_MISSING,
+                "dead letters of an input can't be handed back: there is no `input`",
+            )
+            .hint("Set `input`, or choose others by their numbers."));
         }
+        let folder = if sink { state.clone() } else { input_folder(&state) };
+        ReplayQueue::put(&folder, &taken_in)?;
     }
-    let count = chosen.len();
+    if !emitted.is_empty() {
+        publish(settings, &emitted).await?;
+    }
+    let replayed = Replayed {
+        handed_back: taken_in.len(),
+        published: emitted.len(),
+    };
     match subscriber {
         Some(subscriber) => {
             chosen.into_iter().filter_map(|letter| letter.ack).for_each(Ack::ack);
@@ -219,7 +245,7 @@ pub async fn replay(settings: &Settings, sink: bool, which: &Which) -> Result<us
         }
         None => note_replayed(&file::path(&settings.dead_letter, &state), &chosen)?,
     }
-    Ok(count)
+    Ok(replayed)
 }
 
 async fn publish(settings: &Settings, events: &[Event]) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Events that can't be delivered: kept with their reason, shown, and replayed when the cause is gone.
 //!
 //! A dead letter is the event as it was, with the extensions `dlqreason`, `dlqcode`, `dlqattempts`, `dlqconnector` and
-//! `dlqtime`.
+//! `dlqtime`; one of the events that a source has as its input has `dlqinput` too, the topic.
 //!
 //! | file | what is in it |
 //! |---|---|
@@ -35,8 +35,13 @@ const REASON: usize = 1024;
 /// The type of a dead letter whose bytes are no event.
 pub const UNREADABLE: &str = "org.apache.eventmesh.unreadable";
 
-/// The event with `dlqreason`, `dlqcode`, `dlqattempts`, `dlqconnector` and `dlqtime`.
-pub fn mark(mut event: Event, failure: &Failure, attempts: u32, connector: &str) -> Event {
+/// The extensions of a dead letter.
+const MARKS: [&str; 6] = ["dlqreason", "dlqcode", "dlqattempts", "dlqconnector", "dlqtime", INPUT];
+/// The topic of the input that it is of.
+const INPUT: &str = "dlqinput";
+
+/// The event with `dlqreason`, `dlqcode`, `dlqattempts`, `dlqconnector` and `dlqtime`, and with `dlqinput` where it is of an input.
+fn mark(mut event: Event, failure: &Failure, attempts: u32, connector: &str, input: Option<&str>) -> Event {
     let reason: String = failure
         .reason()
         .chars()
@@ -48,12 +53,17 @@ pub fn mark(mut event: Event, failure: &Failure, attempts: u32, connector: &str)
     event.set_extension("dlqattempts", i64::from(attempts));
     event.set_extension("dlqconnector", connector);
     event.set_extension("dlqtime", Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true));
+    match input {
+        Some(topic) => event.set_extension(INPUT, topic),
+        // It may have been a dead letter before.
+        None => drop(event.remove_extension(INPUT)),
+    }
     event
 }
 
-/// The event as it was before [`mark`].
+/// The event as it was before it became a dead letter.
 pub fn unmark(mut event: Event) -> Event {
-    for name in ["dlqreason", "dlqcode", "dlqattempts", "dlqconnector", "dlqtime"] {
+    for name in MARKS {
         event.remove_extension(name);
     }
     event
@@ -63,8 +73,11 @@ pub fn unmark(mut event: Event) -> Event {
 pub struct DeadLetters {
     connector: &'static str,
     target: Target,
+    /// The topic, for events of the input.
+    input: Option<String>,
 }
 
+#[derive(Clone)]
 enum Target {
     File(Arc<Mutex<file::LetterFile>>),
     Topic(String, Publisher),
@@ -81,7 +94,20 @@ impl DeadLetters {
                 Target::File(Arc::new(Mutex::new(file::LetterFile::open(path, rotate)?)))
             }
         };
-        Ok(Self { connector, target })
+        Ok(Self {
+            connector,
+            target,
+            input: None,
+        })
+    }
+
+    /// At the same place, for events of the input, whose topic this is.
+    pub(crate) fn of_input(&self, topic: &str) -> Self {
+        Self {
+            connector: self.connector,
+            target: self.target.clone(),
+            input: Some(topic.to_owned()),
+        }
     }
 
     /// Writes a dead letter; it is durable when this returns `Ok`.
@@ -92,7 +118,7 @@ impl DeadLetters {
             Ok(()) => event.clone(),
             Err(_) => unreadable(&json::encode(event), self.connector)?,
         };
-        let letter = mark(event, failure, attempts, self.connector);
+        let letter = mark(event, failure, attempts, self.connector, self.input.as_deref());
         match &self.target {
             Target::Topic(topic, publisher) => publisher.send(topic, None, &letter).await.await,
             Target::File(file) => {

@@ -1,20 +1,22 @@
 //! What `check` finds out without delivering anything.
 
+use std::path::{Path, PathBuf};
+
 use tokio_util::sync::CancellationToken;
 
 use super::sink::resolve_profile;
-use super::source::fits;
+use super::source::{fits, input};
 use super::{App, group, guarantee};
 use crate::admin::AdminServer;
 use crate::codes;
-use crate::config::{Acknowledge, Guarantee, Settings};
+use crate::config::{Acknowledge, ConnectorConfig as _, Guarantee, Settings};
 use crate::error::{Error, Result};
 use crate::mesh::{Capabilities, Publisher, Subscriber};
 use crate::offsets::{self, SharedOffsets};
 use crate::sink::Sink;
 use crate::source::{Accept, OffsetKeeper, Source};
 use crate::staging::StagingSink;
-use crate::state::{StateDir, volatile};
+use crate::state::{StateDir, input_folder, volatile};
 use crate::transform::{KeyExpression, Transforms};
 
 /// How one line of a check went.
@@ -83,7 +85,29 @@ pub async fn check_source<S: Source>(app: App<S::Config>, connect: bool) -> Resu
     let mut lines = Lines(Vec::new());
     lines.prepared(&app.settings, S::NAME);
     let profile = S::profile(&app.config);
-    let computed = guarantee::of_source(profile.replay, profile.accept);
+    let fit = input::fits(S::NAME, S::Config::TAKES_INPUT, &profile, &app.settings);
+    if app.settings.input.is_some() || fit.is_err() {
+        lines.result("input", "fits", fit);
+    }
+    let capabilities = if connect { mesh(&app.settings, &mut lines).await } else { None };
+    let capabilities = capabilities.unwrap_or_else(|| Subscriber::assumed_capabilities(&app.settings.mesh));
+    let mut computed = guarantee::of_source(profile.replay, profile.accept);
+    if let Some(set) = &app.settings.input {
+        lines.result("input.transforms", "compile", input::transforms(set).map(|_| ()));
+        if !connect {
+            lines.add(
+                "input",
+                CheckState::Skipped,
+                "the mesh was not asked: the guarantee supposes EventMesh 1.x; use --connect",
+            );
+        }
+        let acknowledge = guarantee::acknowledge(set.acknowledge, &capabilities);
+        computed = guarantee::with_input(computed, acknowledge, &capabilities);
+        if acknowledge == Acknowledge::Inbox {
+            let folder = input_folder(&instance(&app.settings));
+            inbox(&folder, "input.acknowledge", &capabilities, &mut lines);
+        }
+    }
     lines.guarantee(&computed, &app.settings);
     if profile.accept == Accept::Spool {
         spool(&app.settings, &mut lines);
@@ -95,7 +119,6 @@ pub async fn check_source<S: Source>(app: App<S::Config>, connect: bool) -> Resu
         OffsetKeeper::Nobody => lines.add("offsets", CheckState::Ok, "there are none: this source has no positions"),
     }
     if connect {
-        mesh(&app.settings, &mut lines).await;
         admin(&app.settings, &mut lines).await;
         lines.result("source", "passed its check", S::check(app.config).await);
     } else {
@@ -129,7 +152,7 @@ pub async fn check_sink<S: Sink>(app: App<S::Config>, connect: bool) -> Result<C
     let computed = guarantee::of_sink(acknowledge, &capabilities, profile.idempotent);
     lines.guarantee(&computed, &settings);
     if acknowledge == Acknowledge::Inbox {
-        inbox(&settings, &capabilities, &mut lines);
+        inbox(&instance(&settings), "delivery.acknowledge", &capabilities, &mut lines);
     }
     if connect {
         admin(&settings, &mut lines).await;
@@ -156,7 +179,7 @@ pub async fn check_staging_sink<S: StagingSink>(app: App<S::Config>, connect: bo
     let capabilities = capabilities.unwrap_or_else(|| Subscriber::assumed_capabilities(&settings.mesh));
     let computed = guarantee::of_staging_sink(&capabilities, profile.repeats);
     lines.guarantee(&computed, &settings);
-    inbox(&settings, &capabilities, &mut lines);
+    inbox(&instance(&settings), "delivery.acknowledge", &capabilities, &mut lines);
     if connect {
         admin(&settings, &mut lines).await;
         lines.result("target", "passed its check", S::check(config).await);
@@ -172,7 +195,7 @@ pub async fn check_staging_sink<S: StagingSink>(app: App<S::Config>, connect: bo
 /// Where the offsets are, and what becomes of them.
 async fn positions<S: Source>(settings: &Settings, shared: Option<&'static dyn SharedOffsets>, connect: bool, lines: &mut Lines) {
     let state = &settings.state;
-    let folder = StateDir::path_of(state, &settings.name);
+    let folder = instance(settings);
     if state.offsets.is_none() {
         let text = format!(
             "in {}, for one process; lost with it, the source starts from its beginning",
@@ -202,11 +225,16 @@ async fn positions<S: Source>(settings: &Settings, shared: Option<&'static dyn S
     }
 }
 
-/// Where acknowledged events wait for the target, and what is lost with that place.
-fn inbox(settings: &Settings, mesh: &Capabilities, lines: &mut Lines) {
-    let folder = StateDir::path_of(&settings.state, &settings.name).join("inbox");
+/// The instance's folder.
+fn instance(settings: &Settings) -> PathBuf {
+    StateDir::path_of(&settings.state, &settings.name)
+}
+
+/// Where acknowledged events wait until they are delivered, and what is lost with that place. `acknowledge` is the setting that says so.
+fn inbox(folder: &Path, acknowledge: &str, mesh: &Capabilities, lines: &mut Lines) {
+    let folder = folder.join("inbox");
     let text = format!(
-        "events that the mesh counts as consumed wait in {} until the target has them; with that folder those are lost",
+        "events that the mesh counts as consumed wait in {} until they are delivered; with that folder those are lost",
         folder.display()
     );
     let Some(kind) = volatile(&folder) else {
@@ -214,9 +242,9 @@ fn inbox(settings: &Settings, mesh: &Capabilities, lines: &mut Lines) {
         return;
     };
     let or = if mesh.redelivers {
-        "or leave delivery.acknowledge at auto: this mesh keeps events until the target has them"
+        format!("or leave {acknowledge} at auto: this mesh keeps events until they are delivered")
     } else {
-        "delivery.acknowledge: write is no way out with this server, which forgets what is not acknowledged within 3 to 8 seconds"
+        format!("{acknowledge}: write is no way out with this server, which forgets what is not acknowledged within 3 to 8 seconds")
     };
     lines.add(
         "inbox",
@@ -227,7 +255,7 @@ fn inbox(settings: &Settings, mesh: &Capabilities, lines: &mut Lines) {
 
 /// Where events wait for the mesh whose senders were told that they are safe, and what is lost with that place.
 fn spool(settings: &Settings, lines: &mut Lines) {
-    let folder = StateDir::path_of(&settings.state, &settings.name).join("inbox");
+    let folder = instance(settings).join("inbox");
     let text = format!(
         "events that count as delivered for their senders wait in {} until the mesh has them, {} at the most; with that folder those are lost",
         folder.display(),

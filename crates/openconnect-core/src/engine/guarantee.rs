@@ -51,7 +51,7 @@ pub(crate) fn of_source(replay: Replay, accept: Accept) -> Computed {
     }
 }
 
-/// How a sink acknowledges, once the mesh has told what it does with what is not acknowledged.
+/// How a sink, or the input of a source, acknowledges, once the mesh has told what it does with what is not acknowledged.
 pub(crate) fn acknowledge(setting: Acknowledge, mesh: &Capabilities) -> Acknowledge {
     match setting {
         Acknowledge::Auto if mesh.redelivers => Acknowledge::Write,
@@ -60,30 +60,54 @@ pub(crate) fn acknowledge(setting: Acknowledge, mesh: &Capabilities) -> Acknowle
     }
 }
 
-/// A sink's guarantee; `acknowledge` is resolved.
-pub(crate) fn of_sink(acknowledge: Acknowledge, mesh: &Capabilities, idempotent: bool) -> Computed {
+/// What is lost on the way from the mesh; `acknowledge` is resolved, and is the setting `name`.
+fn lossy_subscription(acknowledge: Acknowledge, mesh: &Capabilities, name: &str) -> Option<Computed> {
     let server = &mesh.server;
     if !mesh.acknowledges {
-        return Computed {
+        return Some(Computed {
             guarantee: Guarantee::AtMostOnce,
             because: format!(
                 "a gRPC subscription to {server} has no acknowledgement: an event counts as consumed once it is written to the stream"
             ),
             hint: Some("Subscribe over TCP (mesh.url: tcp://host:10000), or accept the loss with delivery.require: at-most-once.".into()),
-        };
+        });
     }
-    if acknowledge == Acknowledge::Write && !mesh.redelivers {
-        return Computed {
-            guarantee: Guarantee::AtMostOnce,
-            because: format!("{server} forgets what is not acknowledged within 3 to 8 seconds, and delivery.acknowledge is write"),
-            hint: Some("Set delivery.acknowledge to auto or inbox.".into()),
-        };
-    }
-    let kept = if acknowledge == Acknowledge::Write {
+    let forgets = acknowledge == Acknowledge::Write && !mesh.redelivers;
+    forgets.then(|| Computed {
+        guarantee: Guarantee::AtMostOnce,
+        because: format!("{server} forgets what is not acknowledged within 3 to 8 seconds, and {name} is write"),
+        hint: Some(format!("Set {name} to auto or inbox.")),
+    })
+}
+
+/// Where an event is until it has its outcome.
+fn kept(acknowledge: Acknowledge) -> &'static str {
+    if acknowledge == Acknowledge::Write {
         "the mesh keeps an event"
     } else {
         "the inbox on disk keeps an event"
-    };
+    }
+}
+
+/// The guarantee of a source with an input: the weaker one of what the source does and what the subscription does. `acknowledge` is
+/// resolved.
+pub(crate) fn with_input(source: Computed, acknowledge: Acknowledge, mesh: &Capabilities) -> Computed {
+    let input = lossy_subscription(acknowledge, mesh, "input.acknowledge").unwrap_or_else(|| Computed {
+        guarantee: Guarantee::AtLeastOnce,
+        because: format!(
+            "{} of the input until each of its answers has its outcome, and after a crash it may be answered again",
+            kept(acknowledge)
+        ),
+        hint: None,
+    });
+    if source.guarantee < input.guarantee { source } else { input }
+}
+
+/// A sink's guarantee; `acknowledge` is resolved.
+pub(crate) fn of_sink(acknowledge: Acknowledge, mesh: &Capabilities, idempotent: bool) -> Computed {
+    if let Some(lossy) = lossy_subscription(acknowledge, mesh, "delivery.acknowledge") {
+        return lossy;
+    }
     let (guarantee, repeat) = if idempotent {
         (Guarantee::EffectivelyOnce, "a repeated write changes nothing")
     } else {
@@ -91,7 +115,7 @@ pub(crate) fn of_sink(acknowledge: Acknowledge, mesh: &Capabilities, idempotent:
     };
     Computed {
         guarantee,
-        because: format!("{kept} until the target has it, and {repeat}"),
+        because: format!("{} until the target has it, and {repeat}", kept(acknowledge)),
         hint: None,
     }
 }

@@ -6,6 +6,7 @@
 //! | `profile.rs` | [`SourceProfile`]: can it replay, who keeps its positions |
 //! | `emitter.rs` | [`Emitter`]: the way into the engine |
 //! | `committer.rs` | [`Committer`]: acknowledgements upstream |
+//! | `input.rs` | [`Input`]: a topic of the mesh that the source answers |
 //! | `upstream.rs` | [`UpstreamOffsets`]: offsets that the system keeps, shown and set by commands |
 //! | `runner.rs` | [`SourceRunner`]: a source without the engine, for tests |
 //!
@@ -27,6 +28,7 @@ use crate::store::Store;
 
 mod committer;
 mod emitter;
+mod input;
 mod profile;
 mod runner;
 mod upstream;
@@ -34,7 +36,9 @@ mod upstream;
 pub use committer::{Committer, NoCommit};
 pub use emitter::Emitter;
 pub(crate) use emitter::{Admitted, EMIT_QUEUE};
-pub use profile::{Accept, OffsetKeeper, Replay, SourceProfile};
+pub(crate) use input::{Ended, give};
+pub use input::{Given, Input, InputEvent, InputGiver, Ticket};
+pub use profile::{Accept, InputUse, OffsetKeeper, Replay, SourceProfile};
 pub use runner::SourceRunner;
 use upstream::NoUpstreamOffsets;
 pub use upstream::UpstreamOffsets;
@@ -59,6 +63,8 @@ pub struct SourceContext<P> {
     pub offsets: BTreeMap<Partition, P>,
     /// Whether events are taken now.
     pub intake: watch::Receiver<Intake>,
+    /// The topic that the source takes as its input; none where the configuration has none.
+    pub input: Option<Input>,
     /// `limits.max_event_bytes`: larger events are dead-lettered by the core; a source that can refuse earlier should.
     pub max_event_bytes: usize,
     /// The memory of the process (`limits.memory`). A source that holds bytes before it emits them, such as a request's body or
@@ -74,13 +80,14 @@ pub struct SourceContext<P> {
 
 impl<P> SourceContext<P> {
     /// For a source that runs without the engine, in a test or a measurement: the mesh takes everything, nothing shuts it down,
-    /// the store is in memory, and `limits` are the default ones. The engine makes its own.
+    /// there is no input ([`Input::alone`] makes one), the store is in memory, and `limits` are the default ones. The engine makes its own.
     pub fn alone(name: &str, offsets: BTreeMap<Partition, P>) -> Self {
         let (_, intake) = watch::channel(Intake::Open);
         Self {
             name: name.to_owned(),
             offsets,
             intake,
+            input: None,
             max_event_bytes: usize::try_from(Limits::default().max_event_bytes.0).unwrap_or(usize::MAX),
             budget: Budget::new(&Limits::default()),
             store: Store::in_memory(),

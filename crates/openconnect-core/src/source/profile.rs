@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum Replay {
     /// The source reads it again from its position: a log, a table, a queue with acknowledgements.
     FromPosition,
-    /// Whoever sent it has no answer, and sends it again: a webhook.
+    /// Whoever sent it has no answer, and sends it again: a webhook, or the [`Input`](super::Input) that it answers.
     ByCaller,
     /// It is lost: a stream without positions. The guarantee is then at-most-once.
     Never,
@@ -45,6 +45,22 @@ pub enum Accept {
     Spool,
 }
 
+/// Does a source take a topic of the mesh as its input?
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InputUse {
+    /// No: a configuration with `input` is refused.
+    #[default]
+    Never,
+    /// Where the configuration has one.
+    Optional,
+    /// Always: a configuration without `input` is refused.
+    Required,
+}
+
+/// Events of the input that a source works on at the same time, where it says nothing else.
+const INPUT_IN_FLIGHT: usize = 16;
+
 /// The profile of a source under one configuration.
 ///
 /// ```
@@ -66,6 +82,10 @@ pub struct SourceProfile {
     pub offsets: OffsetKeeper,
     /// When an event counts as delivered for whoever sent it. Default [`Accept::Mesh`].
     pub accept: Accept,
+    /// Does it take a topic as its input? Default [`InputUse::Never`].
+    pub input: InputUse,
+    /// Events of the input that it works on at the same time, at the most; `input.in_flight` overrides it. Default 16.
+    pub input_in_flight: usize,
 }
 
 impl SourceProfile {
@@ -79,6 +99,8 @@ impl SourceProfile {
             replay,
             offsets,
             accept: Accept::Mesh,
+            input: InputUse::Never,
+            input_in_flight: INPUT_IN_FLIGHT,
         }
     }
 
@@ -86,6 +108,19 @@ impl SourceProfile {
     #[must_use]
     pub fn with_accept(self, accept: Accept) -> Self {
         Self { accept, ..self }
+    }
+
+    /// With a topic as its input, see [`Input`](super::Input): for sources without positions. The setting `input` is there when the
+    /// configuration's type says so too ([`ConnectorConfig::TAKES_INPUT`](crate::config::ConnectorConfig::TAKES_INPUT)).
+    #[must_use]
+    pub fn with_input(self, input: InputUse) -> Self {
+        Self { input, ..self }
+    }
+
+    /// With another number of events of the input at the same time.
+    #[must_use]
+    pub fn with_input_in_flight(self, input_in_flight: usize) -> Self {
+        Self { input_in_flight, ..self }
     }
 
     /// With another keeper of positions.

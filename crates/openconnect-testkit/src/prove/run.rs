@@ -96,6 +96,9 @@ async fn carry_out(pipeline: &mut Pipeline, subject: &Subject, plan: &Plan, outc
     outcome
         .violations
         .extend(compare(&outcome.verdict, &produced, &dead, plan, &guarantee));
+    outcome
+        .violations
+        .extend(compare_refused(&produced, &dead_letters(&pipeline.source.state)));
     Ok(())
 }
 
@@ -117,11 +120,13 @@ async fn everything_arrived(pipeline: &mut Pipeline, subject: &Subject, produced
             .map(|a| a.id.as_str())
             .chain(dead.keys().map(String::as_str))
             .collect();
-        if produced.confirmed.iter().all(|sent| here.contains(sent.id.as_str())) {
+        let refused = dead_letters(&pipeline.source.state);
+        let all_refused = produced.refused.iter().all(|sent| refused.contains_key(&sent.id));
+        if all_refused && produced.confirmed.iter().all(|sent| here.contains(sent.id.as_str())) {
             return Ok(true);
         }
-        if here.len() > most {
-            (most, since) = (here.len(), Instant::now());
+        if here.len() + refused.len() > most {
+            (most, since) = (here.len() + refused.len(), Instant::now());
         }
         if Instant::now() > until || since.elapsed() > subject.stalled() {
             return Ok(false);
@@ -167,7 +172,29 @@ fn compare(verdict: &Verdict, produced: &Produced, dead: &HashMap<String, Hash>,
     found
 }
 
-/// The dead letters of a sink, as they are in the file.
+/// What the contract says of what a source can't handle: it is a dead letter of the source, as it was sent; nothing else is.
+fn compare_refused(produced: &Produced, dead: &HashMap<String, Hash>) -> Vec<String> {
+    let missing = produced.refused.iter().filter(|sent| !dead.contains_key(&sent.id));
+    let mut found: Vec<String> = missing
+        .map(|sent| format!("neither handled nor a dead letter: {}", sent.id))
+        .collect();
+    let may_be: HashMap<&str, &Sent> = produced
+        .refused
+        .iter()
+        .chain(&produced.open)
+        .map(|sent| (sent.id.as_str(), sent))
+        .collect();
+    for (id, hash) in dead {
+        match may_be.get(id.as_str()) {
+            None => found.push(format!("dead letter of the source that nobody asked for: {id}")),
+            Some(sent) if sent.hash != *hash => found.push(format!("dead letter of the source with other content: {id}")),
+            Some(_) => {}
+        }
+    }
+    found
+}
+
+/// The dead letters of a connector, as they are in the file.
 fn dead_letters(state: &Path) -> HashMap<String, Hash> {
     let text = std::fs::read(state.join("dead-letters.jsonl")).unwrap_or_default();
     let events = text.split(|byte| *byte == b'\n').filter_map(|line| json::decode(line).ok());

@@ -44,6 +44,8 @@ pub struct Produced {
     pub confirmed: Vec<Sent>,
     /// What it may lose: nobody was told that it is safe.
     pub open: Vec<Sent>,
+    /// What the source must make dead letters in its own state, and not publish.
+    pub refused: Vec<Sent>,
 }
 
 /// A sink's system.

@@ -64,6 +64,7 @@ impl Input for Client {
             Ok(Produced {
                 confirmed: sending.confirmed,
                 open: sending.open,
+                refused: Vec::new(),
             })
         })
     }

@@ -80,6 +80,7 @@ impl Input for Lines {
             Ok(Produced {
                 confirmed,
                 open: Vec::new(),
+                refused: Vec::new(),
             })
         })
     }

@@ -1,5 +1,5 @@
-//! What subjects of the proof are made of: HTTP at both ends, a file of lines for sources and a folder of files
-//! for staging sinks that have no system of their own.
+//! What subjects of the proof are made of: HTTP at both ends, a file of lines or a topic with questions for sources and a folder of
+//! files for staging sinks that have no system of their own.
 //!
 //! A subject lies beside its connector, in `prove.rs`; it changes one end of [`PIPELINE`] and leaves the other as it is.
 
@@ -10,6 +10,7 @@ use crate::prove::RECOVERY;
 use crate::prove::fault::Trouble;
 use crate::prove::subject::Subject;
 
+pub mod answers;
 pub mod files;
 pub mod http;
 pub mod lines;
@@ -30,6 +31,9 @@ pub const SINK_FAILPOINTS: &[Failpoint] = &[Failpoint::Written, Failpoint::DeadL
 
 /// The failpoints that every source with positions comes to.
 pub const SOURCE_FAILPOINTS: &[Failpoint] = &[Failpoint::Published, Failpoint::BeforeOffset, Failpoint::BeforeCommit];
+
+/// The failpoints that every source with an input comes to, when some of its events have no answer.
+pub const INPUT_FAILPOINTS: &[Failpoint] = &[Failpoint::Published, Failpoint::Answered, Failpoint::InputDeadLetter];
 
 /// No settings beside the kit's.
 pub fn no_settings() -> Value {

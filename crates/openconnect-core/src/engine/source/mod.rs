@@ -5,6 +5,7 @@
 //! | `worker.rs` | starts the source's tasks, and stops them in order |
 //! | `reader.rs`, `publishing.rs`, `committing.rs` | the tasks that read, publish in a bounded window, and commit upstream |
 //! | `outbound.rs` | starts the tasks that publish and follow the outcomes |
+//! | `input.rs` | a topic whose events the source answers |
 //! | `spool/` | events that are safe on disk before the mesh has them |
 //! | `accepting.rs` | whether events can be taken now |
 //! | `tracker.rs` | how far each partition has come, and when that is stored |
@@ -21,21 +22,22 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::admin::{State, StatusHandle};
 use crate::budget::Budget;
 use crate::codes;
-use crate::config::Settings;
-use crate::dead_letter::DeadLetters;
+use crate::config::{ConnectorConfig as _, Settings};
+use crate::dead_letter::{DeadLetters, ReplayQueue};
 use crate::engine::retry::RetryPolicy;
-use crate::engine::{App, deadline, group, guarantee, log_running};
+use crate::engine::{App, deadline, exit_of_drain, group, guarantee, log_running};
 use crate::error::{Error, Exit, Result};
 use crate::mesh::Publisher;
 use crate::offsets::{self, OffsetStore};
 use crate::record::Partition;
 use crate::source::{Accept, Intake, OffsetKeeper, Replay, Source, SourceContext, SourceProfile};
-use crate::state::StateDir;
+use crate::state::{StateDir, input_folder};
 use crate::store::Store;
 use crate::transform::Transforms;
 
 mod accepting;
 mod committing;
+pub(super) mod input;
 mod lease;
 mod outbound;
 mod prefix;
@@ -47,11 +49,14 @@ mod tracker;
 mod worker;
 
 use accepting::Accepting;
+use input::{InputMemory, InputParts, OpenInput};
 use outbound::Outbound;
 use spool::{FirstSession, Spool};
 
 /// How much of the memory what comes from the source has, and what is published out of the spool.
 const SPOOL_SHARES: [usize; 2] = [3, 1];
+/// How much of the memory the input has, and what the source emits: answers have room however much waits for them.
+const INPUT_SHARES: [usize; 2] = [1, 1];
 
 /// Runs a source until it is stopped or can't go on. Offsets are durable when it returns.
 pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
@@ -65,11 +70,14 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
     } = app;
     let compile = || Transforms::compile(&settings.transforms, Some(&settings.delivery.key));
     let transforms = compile()?;
+    let input_transforms = settings.input.as_ref().map(input::transforms).transpose()?;
     let state = StateDir::open(&settings, S::NAME)?;
     let profile = S::profile(&config);
     fits(S::NAME, &profile)?;
+    input::fits(S::NAME, S::Config::TAKES_INPUT, &profile, &settings)?;
     let has_spool = Spool::exists(state.path());
-    if drain && !has_spool {
+    let drains_input = drain && settings.input.is_some() && input::exists(state.path());
+    if drain && !has_spool && !drains_input {
         return Err(nothing_to_drain(&settings.name));
     }
     let spools = profile.accept == Accept::Spool && !drain;
@@ -80,6 +88,7 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
     let computed = guarantee::of_source(profile.replay, profile.accept);
     guarantee::enforce(&computed, settings.delivery.require)?;
     status.set_guarantee(computed.guarantee);
+    let memory = Memory::new(&settings, spools, &status);
     // The client outlives the shutdown signal: it must deliver what is in flight.
     let mesh_ends = CancellationToken::new();
     let _mesh_guard = mesh_ends.clone().drop_guard();
@@ -99,7 +108,11 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
         publisher.close().await;
         return Ok(Exit::Clean);
     };
-    let (budget, published_from_spool) = memory(&settings, spools, &status);
+    let Memory {
+        source: budget,
+        published_from_spool,
+        input: input_memory,
+    } = memory;
     // What is taken must have room on its way out of the spool too.
     let limit = published_from_spool.as_ref().unwrap_or(&budget).event_limit(&settings.limits);
     let callers_keep_events = profile.replay == Replay::ByCaller;
@@ -120,7 +133,7 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
             .publish_left(outbound(compile()?), lease.watch(), &shutdown, deadline(&settings.delivery))
             .await
             .map_err(worker::stopped);
-        if drain || shutdown.is_cancelled() || !matches!(exit, Ok(Exit::Clean)) {
+        if (drain && !drains_input) || shutdown.is_cancelled() || !matches!(exit, Ok(Exit::Clean)) {
             publisher.close().await;
             lease.release().await;
             return exit;
@@ -130,18 +143,62 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
         Some(budget) => Some(Spool::open(state.path(), &settings, budget, &status)?),
         None => None,
     };
+    let opening = match settings.input.as_ref().zip(input_transforms).zip(input_memory) {
+        Some(((input, transforms), memory)) => {
+            let ends = (&shutdown, drain);
+            let Some(open) = OpenInput::open(&settings, input, transforms, memory, &mesh_ends, ends).await? else {
+                publisher.close().await;
+                lease.release().await;
+                return Ok(Exit::Clean);
+            };
+            Some((input, open))
+        }
+        None => {
+            input::warn_of_left(state.path());
+            None
+        }
+    };
+    let computed = match &opening {
+        Some((_, open)) => open.weaken(computed),
+        None => computed,
+    };
+    guarantee::enforce(&computed, settings.delivery.require)?;
+    status.set_guarantee(computed.guarantee);
+    let store = offsets.store(lease.fence()).unwrap_or_else(|| Store::in_folder(state.path()));
+    let prepared = match opening {
+        Some((input, open)) => Some(open.prepare(InputParts {
+            settings: &settings,
+            instance: state.path(),
+            in_flight: input.in_flight.unwrap_or(profile.input_in_flight),
+            dead_letters: dead_letters.of_input(&input.topic),
+            store: store.clone(),
+            status: status.clone(),
+        })?),
+        None => None,
+    };
+    let (input, given) = prepared.unzip();
     let accepting = spool.as_ref().map_or_else(|| Accepting::Mesh(publisher.status()), Spool::accepting);
     let (intake, intake_seen) = watch::channel(Intake::Open);
-    let _follow = AbortOnDropHandle::new(tokio::spawn(accepting.clone().follow(intake, shutdown.clone())));
+    // A drain takes nothing new, from whoever could be refused.
+    let _follow = match drain {
+        true => {
+            intake.send_replace(Intake::Closed);
+            None
+        }
+        false => Some(AbortOnDropHandle::new(tokio::spawn(
+            accepting.clone().follow(intake, shutdown.clone()),
+        ))),
+    };
     let (source, committer) = S::open(
         config,
         SourceContext {
             name: settings.name.clone(),
             offsets: saved(&*offsets).await?,
             intake: intake_seen,
+            input: given,
             max_event_bytes: limit.bytes,
             budget: budget.clone(),
-            store: offsets.store(lease.fence()).unwrap_or_else(|| Store::in_folder(state.path())),
+            store,
             shutdown: shutdown.clone(),
         },
     )
@@ -154,6 +211,7 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
         outbound: outbound(transforms),
         publisher: publisher.clone(),
         spool: spool.map(|spool| (spool, session)),
+        input,
         accepting,
         budget,
         offsets,
@@ -166,7 +224,10 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
     };
     let exit = worker.run().await;
     status.set_state(State::Stopped);
-    exit
+    match drains_input {
+        true => Ok(exit_of_drain(exit?, &ReplayQueue::open(&input_folder(state.path()))?)),
+        false => exit,
+    }
 }
 
 /// Refuses a spool for a source that reads from positions: what the mesh does not have is still in the system that is read, and a
@@ -184,20 +245,43 @@ pub(super) fn fits(connector: &str, profile: &SourceProfile) -> Result<()> {
 }
 
 fn nothing_to_drain(name: &str) -> Error {
-    Error::config(codes::NOTHING_TO_DRAIN, format!("{name} has no spool"))
+    Error::config(codes::NOTHING_TO_DRAIN, format!("{name} has no spool, and no inbox of an input"))
         .hint("A source without `accept: spool` that has stopped holds nothing: its senders were told, or it has published everything before its offset.")
 }
 
-/// The memory of what comes from the source, and of what is published out of the spool, if it keeps one.
-fn memory(settings: &Settings, spools: bool, status: &StatusHandle) -> (Budget, Option<Budget>) {
-    let budget = Budget::new(&settings.limits);
-    if !spools {
-        status.watch_budget([budget.clone()]);
-        return (budget, None);
+/// The memory of the process, in parts that do not wait for each other.
+struct Memory {
+    /// Of what comes from the source.
+    source: Budget,
+    /// Of what is published out of the spool, if it keeps one.
+    published_from_spool: Option<Budget>,
+    input: Option<InputMemory>,
+}
+
+impl Memory {
+    fn new(settings: &Settings, spools: bool, status: &StatusHandle) -> Self {
+        let (mut source, mut parts) = (Budget::new(&settings.limits), Vec::new());
+        let mut memory_of_input = None;
+        if settings.input.is_some() {
+            let [input, emitted] = source.divide(INPUT_SHARES);
+            let input = InputMemory::new(input, settings);
+            parts.extend(input.parts());
+            (source, memory_of_input) = (emitted, Some(input));
+        }
+        let mut published_from_spool = None;
+        if spools {
+            let [received, published] = source.divide(SPOOL_SHARES);
+            parts.push(published.clone());
+            (source, published_from_spool) = (received, Some(published));
+        }
+        parts.push(source.clone());
+        status.watch_budget(parts);
+        Self {
+            source,
+            published_from_spool,
+            input: memory_of_input,
+        }
     }
-    let [received, published] = budget.divide(SPOOL_SHARES);
-    status.watch_budget([received.clone(), published.clone()]);
-    (received, Some(published))
 }
 
 async fn saved<P: crate::record::Position>(offsets: &dyn OffsetStore) -> Result<std::collections::BTreeMap<Partition, P>> {

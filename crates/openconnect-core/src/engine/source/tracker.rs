@@ -45,6 +45,8 @@ pub(super) struct PositionTracker<P> {
     pub(super) accepting: Accepting,
     /// Why the source gives no events.
     pub(super) source_trouble: watch::Receiver<Option<String>>,
+    /// Why events of the input are not answered.
+    pub(super) input_trouble: watch::Receiver<Option<String>>,
     /// Why the last positions could not be stored.
     pub(super) store_trouble: Option<String>,
     pub(super) status: StatusHandle,
@@ -65,6 +67,7 @@ impl<P: Position> PositionTracker<P> {
                 _ = self.flush.tick(), if due => return Turn::Save,
                 true = self.accepting.changed() => {}
                 Ok(()) = self.source_trouble.changed() => {}
+                Ok(()) = self.input_trouble.changed() => {}
                 mine = self.lease_watch.changed() => if !mine {
                     return Turn::Stop(Failure::fatal(codes::LEASE_TAKEN, "another process has taken over the lease"));
                 },
@@ -75,10 +78,12 @@ impl<P: Position> PositionTracker<P> {
     fn show(&mut self) {
         let blocked = self.accepting.trouble();
         let source = self.source_trouble.borrow_and_update().clone();
+        let input = self.input_trouble.borrow_and_update().clone();
         let blocked = blocked
             .or_else(|| self.lease_watch.trouble())
             .or_else(|| self.store_trouble.clone())
-            .or_else(|| source.map(|reason| format!("the source gives no events: {reason}")));
+            .or_else(|| source.map(|reason| format!("the source gives no events: {reason}")))
+            .or(input);
         self.status.set_state(blocked.map_or(State::Running, State::Blocked));
     }
 

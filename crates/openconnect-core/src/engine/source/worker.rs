@@ -8,7 +8,7 @@
 //! | worker | stores offsets (`tracker.rs`), watches mesh and lease, stops the others |
 //! | committing | tells the source's system what is durable |
 //!
-//! With a spool its tasks are between reading and publishing, see `spool/`.
+//! With an input, its task gives events to the source, see `input.rs`. With a spool its tasks are between reading and publishing, see `spool/`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::accepting::Accepting;
 use super::committing::{self, Positions};
+use super::input::{InputLeft, InputTasks, PreparedInput};
 use super::lease::Lease;
 use super::outbound::{Outbound, OutboundTasks};
 use super::reader;
@@ -50,6 +51,7 @@ pub(crate) struct SourceWorker<S: Source> {
     pub(super) outbound: Outbound,
     /// What takes the events in place of the mesh, and the first session with the mesh, which it does not wait for.
     pub(super) spool: Option<(Spool, FirstSession)>,
+    pub(super) input: Option<PreparedInput>,
     pub(super) accepting: Accepting,
     pub(crate) budget: Budget,
     pub(crate) offsets: Arc<dyn OffsetStore>,
@@ -67,6 +69,7 @@ struct Tasks<S> {
     stop_reading: CancellationToken,
     delivering: Delivering,
     committing: AbortOnDropHandle<Outcome>,
+    input: Option<InputTasks>,
 }
 
 /// The tasks between the source and the mesh.
@@ -103,6 +106,8 @@ enum End<S> {
     Read(std::result::Result<ReadEnd<S>, JoinError>),
     /// The committing task has ended, which it does for a failure only.
     Committed(std::result::Result<Outcome, JoinError>),
+    /// The input can't go on, or is empty and takes nothing new.
+    Input,
     Failed(Error),
 }
 
@@ -151,6 +156,10 @@ impl<S: Source> SourceWorker<S> {
                 Delivering::Spooled { intake, tasks }
             }
         };
+        let input_trouble = match &self.input {
+            Some(input) => input.troubles(),
+            None => tokio::sync::watch::channel(None).1,
+        };
         let reading = reader::read(self.source, out, self.retry, self.status.clone(), stop_reading.clone());
         let committing = committing::commit(self.committer, commits, self.retry, self.status.clone());
         let tasks = Tasks {
@@ -158,6 +167,7 @@ impl<S: Source> SourceWorker<S> {
             stop_reading,
             delivering,
             committing: AbortOnDropHandle::new(tokio::spawn(committing)),
+            input: self.input.map(PreparedInput::start),
         };
         let tracker = PositionTracker {
             reached,
@@ -170,6 +180,7 @@ impl<S: Source> SourceWorker<S> {
             lease: self.lease,
             accepting: self.accepting,
             source_trouble,
+            input_trouble,
             store_trouble: None,
             status: self.status.clone(),
         };
@@ -191,6 +202,7 @@ async fn follow<S: Source>(tasks: &mut Tasks<S>, tracker: &mut PositionTracker<S
             () = shutdown.cancelled() => return End::Shutdown,
             read = &mut tasks.reading => return End::Read(read),
             committed = &mut tasks.committing => return End::Committed(committed),
+            () = input_ended(&mut tasks.input) => return End::Input,
             turn = tracker.next() => turn,
         };
         match turn {
@@ -204,21 +216,37 @@ async fn follow<S: Source>(tasks: &mut Tasks<S>, tracker: &mut PositionTracker<S
     }
 }
 
+/// Never ends when there is no input. Cancel-safe.
+async fn input_ended(input: &mut Option<InputTasks>) {
+    match input {
+        Some(input) => input.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Closing {
     /// Stops reading, waits for outcomes, stores and commits the last positions, and closes what is open.
     async fn close<S: Source>(self, end: End<S>, mut tasks: Tasks<S>, mut tracker: PositionTracker<S::Position>) -> Result<Exit> {
         self.status.set_state(State::Draining);
         let deadline = Instant::now() + self.deadline;
+        if let Some(input) = &tasks.input {
+            input.stop_intake();
+        }
         tasks.stop_reading.cancel();
         let can_commit = !matches!(end, End::Committed(_));
         let (source, ended) = match end {
             End::Read(read) => source_of(read),
-            End::Shutdown => (stop(&mut tasks.reading, deadline).await, Ok(())),
+            End::Shutdown | End::Input => (stop(&mut tasks.reading, deadline).await, Ok(())),
             End::Committed(committed) => (stop(&mut tasks.reading, deadline).await, Err(stopped(commit_failure(committed)))),
             End::Failed(error) => (stop(&mut tasks.reading, deadline).await, Err(error)),
         };
         let drained = tracker.drain(deadline).await;
         let (left, fine) = tasks.delivering.stop().await;
+        // Every answer has its outcome now, or will have none in this run.
+        let input = match tasks.input {
+            Some(input) => input.close().await,
+            None => InputLeft::nothing(),
+        };
         let saved = tracker.save_last(deadline).await;
         let PositionTracker {
             committer,
@@ -237,9 +265,15 @@ impl Closing {
         };
         self.publisher.close().await;
         lease.release().await;
-        ended.and(saved).and(committed).and(closed)?;
+        ended.and(input.result.map_err(stopped)).and(saved).and(committed).and(closed)?;
+        if input.events > 0 {
+            tracing::warn!(
+                events = input.events,
+                "stopped with events of the input that are not answered; they are kept and answered after the next start"
+            );
+        }
         Ok(match left {
-            0 if drained && fine => Exit::Clean,
+            0 if drained && fine && input.events == 0 => Exit::Clean,
             0 => Exit::Undelivered,
             left => spool::undelivered(left),
         })
