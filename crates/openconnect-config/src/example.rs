@@ -6,9 +6,10 @@ use openconnect_schema::Node;
 use serde_json::{Map, Value};
 
 /// The order of the sections in the file; others follow.
-const ORDER: [&str; 10] = [
+const ORDER: [&str; 11] = [
     "name",
     "mesh",
+    "input",
     "source",
     "sink",
     "transforms",

@@ -473,3 +473,61 @@ proptest::proptest! {
         let _ = load::<Section1>(&sources(&dir, text), Section::Sink);
     }
 }
+
+/// Of a source that can take a topic as its input.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Answers {
+    /// How many.
+    #[serde(default)]
+    #[schemars(extend("x-effect" = NO_EFFECT))]
+    count: u32,
+}
+
+impl ConnectorConfig for Answers {
+    const TAKES_INPUT: bool = true;
+}
+
+#[test]
+fn an_input_is_a_setting_of_connectors_that_take_one() {
+    let has_input = |schema: &serde_json::Value| schema["properties"].get("input").is_some();
+    assert!(has_input(&schema::<Answers>(Section::Source)));
+    assert!(!has_input(&schema::<Answers>(Section::Sink)));
+    let without = schema::<Section1>(Section::Source);
+    assert!(!has_input(&without) && !without.to_string().contains("InputSettings"));
+    assert_eq!(contradictions::<Answers>("answers-source", Section::Source), [""; 0]);
+    assert!(example::<Answers>("answers-source", Section::Source).contains("\ninput:\n"));
+}
+
+#[test]
+fn an_input_that_would_feed_itself_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mistakes = |input: &str, section: Section, rest: &str| {
+        let text = format!(
+            "name: a\nmesh: {{url: 'tcp://127.0.0.1:10000', topic: answers}}\n{}: {{}}\ninput: {input}\n{rest}",
+            section.key()
+        );
+        let loaded = load::<Answers>(&sources(&dir, text), section);
+        loaded.map_or_else(|rejected| rejected.to_string(), |_| String::new())
+    };
+    let of_source = |input, rest| mistakes(input, Section::Source, rest);
+    assert_eq!(of_source("{topic: questions, group: g, acknowledge: inbox, in_flight: 3}", ""), "");
+    for (input, rest, what) in [
+        ("{topic: answers}", "", "input.topic: is the topic that the source publishes to"),
+        ("{topic: ' '}", "", "input.topic: is empty"),
+        (
+            "{topic: questions}",
+            "dead_letter: {topic: questions}",
+            "dead_letter.topic: is the topic that the source reads",
+        ),
+        ("{topic: questions, group: ''}", "", "input.group: is empty"),
+        ("{topic: questions, in_flight: 0}", "", "input.in_flight: must be more than 0"),
+        ("{}", "", "topic"),
+    ] {
+        let told = of_source(input, rest);
+        assert!(told.contains(what), "{told}");
+    }
+    let told = mistakes("{topic: questions}", Section::Sink, "");
+    assert!(told.contains("input: is for sources only"), "{told}");
+}

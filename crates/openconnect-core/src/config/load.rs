@@ -11,10 +11,12 @@ use super::{ConnectorConfig, Section, Settings, validate};
 pub fn schema<C: ConnectorConfig>(section: Section) -> Value {
     let mut root = schema_with::<Settings, C>(section.key());
     keep_kind(&mut root, section.key());
-    if !C::TAKES_INPUT
-        && let Some(settings) = root.get_mut("properties").and_then(Value::as_object_mut)
-    {
-        settings.remove("input");
+    if section == Section::Sink || !C::TAKES_INPUT {
+        for (part, key) in [("properties", "input"), ("$defs", "InputSettings")] {
+            if let Some(of) = root.get_mut(part).and_then(Value::as_object_mut) {
+                of.remove(key);
+            }
+        }
     }
     root
 }

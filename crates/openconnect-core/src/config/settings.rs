@@ -36,7 +36,7 @@ pub struct Settings {
     /// Where EventMesh is and what to publish or subscribe there.
     pub mesh: MeshSettings,
     /// A topic whose events the source answers.
-    #[schemars(extend("x-only" = "source"))]
+    #[schemars(extend("x-in-example" = true))]
     pub input: Option<InputSettings>,
     /// Steps applied to every event, in order.
     #[serde(default)]
