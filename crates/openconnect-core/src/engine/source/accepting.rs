@@ -2,6 +2,7 @@
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::mesh::MeshStatus;
 use crate::source::Intake;
@@ -31,8 +32,14 @@ impl Accepting {
         }
     }
 
-    /// Tells a source that can refuse whether events are taken, until shutdown.
-    pub(super) async fn follow(mut self, intake: watch::Sender<Intake>, shutdown: CancellationToken) {
+    /// Tells a source that can refuse whether events are taken, until shutdown or until the task is dropped. A drain takes nothing new.
+    pub(super) fn shown(self, drain: bool, shutdown: &CancellationToken) -> (watch::Receiver<Intake>, Option<AbortOnDropHandle<()>>) {
+        let (intake, seen) = watch::channel(if drain { Intake::Closed } else { Intake::Open });
+        let following = (!drain).then(|| AbortOnDropHandle::new(tokio::spawn(self.follow(intake, shutdown.clone()))));
+        (seen, following)
+    }
+
+    async fn follow(mut self, intake: watch::Sender<Intake>, shutdown: CancellationToken) {
         loop {
             let open = self.trouble().is_none();
             intake.send_replace(if open { Intake::Open } else { Intake::Blocked });

@@ -69,7 +69,7 @@ pub(crate) fn transforms(input: &InputSettings) -> Result<Transforms> {
 }
 
 /// Where the input is subscribed to.
-pub(crate) fn mesh_of(settings: &Settings, input: &InputSettings) -> MeshSettings {
+fn mesh_of(settings: &Settings, input: &InputSettings) -> MeshSettings {
     MeshSettings {
         topic: input.topic.clone(),
         ..settings.mesh.clone()
@@ -111,61 +111,59 @@ impl InputMemory {
     }
 }
 
-/// An input whose topic is subscribed to.
-pub(super) struct OpenInput {
-    transforms: Transforms,
-    subscriber: Option<Subscriber>,
-    acknowledge: Acknowledge,
-    memory: InputMemory,
+/// What an input is made of.
+pub(super) struct InputParts<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) input: &'a InputSettings,
+    /// The instance's folder.
+    pub(super) instance: &'a Path,
+    pub(super) transforms: Transforms,
+    pub(super) memory: InputMemory,
+    /// Events that the source works on at the same time.
+    pub(super) in_flight: usize,
+    pub(super) dead_letters: DeadLetters,
+    pub(super) store: Store,
+    pub(super) status: StatusHandle,
+    /// Nothing new is taken.
+    pub(super) drain: bool,
 }
 
-impl OpenInput {
-    /// Subscribes; none when the connector was stopped before there was a session. With `drain` nothing new is taken.
+/// An input, and the end that the source gets.
+type OpenInput = (PreparedInput, Input);
+
+impl InputParts<'_> {
+    /// Subscribes, and begins to take events in; also gives the guarantee of the source with this input, which was enough. None when the
+    /// connector was stopped before there was a session.
     pub(super) async fn open(
-        settings: &Settings,
-        input: &InputSettings,
-        transforms: Transforms,
-        memory: InputMemory,
+        self,
+        source: Computed,
         mesh_ends: &CancellationToken,
-        (shutdown, drain): (&CancellationToken, bool),
-    ) -> Result<Option<Self>> {
-        let mut open = Self {
-            transforms,
-            subscriber: None,
-            acknowledge: Acknowledge::Inbox,
-            memory,
-        };
-        if drain {
-            return Ok(Some(open));
+        shutdown: &CancellationToken,
+    ) -> Result<Option<(OpenInput, Computed)>> {
+        if self.drain {
+            return Ok(Some((self.prepare(None, Acknowledge::Inbox)?, source)));
         }
-        let mesh = mesh_of(settings, input);
-        let group = input.group.as_deref().unwrap_or(&settings.name);
+        let mesh = mesh_of(self.settings, self.input);
+        let group = self.input.group.as_deref().unwrap_or(&self.settings.name);
         let subscriber = tokio::select! {
-            connected = Subscriber::connect(&mesh, group, open.memory.received.clone(), mesh_ends.clone()) => connected?,
+            connected = Subscriber::connect(&mesh, group, self.memory.received.clone(), mesh_ends.clone()) => connected?,
             () = shutdown.cancelled() => return Ok(None),
         };
-        open.acknowledge = guarantee::acknowledge(input.acknowledge, &subscriber.capabilities());
-        open.subscriber = Some(subscriber);
-        Ok(Some(open))
+        let acknowledge = guarantee::acknowledge(self.input.acknowledge, &subscriber.capabilities());
+        let computed = guarantee::with_input(source, acknowledge, &subscriber.capabilities());
+        guarantee::enforce(&computed, self.settings.delivery.require)?;
+        self.status.set_guarantee(computed.guarantee);
+        Ok(Some((self.prepare(Some(subscriber), acknowledge)?, computed)))
     }
 
-    /// The guarantee of the source with this input.
-    pub(super) fn weaken(&self, source: Computed) -> Computed {
-        match self.subscriber.as_ref().map(Subscriber::capabilities) {
-            Some(mesh) => guarantee::with_input(source, self.acknowledge, &mesh),
-            None => source,
-        }
-    }
-
-    /// What gives the events to the source, and the end that the source gets.
-    pub(super) fn prepare(self, parts: InputParts<'_>) -> Result<(PreparedInput, Input)> {
+    fn prepare(self, subscriber: Option<Subscriber>, acknowledge: Acknowledge) -> Result<OpenInput> {
         let closing = CancellationToken::new();
         let stop_intake = closing.child_token();
         let intake = Intake::start(IntakeParts {
-            folder: &input_folder(parts.instance),
-            inbox_max: parts.settings.state.inbox_max.0,
-            acknowledge: self.acknowledge,
-            subscriber: self.subscriber,
+            folder: &input_folder(self.instance),
+            inbox_max: self.settings.state.inbox_max.0,
+            acknowledge,
+            subscriber,
             transforms: self.transforms,
             limit: self.memory.limit,
             budget: self.memory.entries.clone(),
@@ -173,27 +171,26 @@ impl OpenInput {
         })?;
         let (input, events) = Input::new();
         let (trouble, troubles) = watch::channel(None);
-        let retry = RetryPolicy::new(&parts.settings.delivery.retry);
+        let retry = RetryPolicy::new(&self.settings.delivery.retry);
         let writer = Giver {
             events,
             closing: closing.clone(),
             retry,
-            status: parts.status.clone(),
+            status: self.status.clone(),
         };
-        let flow = parts.status.open_input();
         let worker = DeliveryWorker {
             writer: Arc::new(writer),
-            delivery: DeliveryState::new(rules(parts.settings, parts.in_flight, retry)),
+            delivery: DeliveryState::new(rules(self.settings, self.in_flight, retry)),
             outcomes: Outcomes {
                 inbox: intake.inbox,
                 replay: intake.replay,
-                status: parts.status.clone(),
+                status: self.status.clone(),
             },
-            dead_letters: Arc::new(parts.dead_letters),
-            store: parts.store,
+            dead_letters: Arc::new(self.dead_letters),
+            store: self.store,
             retry,
-            status: parts.status,
-            flow,
+            flow: self.status.open_input(),
+            status: self.status,
             standing: Standing::Part(trouble),
             shutdown: closing.clone(),
             deadline: LAST_DEAD_LETTERS,
@@ -210,18 +207,6 @@ impl OpenInput {
         };
         Ok((prepared, input))
     }
-}
-
-/// What an input needs of its source.
-pub(super) struct InputParts<'a> {
-    pub(super) settings: &'a Settings,
-    /// The instance's folder.
-    pub(super) instance: &'a Path,
-    /// What the source says of it.
-    pub(super) in_flight: usize,
-    pub(super) dead_letters: DeadLetters,
-    pub(super) store: Store,
-    pub(super) status: StatusHandle,
 }
 
 fn rules(settings: &Settings, in_flight: usize, retry: RetryPolicy) -> DeliveryRules {

@@ -15,9 +15,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{State, StatusHandle};
 use crate::budget::Budget;
@@ -30,7 +28,7 @@ use crate::error::{Error, Exit, Result};
 use crate::mesh::Publisher;
 use crate::offsets::{self, OffsetStore};
 use crate::record::Partition;
-use crate::source::{Accept, Intake, OffsetKeeper, Replay, Source, SourceContext, SourceProfile};
+use crate::source::{Accept, OffsetKeeper, Replay, Source, SourceContext, SourceProfile};
 use crate::state::{StateDir, input_folder};
 use crate::store::Store;
 use crate::transform::Transforms;
@@ -49,7 +47,7 @@ mod tracker;
 mod worker;
 
 use accepting::Accepting;
-use input::{InputMemory, InputParts, OpenInput};
+use input::{InputMemory, InputParts};
 use outbound::Outbound;
 use spool::{FirstSession, Spool};
 
@@ -139,56 +137,40 @@ pub async fn run_source<S: Source>(app: App<S::Config>) -> Result<Exit> {
             return exit;
         }
     }
-    let spool = match published_from_spool {
-        Some(budget) => Some(Spool::open(state.path(), &settings, budget, &status)?),
-        None => None,
-    };
-    let opening = match settings.input.as_ref().zip(input_transforms).zip(input_memory) {
+    let store = offsets.store(lease.fence()).unwrap_or_else(|| Store::in_folder(state.path()));
+    let (input, computed) = match settings.input.as_ref().zip(input_transforms).zip(input_memory) {
         Some(((input, transforms), memory)) => {
-            let ends = (&shutdown, drain);
-            let Some(open) = OpenInput::open(&settings, input, transforms, memory, &mesh_ends, ends).await? else {
+            let parts = InputParts {
+                settings: &settings,
+                input,
+                instance: state.path(),
+                transforms,
+                memory,
+                in_flight: input.in_flight.unwrap_or(profile.input_in_flight),
+                dead_letters: dead_letters.of_input(&input.topic),
+                store: store.clone(),
+                status: status.clone(),
+                drain,
+            };
+            let Some((input, computed)) = parts.open(computed, &mesh_ends, &shutdown).await? else {
                 publisher.close().await;
                 lease.release().await;
                 return Ok(Exit::Clean);
             };
-            Some((input, open))
+            (Some(input), computed)
         }
         None => {
             input::warn_of_left(state.path());
-            None
+            (None, computed)
         }
     };
-    let computed = match &opening {
-        Some((_, open)) => open.weaken(computed),
-        None => computed,
-    };
-    guarantee::enforce(&computed, settings.delivery.require)?;
-    status.set_guarantee(computed.guarantee);
-    let store = offsets.store(lease.fence()).unwrap_or_else(|| Store::in_folder(state.path()));
-    let prepared = match opening {
-        Some((input, open)) => Some(open.prepare(InputParts {
-            settings: &settings,
-            instance: state.path(),
-            in_flight: input.in_flight.unwrap_or(profile.input_in_flight),
-            dead_letters: dead_letters.of_input(&input.topic),
-            store: store.clone(),
-            status: status.clone(),
-        })?),
+    let (input, given) = input.unzip();
+    let spool = match published_from_spool {
+        Some(budget) => Some(Spool::open(state.path(), &settings, budget, &status)?),
         None => None,
     };
-    let (input, given) = prepared.unzip();
     let accepting = spool.as_ref().map_or_else(|| Accepting::Mesh(publisher.status()), Spool::accepting);
-    let (intake, intake_seen) = watch::channel(Intake::Open);
-    // A drain takes nothing new, from whoever could be refused.
-    let _follow = match drain {
-        true => {
-            intake.send_replace(Intake::Closed);
-            None
-        }
-        false => Some(AbortOnDropHandle::new(tokio::spawn(
-            accepting.clone().follow(intake, shutdown.clone()),
-        ))),
-    };
+    let (intake_seen, _following) = accepting.clone().shown(drain, &shutdown);
     let (source, committer) = S::open(
         config,
         SourceContext {
