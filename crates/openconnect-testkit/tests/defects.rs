@@ -8,7 +8,7 @@ use openconnect_testkit::prove::plan::{Plan, Step};
 use openconnect_testkit::prove::ready_to_prove;
 use openconnect_testkit::prove::run::run;
 use openconnect_testkit::prove::subject::Subject;
-use openconnect_testkit::subjects::{PIPELINE, by_inbox, by_spool, files, lines};
+use openconnect_testkit::subjects::{PIPELINE, answers, by_inbox, by_spool, files, lines};
 use tokio::task::JoinSet;
 
 /// Runs until a defect must have shown.
@@ -51,6 +51,16 @@ fn subject(name: &str) -> &'static Subject {
         input: lines::input,
         ..PIPELINE
     };
+    static ANSWERS: Subject = Subject {
+        input: answers::input,
+        source_settings: answers::settings,
+        ..PIPELINE
+    };
+    static ANSWERS_INBOX: Subject = Subject {
+        input: answers::input,
+        source_settings: answers::settings_by_inbox,
+        ..PIPELINE
+    };
     static TABLE: Subject = Subject {
         output: sqlite::output,
         network_target: false,
@@ -66,6 +76,8 @@ fn subject(name: &str) -> &'static Subject {
         "http-source-spool" => &SPOOL,
         "files-sink" => &FILES,
         "lines-source" => &LINES,
+        "answers-source" => &ANSWERS,
+        "answers-source-inbox" => &ANSWERS_INBOX,
         "jdbc-sink" => &TABLE,
         _ => &HTTP,
     }
@@ -132,6 +144,23 @@ fn plan_with_spool(defect: Defect) -> Option<Plan> {
     Some(planned("http-source-spool", steps))
 }
 
+/// What shows a defect of delivery where a source answers its input.
+fn plan_with_input(defect: Defect) -> Option<Plan> {
+    let end = || Fault::Terminate { part: Part::Source };
+    let (subject, steps) = match defect {
+        Defect::AckBeforeWrite => ("answers-source", vec![(200, kill(Part::Source)), (300, kill(Part::Source))]),
+        Defect::DropOnShutdown => ("answers-source", vec![(200, end()), (600, end()), (600, end())]),
+        // Some questions have no answer, and some meet nobody at first, whatever else goes wrong.
+        Defect::SwallowedFailure | Defect::ReorderOnRetry => ("answers-source", vec![(600, Fault::Cut { link: Link::Source })]),
+        Defect::ReceiptBeforeConfirmation | Defect::CheckpointAhead => {
+            let cut_off = [(150, lost(Link::Source)), (350, kill(Part::Source))];
+            ("answers-source-inbox", cut_off.iter().chain(&cut_off).cloned().collect())
+        }
+        _ => return None,
+    };
+    Some(planned(subject, steps))
+}
+
 fn planned(subject: &str, steps: Vec<(u64, Fault)>) -> Plan {
     Plan {
         about: String::new(),
@@ -149,7 +178,7 @@ async fn every_planted_defect_is_found_and_nothing_is_found_without() {
     let room = std::sync::Arc::new(tokio::sync::Semaphore::new(PARALLEL));
     let mut all = JoinSet::new();
     let plans = Defect::ALL.iter().flat_map(|&defect| {
-        [Some(plan(defect)), plan_with_spool(defect)]
+        [Some(plan(defect)), plan_with_spool(defect), plan_with_input(defect)]
             .into_iter()
             .flatten()
             .map(move |plan| (defect, plan))
