@@ -47,6 +47,8 @@ pub struct Receipt {
 struct Request {
     failed: OnceLock<Failure>,
     tell: Option<Tell>,
+    /// Does whoever is told still have the events?
+    keeps_events: bool,
 }
 
 /// Who learns the result.
@@ -64,14 +66,19 @@ impl Receipt {
         let (sender, result) = oneshot::channel();
         // The caller may have dropped its end; ignore that.
         let tell = |told| _ = sender.send(told);
-        (Self::telling(tell), result)
+        (Self::of(tell, true), result)
     }
 
-    /// A receipt whose result goes to `tell`, which must not block.
+    /// A receipt whose result goes to `tell`, which must not block, and which does not have the event itself.
     pub(crate) fn telling(tell: impl FnOnce(Result<(), Failure>) + Send + Sync + 'static) -> Self {
+        Self::of(tell, false)
+    }
+
+    fn of(tell: impl FnOnce(Result<(), Failure>) + Send + Sync + 'static, keeps_events: bool) -> Self {
         let request = Arc::new(Request {
             failed: OnceLock::new(),
             tell: Some(Box::new(tell)),
+            keeps_events,
         });
         Self {
             request,
@@ -97,10 +104,19 @@ impl Receipt {
         }
     }
 
+    /// Does everybody who is told still have the event? Then nothing is lost when it is refused.
+    pub(crate) fn keeps_event(&self) -> bool {
+        self.requests().all(|request| request.keeps_events)
+    }
+
     fn failed(&self, failure: &Failure) {
-        for request in std::iter::once(&self.request).chain(&self.others) {
+        for request in self.requests() {
             let _ = request.failed.set(failure.clone());
         }
+    }
+
+    fn requests(&self) -> impl Iterator<Item = &Arc<Request>> {
+        std::iter::once(&self.request).chain(&self.others)
     }
 }
 
@@ -159,7 +175,10 @@ mod tests {
         }
         let (first, mut one) = Receipt::new();
         let (second, mut other) = Receipt::new();
-        drop(first.and(second));
+        let both = first.and(second);
+        assert!(both.keeps_event());
+        assert!(!both.clone().and(Receipt::telling(drop)).keeps_event());
+        drop(both);
         for result in [&mut one, &mut other] {
             assert_eq!(result.try_recv().unwrap().unwrap_err().code, "OC0401");
         }

@@ -306,7 +306,9 @@ impl Given {
 
 /// An event for the source, and the end where it is told how it ended.
 pub(crate) fn give(event: Arc<Event>, attempt: u32) -> (InputEvent, Given) {
-    let (receipt, answers) = Receipt::new();
+    let (answered, answers) = oneshot::channel();
+    // Nobody listens once the connector has stopped.
+    let receipt = Receipt::telling(|result| _ = answered.send(result));
     let (tell, told) = oneshot::channel();
     let ticket = Ticket {
         event: Arc::clone(&event),

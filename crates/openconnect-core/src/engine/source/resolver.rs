@@ -263,7 +263,8 @@ impl<P: Clone + Send + 'static> Resolver<P> {
 
     /// The mesh takes the event never: whoever has sent it and still has it is told, else its dead letter is begun.
     fn refused(&mut self, held: Held<P>, failure: Failure, event: impl FnOnce() -> Payload) -> Result<(), Failure> {
-        if !(self.callers_keep_events && held.open.receipt.is_some()) {
+        let is_kept = self.callers_keep_events && held.open.receipt.as_ref().is_some_and(Receipt::keeps_event);
+        if !is_kept {
             return self.rejected(held, event(), failure);
         }
         self.status.counts().failed.fetch_add(1, Relaxed);
