@@ -11,6 +11,8 @@ openconnect_core::code_table! {
     CDC_LOG,
     /// There is no position to start at.
     CDC_NO_POSITION,
+    /// A change is larger than an event may be.
+    CDC_OVERSIZE,
     /// The server has deleted the log at the saved position.
     CDC_POSITION_LOST,
     /// The snapshot has not all rows of a table.

@@ -57,6 +57,11 @@ pub struct MySqlCdcConfig {
          `earliest` goes on with changes MISSED"
     ))]
     pub on_lost_position: LostPosition,
+    /// What to do with a change whose event is larger than `limits.max_event_bytes`. A mesh with a lower limit refuses it, and it becomes
+    /// a dead letter in any case.
+    #[serde(default)]
+    #[schemars(extend("x-effect" = "matters for changes that are too large, from the restart on"))]
+    pub on_oversize: Oversize,
     /// The number by which the server knows this reader; no replica and no other reader may have the same. Absent: a random
     /// one at each start.
     #[schemars(example = &5701, extend("x-effect" = NO_EFFECT))]
@@ -150,6 +155,17 @@ pub enum LostPosition {
     Snapshot,
     /// Go on with the oldest log that there is. Changes that were lost stay unknown.
     Earliest,
+}
+
+/// What to do with a change that is too large for an event.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Oversize {
+    /// It becomes a dead letter, and the reading goes on.
+    #[default]
+    DeadLetter,
+    /// Stop: somebody must decide.
+    Stop,
 }
 
 impl MySqlCdcConfig {

@@ -51,6 +51,6 @@ mod table;
 mod value;
 
 pub use columns::{ColumnSettings, HashMask, Mask};
-pub use config::{Format, LostPosition, MySqlCdcConfig, SnapshotMode};
+pub use config::{Format, LostPosition, MySqlCdcConfig, Oversize, SnapshotMode};
 pub use position::{Position, SnapshotPosition};
 pub use source::MySqlCdcSource;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mysql_async::Opts;
 use openconnect_core::budget::Budget;
+use openconnect_core::cloudevents::{AttributesReader as _, Data, Event};
 use openconnect_core::error::{Error, Result};
 use openconnect_core::failure::Failure;
 use openconnect_core::record::{Partition, Record};
@@ -16,7 +17,7 @@ use crate::catalog::Catalog;
 use crate::charset::Charsets;
 use crate::check;
 use crate::codes;
-use crate::config::{LostPosition, MySqlCdcConfig, SnapshotMode};
+use crate::config::{LostPosition, MySqlCdcConfig, Oversize, SnapshotMode};
 use crate::context::Context;
 use crate::event::Events;
 use crate::headroom::{self, Seen};
@@ -45,6 +46,7 @@ pub struct MySqlCdcSource {
     /// How far the log is read, for who watches how long it will be there.
     seen: Seen,
     limits: Limits,
+    max_event_bytes: usize,
     watching: Option<AbortOnDropHandle<()>>,
 }
 
@@ -130,6 +132,7 @@ impl Source for MySqlCdcSource {
             stage: Stage::Closed,
             seen: Seen::new(cx.intake),
             limits: Limits::default(),
+            max_event_bytes: cx.max_event_bytes,
             watching: None,
             config,
         };
@@ -153,7 +156,11 @@ impl Source for MySqlCdcSource {
             Stage::Done => std::future::pending().await,
         };
         match read {
-            Ok(records) => out.emit_all(records).await,
+            Ok(mut records) => {
+                let oversize = self.cut_oversize(&mut records);
+                out.emit_all(records).await;
+                oversize?;
+            }
             Err(failure) => {
                 self.stage = Stage::Closed;
                 if failure.code != LOST || self.config.when_lost() == LostPosition::Fail {
@@ -176,6 +183,35 @@ fn wrong(reason: String) -> Error {
 }
 
 impl MySqlCdcSource {
+    /// Takes an event that is too large, and what is behind it, away, where the configuration says so.
+    fn cut_oversize(&self, records: &mut Vec<Record<Position>>) -> Result<(), Failure> {
+        if self.config.on_oversize == Oversize::DeadLetter {
+            return Ok(());
+        }
+        let size = |event: &Event| match event.data() {
+            Some(Data::String(text)) => text.len(),
+            _ => 0,
+        };
+        let is_large = |record: &Record<Position>| record.as_event().is_some_and(|event| size(event) > self.max_event_bytes);
+        let Some(at) = records.iter().position(is_large) else {
+            return Ok(());
+        };
+        let cut = records.split_off(at);
+        let Some(event) = cut.first().and_then(Record::as_event) else {
+            return Ok(());
+        };
+        let table = event.extension("sqltable").map(ToString::to_string).unwrap_or_default();
+        Err(Failure::fatal(
+            codes::CDC_OVERSIZE,
+            format!(
+                "a change of `{table}` with the key `{}` has {} bytes, limits.max_event_bytes is {}",
+                event.subject().unwrap_or_default(),
+                size(event),
+                self.max_event_bytes
+            ),
+        ))
+    }
+
     /// Connects, and decides what is to be read.
     async fn begin(&mut self) -> Result<(), Failure> {
         let within = self.config.timeout.0;

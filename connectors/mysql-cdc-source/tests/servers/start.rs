@@ -100,3 +100,27 @@ async fn a_key_that_changes_only_in_case_stays_in_order() {
         assert_eq!((events[1].subject(), events[2].subject()), (Some("größe"), Some("GROSE")), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_change_that_is_too_large_stops_the_source_where_it_shall() {
+    for database in databases().await {
+        let name = database.system().name();
+        database.execute("create table t (id int primary key, v longtext)").await.unwrap();
+        database
+            .execute("insert into t values (1, ''), (2, repeat('y', 1500000)), (3, '')")
+            .await
+            .unwrap();
+        let mut offsets = Offsets::new();
+        let mut reads = source(&database, json!({ "on_oversize": "stop" }), &offsets).await;
+        assert_eq!(data(&take(&mut reads, &mut offsets, 1).await[0])["after"]["id"], 1, "{name}");
+        let failure = crate::support::failure(&mut reads).await;
+        assert_eq!(failure.code, "CDC_OVERSIZE", "{name}: {failure}");
+        assert!(
+            failure.reason().contains(".t` with the key `2` has 1500") && !failure.is_retryable(),
+            "{name}: {failure}"
+        );
+        // Otherwise it is given on, and the engine makes a dead letter of it.
+        let mut reads = source(&database, json!({}), &Offsets::new()).await;
+        take(&mut reads, &mut Offsets::new(), 3).await;
+    }
+}
