@@ -8,6 +8,7 @@ use std::time::Duration;
 use openconnect_core::budget::Budget;
 use openconnect_core::source::{SourceContext, SourceRunner};
 use openconnect_http_source::{HttpSource, HttpSourceConfig};
+use openconnect_testkit::kit::free_address;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -31,7 +32,7 @@ fn post(address: SocketAddr) -> JoinHandle<u16> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_beyond_the_budget_get_503_and_its_bytes_come_back_with_the_outcomes() {
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = free_address().unwrap();
     let config: HttpSourceConfig = serde_json::from_value(json!({ "listen": address.to_string() })).unwrap();
     let budget = Budget::with_bytes(1 << 20);
     let mut context = SourceContext::alone("test", BTreeMap::new());

@@ -217,11 +217,10 @@ pub fn event_bytes(event: &Event) -> usize {
     let data = openconnect_protocol::payload::bytes(event).map_or(0, |data| data.len());
     let own = [event.id(), event.ty(), event.source().as_str(), event.subject().unwrap_or_default()];
     let extensions = event.iter_extensions().map(|(name, value)| match value {
-        ExtensionValue::String(text) => name.len() + text.len(),
-        ExtensionValue::Boolean(_) | ExtensionValue::Integer(_) => name.len(),
+        ExtensionValue::String(text) => ATTRIBUTE_OVERHEAD + name.len() + text.len(),
+        ExtensionValue::Boolean(_) | ExtensionValue::Integer(_) => ATTRIBUTE_OVERHEAD + name.len(),
     });
-    let text = own.map(str::len).into_iter().chain(extensions).sum::<usize>();
-    with_overhead(data + text) + attributes_overhead(event)
+    with_overhead(data + own.map(str::len).into_iter().chain(extensions).sum::<usize>())
 }
 
 /// What the extension attributes of an event take beside their text: many short ones are mostly that.

@@ -5,11 +5,12 @@
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use rand::seq::SliceRandom;
 use rustix::fs::{FlockOperation, flock};
+use tokio::net::TcpSocket;
 
 use crate::Result;
 
@@ -47,10 +48,19 @@ pub fn free_address() -> Result<SocketAddr> {
         };
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         // Other programs may have it.
-        if TcpListener::bind(address).is_ok() {
+        if probe(address).is_ok() {
             return Ok(address);
         }
     }
+}
+
+/// Fails when somebody listens there. The socket never listens itself: a process that is being started holds a copy of it until
+/// its program runs, and a copy that listens would keep the port in use after the probe.
+fn probe(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 impl Ports {
@@ -80,6 +90,15 @@ impl Ports {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[tokio::test]
+    async fn a_probe_finds_who_listens_and_keeps_nobody_from_it() {
+        let address = free_address().unwrap();
+        let kept = probe(address).unwrap();
+        let listener = std::net::TcpListener::bind(address).unwrap();
+        assert!(probe(address).is_err());
+        drop((listener, kept));
+    }
 
     #[test]
     fn every_address_is_handed_out_once() {

@@ -161,3 +161,28 @@ async fn a_sink_tells_what_it_wrote_how_long_that_took_and_what_waits() {
     assert_eq!(count, (receiver.requests().len() - requests) as f64);
     assert!((SLOW.as_secs_f64()..took).contains(&(sum / count)), "{sum} s for {count} requests");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_event_of_a_batch_that_is_repeated_counts_each_time() {
+    const BATCH: usize = 8;
+    let kit = Kit::new("each_event_of_a_batch").unwrap();
+    let mesh = Mesh::start(&kit, json!({})).await.unwrap();
+    let receiver = Receiver::start().await.unwrap();
+    receiver.set(Fault::Status(503));
+    let settings = json!({
+        "mesh": { "url": mesh.url(), "topic": "orders" },
+        "sink": { "url": receiver.url(), "mode": "batch" },
+        "delivery": { "batch": { "max_events": BATCH, "max_age": "60s" }, "retry": { "initial": "20ms", "max": "100ms" } },
+    });
+    let sink = Connector::start(&kit, "openconnect-http-sink", "out", settings).await.unwrap();
+    let address = free_address().unwrap();
+    let settings = json!({ "mesh": { "url": mesh.url(), "topic": "orders" }, "source": { "listen": address } });
+    let _source = Connector::start(&kit, "openconnect-http-source", "hook", settings).await.unwrap();
+    // One batch: it is closed by its number of events alone.
+    Sender::start(&Load::new(address), BATCH).finish(LONG).await.unwrap();
+    wait(&sink, "it was repeated", |metrics| metrics.writes().0 >= 3.0).await;
+    receiver.set(Fault::None);
+    let after = wait(&sink, "nothing waits", |metrics| metrics.events("delivered") == BATCH as f64).await;
+    let repeated = after.writes().0 - 1.0;
+    assert_eq!(after.get("openconnect_retries_total{}"), repeated * BATCH as f64);
+}

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `openconnect_up` | 1 when the connector is ready |
 //! | `openconnect_events_total{outcome}` | events by outcome: `received`, `delivered`, `filtered`, `dead_lettered`, `failed` |
-//! | `openconnect_retries_total` | attempts that were repeated |
+//! | `openconnect_retries_total` | events that are tried again, counted each time |
 //! | `openconnect_backlog` | events accepted and not yet resolved |
 //! | `openconnect_spool_events`, `openconnect_spool_oldest_seconds` | a source's spool: events that wait for the mesh, and how long the oldest has |
 //! | `openconnect_spool_bytes`, `openconnect_spool_limit_bytes` | its bytes on disk, and how many there may be |
@@ -36,7 +36,11 @@ pub(crate) fn render(status: &StatusHandle, version: &str) -> String {
     page.line("openconnect_info", &format!("version=\"{}\"", escape(version)), 1);
     page.head("openconnect_events_total", "counter", "Events by outcome since start.");
     let retried = write_outcomes(&mut page, "openconnect_events_total", status.counts());
-    page.head("openconnect_retries_total", "counter", "Attempts that were repeated.");
+    page.head(
+        "openconnect_retries_total",
+        "counter",
+        "Events that are tried again, counted each time.",
+    );
     page.line("openconnect_retries_total", "", retried);
     page.head("openconnect_backlog", "gauge", "Events accepted and not yet resolved.");
     page.line("openconnect_backlog", "", status.backlog());

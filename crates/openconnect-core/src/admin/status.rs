@@ -87,7 +87,7 @@ pub struct Counts {
     pub filtered: AtomicU64,
     /// Events that the dead-letter target has confirmed.
     pub dead_lettered: AtomicU64,
-    /// Attempts that were repeated.
+    /// Events that an attempt left to be tried again, counted at each attempt.
     pub retried: AtomicU64,
     /// Events that ended without any of the other outcomes; they come again after a restart.
     pub failed: AtomicU64,

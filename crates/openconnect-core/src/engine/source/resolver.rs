@@ -69,6 +69,11 @@ pub(super) enum Progress<P> {
     Stop(Failure),
 }
 
+/// The resolver's channel closed, and nobody had ended the resolver.
+pub(super) fn ended_abnormally() -> Failure {
+    Failure::fatal(TASK_ENDED, "the task that follows outcomes ended abnormally; this is a bug")
+}
+
 /// An event in the window, and its number in its partition.
 struct Held<P> {
     open: Open<P>,

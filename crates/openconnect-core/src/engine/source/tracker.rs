@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use openconnect_error::codes::TASK_ENDED;
 use openconnect_fault::{Failpoint, reach};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -12,7 +11,7 @@ use tokio::time::Instant;
 use super::accepting::Accepting;
 use super::committing::Positions;
 use super::lease::{self, Lease};
-use super::resolver::Progress;
+use super::resolver::{self, Progress};
 use crate::admin::{State, StatusHandle};
 use crate::codes;
 use crate::error::{Error, Exit, Result};
@@ -62,7 +61,7 @@ impl<P: Position> PositionTracker<P> {
                 progress = self.reached.recv() => match progress {
                     Some(Progress::Reached(partition, position)) => { self.unsaved.insert(partition, position); }
                     Some(Progress::Stop(failure)) => return Turn::Stop(failure),
-                    None => return Turn::Stop(Failure::fatal(TASK_ENDED, "the task that follows outcomes ended abnormally; this is a bug")),
+                    None => return Turn::Stop(resolver::ended_abnormally()),
                 },
                 _ = self.flush.tick(), if due => return Turn::Save,
                 true = self.accepting.changed() => {}
@@ -145,12 +144,8 @@ impl<P: Position> PositionTracker<P> {
         }
         let mut rows: Vec<(String, serde_json::Value)> = Vec::with_capacity(self.unsaved.len());
         for (partition, position) in &self.unsaved {
-            let json = serde_json::to_value(position).map_err(|e| {
-                Error::undelivered(
-                    codes::POSITION_UNSTORABLE,
-                    format!("a position can't be stored: {e}; this is a bug"),
-                )
-            })?;
+            let json = serde_json::to_value(position)
+                .map_err(|e| Error::undelivered(codes::POSITION_UNSTORABLE, "a position can't be stored; this is a bug").because(e))?;
             rows.push((partition.as_str().to_owned(), json));
         }
         reach(Failpoint::BeforeOffset);

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use openconnect_error::codes::TASK_ENDED;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +10,7 @@ use super::FirstSession;
 use super::intake::SpoolNews;
 use crate::admin::{SpoolStatus, StatusHandle};
 use crate::engine::source::accepting::mesh_trouble;
-use crate::engine::source::resolver::Progress;
+use crate::engine::source::resolver::{self, Progress};
 use crate::error::Result;
 use crate::failure::{Failure, FailureKind};
 use crate::inbox::Inbox;
@@ -69,7 +68,7 @@ impl<P> Keeper<P> {
                 progress = self.published.recv() => return Err(match progress {
                     Some(Progress::Stop(failure)) => failure,
                     Some(Progress::Reached(_, none)) => match none {},
-                    None => Failure::fatal(TASK_ENDED, "the task that follows outcomes ended abnormally; this is a bug"),
+                    None => resolver::ended_abnormally(),
                 }),
                 session = first(&mut self.session) => {
                     self.session = None;
