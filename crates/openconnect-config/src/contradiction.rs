@@ -53,7 +53,7 @@ pub fn contradictions(root: &Value, program: &str, load: impl Fn(&Sources) -> Re
 
 /// A file as flags, one for each section.
 fn flags(text: &str) -> Result<Vec<String>, String> {
-    let value = yaml_value(text)?;
+    let value = yaml_value(text).map_err(|e| e.to_string())?;
     // A section of which all is commented out is absent.
     let sections = value.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     Ok(sections

@@ -44,4 +44,4 @@ pub use problem::{Problem, Problems, Rejected};
 pub use schema::{schema, schema_with};
 pub use write::write_yaml;
 pub use written::{Change, Written};
-pub use yaml::yaml_value;
+pub use yaml::{SyntaxError, yaml_value};

@@ -14,8 +14,9 @@ const MAX_DEPTH: usize = 64;
 const MAX_VALUES: usize = 100_000;
 
 /// A mistake in the YAML itself, with line and column.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct SyntaxError {
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {message}")]
+pub struct SyntaxError {
     pub(crate) line: usize,
     pub(crate) column: usize,
     pub(crate) message: String,
@@ -52,12 +53,13 @@ pub(crate) fn parse(text: &str) -> Result<Document, SyntaxError> {
     Ok(reader.document)
 }
 
-/// One YAML (or JSON) document as a value; why it can't be read, with line and column.
-pub fn yaml_value(text: &str) -> Result<Value, String> {
-    match parse(text) {
-        Ok(document) => Ok(document.value),
-        Err(e) => Err(format!("line {}, column {}: {}", e.line, e.column, e.message)),
-    }
+/// One YAML (or JSON) document as a value.
+///
+/// # Errors
+///
+/// When it can't be read: why, with line and column.
+pub fn yaml_value(text: &str) -> Result<Value, SyntaxError> {
+    parse(text).map(|document| document.value)
 }
 
 /// JSON writes a character beyond the first 65,536 as a pair of surrogates, which YAML has no escape for. The columns behind such a

@@ -56,7 +56,7 @@ impl MeshMessage {
                 builder = builder.extension(name, text.to_owned());
             }
         }
-        builder.build().map_err(|e| EventError::Data(e.to_string()))
+        builder.build().map_err(|e| EventError::Data(e.into()))
     }
 }
 
@@ -67,7 +67,7 @@ impl Form {
             Kind::CloudEvent => wire::decode(&self.body),
             Kind::Message => serde_json::from_slice::<MeshMessage>(&self.body)?.into_event(),
             Kind::Grpc => {
-                let message = pb::CloudEvent::decode(self.body.clone()).map_err(|e| EventError::Data(e.to_string()))?;
+                let message = pb::CloudEvent::decode(self.body.clone()).map_err(|e| EventError::Data(e.into()))?;
                 grpc::to_event(message)
             }
         }
@@ -79,7 +79,7 @@ impl Form {
             Kind::CloudEvent => (self.body.clone(), "cloudevents"),
             Kind::Message => (self.body.clone(), "eventmeshmessage"),
             Kind::Grpc => {
-                let message = pb::CloudEvent::decode(self.body.clone()).map_err(|e| EventError::Data(e.to_string()))?;
+                let message = pb::CloudEvent::decode(self.body.clone()).map_err(|e| EventError::Data(e.into()))?;
                 if grpc::attr(&message, keys::PROTOCOL_TYPE) == Some("eventmeshmessage") {
                     (mesh_message(&message, topic)?, "eventmeshmessage")
                 } else {
@@ -95,7 +95,7 @@ impl Form {
     /// As a message for a gRPC client, with everything that client's library looks at.
     pub(crate) fn to_grpc(&self, topic: &str) -> Result<pb::CloudEvent, EventError> {
         if self.kind == Kind::Grpc {
-            return pb::CloudEvent::decode(self.body.clone()).map_err(|e| EventError::Data(e.to_string()));
+            return pb::CloudEvent::decode(self.body.clone()).map_err(|e| EventError::Data(e.into()));
         }
         let event = self.event()?;
         let mut out = grpc::from_event(&event, topic);

@@ -40,7 +40,7 @@ impl Mesh {
         let (tcp_tls, grpc_tls) = (acceptor(&[])?, acceptor(&[b"h2"])?);
         let broker = tokio::task::spawn_blocking(move || Broker::open(config))
             .await
-            .map_err(|e| MeshError::Config(e.to_string()))??;
+            .map_err(MeshError::Opening)??;
         let tcp_listener = listen(broker.config.tcp).await?;
         let tcp = address(&tcp_listener)?;
         let grpc_listener = match broker.config.grpc {

@@ -8,6 +8,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio_util::codec::{Decoder, Encoder};
 
+use crate::BoxError;
+
 const MAGIC: &[u8; 13] = b"EventMesh0000";
 /// Bytes before the header: magic, version and the two lengths.
 pub const PREFIX: usize = 21;
@@ -186,7 +188,7 @@ impl RawFrame {
         if self.header.is_empty() {
             return Err(FrameError::Header("the frame has no header".into()));
         }
-        let header = serde_json::from_slice(&self.header).map_err(|e| FrameError::Header(e.to_string()))?;
+        let header = serde_json::from_slice(&self.header).map_err(|e| FrameError::Header(e.into()))?;
         Ok(Frame { header, body: self.body })
     }
 }
@@ -216,7 +218,7 @@ pub enum FrameError {
     },
     /// The header is not the JSON that it must be.
     #[error("the frame's header can't be read: {0}")]
-    Header(String),
+    Header(#[source] BoxError),
     /// The stream failed or ended inside a frame.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -309,7 +311,7 @@ impl Encoder<Frame> for FrameCodec {
 
 /// Appends one frame, without a size limit of its own (lengths over `i32::MAX` are refused).
 pub fn encode(header: &Header, body: &[u8], dst: &mut BytesMut) -> Result<(), FrameError> {
-    let header = serde_json::to_vec(header).map_err(|e| FrameError::Header(e.to_string()))?;
+    let header = serde_json::to_vec(header).map_err(|e| FrameError::Header(e.into()))?;
     encode_raw(&header, body, dst)
 }
 

@@ -49,20 +49,47 @@ pub enum EventError {
         /// The attribute.
         name: String,
         /// What is wrong with it.
-        reason: String,
+        #[source]
+        reason: BoxError,
     },
     /// The data does not fit its encoding.
     #[error("the data can't be decoded: {0}")]
-    Data(String),
+    Data(#[source] BoxError),
+    /// The data is not base64.
+    #[error("the data can't be decoded: not base64: {0}")]
+    Base64(#[source] BoxError),
 }
 
+/// What an error came from: another error, or a text.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 impl EventError {
-    pub(crate) fn invalid(name: &str, reason: impl ToString) -> Self {
+    pub(crate) fn invalid(name: &str, reason: impl Into<BoxError>) -> Self {
         // The name may be anything that was sent, and comes to logs and terminals.
-        let name: String = name.chars().take(64).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        Self::Invalid {
-            name,
-            reason: reason.to_string(),
-        }
+        let name = name.chars().take(64).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        let reason = reason.into();
+        Self::Invalid { name, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn errors_keep_what_they_came_from() {
+        let event = |member: &str| format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t",{member}}}"#);
+        let wrong_time = json::decode(event(r#""time":"today""#).as_bytes()).unwrap_err();
+        assert!(wrong_time.source().unwrap().is::<chrono::ParseError>(), "{wrong_time:?}");
+        let wrong_data = json::decode(event(r#""data_base64":"?""#).as_bytes()).unwrap_err();
+        let cause = wrong_data.source().unwrap();
+        assert!(cause.is::<base64::DecodeError>(), "{wrong_data:?}");
+        assert_eq!(wrong_data.to_string(), format!("the data can't be decoded: not base64: {cause}"));
+        let (header, body) = (bytes::Bytes::from_static(b"no JSON"), bytes::Bytes::new());
+        let wrong_header = frame::RawFrame { header, body }.parse().unwrap_err();
+        assert!(wrong_header.source().unwrap().is::<serde_json::Error>(), "{wrong_header:?}");
     }
 }

@@ -289,10 +289,7 @@ fn json_member(raw: &RawValue, content_type: Option<&str>) -> Result<Data, Event
 }
 
 pub(crate) fn decode_base64(text: &str) -> Result<Data, EventError> {
-    BASE64
-        .decode(text)
-        .map(Data::Binary)
-        .map_err(|e| EventError::Data(format!("not base64: {e}")))
+    BASE64.decode(text).map(Data::Binary).map_err(|e| EventError::Base64(e.into()))
 }
 
 fn truncate(text: &str) -> String {

@@ -6,18 +6,18 @@ use super::{Cli, Connector};
 use crate::codes;
 use crate::config::ConnectorConfig;
 use crate::config::Import;
-use crate::error::{Error, Exit, Result};
+use crate::error::{BoxError, Error, Exit, Result};
 
 /// A configuration is a page or two.
 const LONGEST: u64 = 1 << 20;
 
 pub(crate) fn import<C: Connector>(cli: &Cli, file: &Path) -> Result<Exit> {
-    let unreadable = |reason: String| Error::config(codes::IMPORT_REFUSED, format!("{}: {reason}", file.display()));
-    let size = std::fs::metadata(file).map_err(|e| unreadable(e.to_string()))?.len();
+    let refused = |why: BoxError| Error::config(codes::IMPORT_REFUSED, format!("{} can't be imported", file.display())).because(why);
+    let size = std::fs::metadata(file).map_err(|e| refused(e.into()))?.len();
     if size > LONGEST {
-        return Err(unreadable(format!("{size} bytes are no configuration")));
+        return Err(refused(format!("{size} bytes are no configuration").into()));
     }
-    let text = std::fs::read_to_string(file).map_err(|e| unreadable(e.to_string()))?;
+    let text = std::fs::read_to_string(file).map_err(|e| refused(e.into()))?;
     let mut import = Import::new(&text, C::SECTION)?;
     C::Config::import(&mut import);
     cli.output.line(import.finish(&file.display().to_string()).trim_end());

@@ -31,7 +31,7 @@ pub struct Import {
 impl Import {
     /// Takes a text apart, YAML or JSON, and what every connector has.
     pub(crate) fn new(text: &str, section: Section) -> Result<Self> {
-        let value = yaml_value(text).map_err(|reason| Error::config(codes::IMPORT_REFUSED, reason))?;
+        let value = yaml_value(text).map_err(|e| Error::config(codes::IMPORT_REFUSED, "the configuration is not YAML").because(e))?;
         let java = dotted(&value);
         let own = SECTIONS.into_iter().find(|name| value.get(name).is_some()).unwrap_or(SECTIONS[0]);
         if ["sourceEnable", "sinkEnable"].iter().any(|key| value.get(key).is_some()) {

@@ -112,11 +112,9 @@ fn note_replayed(path: &Path, letters: &[Letter]) -> Result<()> {
     write().map_err(|e| {
         Error::unavailable(
             codes::DEAD_LETTERS_UNUSABLE,
-            format!(
-                "{} can't be written: {e}; these letters will be shown as not replayed",
-                path.display()
-            ),
+            format!("{} can't be written; these letters will be shown as not replayed", path.display()),
         )
+        .because(e)
     })
 }
 

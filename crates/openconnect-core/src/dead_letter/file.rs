@@ -63,8 +63,9 @@ impl LetterFile {
             let _ = self.file.set_len(self.size);
             Failure::retryable(
                 codes::DEAD_LETTER_UNWRITTEN,
-                format!("the dead-letter file {} can't be written: {e}", self.path.display()),
+                format!("the dead-letter file {} can't be written", self.path.display()),
             )
+            .because(e)
         })
     }
 

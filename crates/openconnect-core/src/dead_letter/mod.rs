@@ -150,7 +150,7 @@ fn unreadable(raw: &[u8], connector: &str) -> Result<Event, Failure> {
         .ty(UNREADABLE)
         .data("application/octet-stream", raw.to_vec())
         .build()
-        .map_err(|e| Failure::permanent(codes::DEAD_LETTER_UNWRITTEN, e.to_string()))
+        .map_err(|e| Failure::permanent(codes::DEAD_LETTER_UNWRITTEN, "unreadable bytes can't be made a dead letter").because(e))
 }
 
 #[cfg(test)]

@@ -111,8 +111,9 @@ impl ReplayQueue {
         fs::remove_file(&token.file).map_err(|e| {
             Failure::retryable(
                 codes::REPLAY_UNUSABLE,
-                format!("{} can't be removed: {e}; it will be delivered again", token.file.display()),
+                format!("{} can't be removed; it will be delivered again", token.file.display()),
             )
+            .because(e)
         })
     }
 
@@ -120,12 +121,7 @@ impl ReplayQueue {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => {
-                return Err(Failure::retryable(
-                    codes::REPLAY_UNUSABLE,
-                    format!("{} can't be read: {e}", self.folder.display()),
-                ));
-            }
+            Err(e) => return Err(unreadable(&self.folder, e)),
         };
         let mut files: Vec<PathBuf> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
@@ -190,8 +186,8 @@ impl Progress {
     }
 }
 
-fn unreadable(file: &Path, error: impl Into<BoxError>) -> Failure {
-    Failure::retryable(codes::REPLAY_UNUSABLE, format!("{} can't be read", file.display())).because(error)
+fn unreadable(path: &Path, error: impl Into<BoxError>) -> Failure {
+    Failure::retryable(codes::REPLAY_UNUSABLE, format!("{} can't be read", path.display())).because(error)
 }
 
 #[cfg(test)]
@@ -199,6 +195,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use cloudevents::{AttributesReader, EventBuilder, EventBuilderV10};
+
+    #[test]
+    fn a_folder_that_cannot_be_read_is_named_with_its_cause() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("replay");
+        fs::write(&folder, "no folder").unwrap();
+        let failure = ReplayQueue::open(dir.path()).unwrap().poll().unwrap_err();
+        let cause = std::error::Error::source(&failure).unwrap();
+        assert!(cause.is::<std::io::Error>());
+        assert_eq!(failure.reason(), format!("{} can't be read: {cause}", folder.display()));
+    }
 
     #[test]
     fn a_replay_goes_only_when_every_event_has_its_outcome() {

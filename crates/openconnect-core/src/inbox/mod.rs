@@ -119,7 +119,7 @@ struct Shared {
     /// The index up to which entries were handed over, not included.
     read: AtomicU64,
     room: Notify,
-    problem: Mutex<Option<String>>,
+    problem: Mutex<Option<Failure>>,
     /// Entries that were copied; the engine's end has not noted them.
     copied: Mutex<Vec<Copied>>,
     /// Copies that do not count.
@@ -327,7 +327,8 @@ impl Inbox {
 
     /// Why nothing can be appended at the moment, for people.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.appender.shared.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let problem = self.appender.shared.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        problem.as_ref().map(Failure::reason)
     }
 
     /// Hands what is resolved to the writer thread, if it changed.

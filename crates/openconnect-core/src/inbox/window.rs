@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::entry::Identity;
 use crate::codes;
-use crate::error::{Error, Result};
+use crate::error::{BoxError, Error, Result};
 use crate::state::write_atomically;
 
 /// How many events the window holds.
@@ -39,7 +39,7 @@ impl IdentityWindow {
         match std::fs::read(&window.file) {
             Ok(bytes) => window.load(&bytes)?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(damaged(&window.file, &e.to_string())),
+            Err(e) => return Err(damaged(&window.file, e)),
         }
         Ok(window)
     }
@@ -104,8 +104,9 @@ fn checksum(through: &[u8], ids: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-fn damaged(file: &Path, why: &str) -> Error {
-    Error::unavailable(codes::WINDOW_DAMAGED, format!("{} can't be read: {why}", file.display()))
+fn damaged(file: &Path, why: impl Into<BoxError>) -> Error {
+    Error::unavailable(codes::WINDOW_DAMAGED, format!("{} can't be read", file.display()))
+        .because(why)
         .hint("Remove it: an event that the mesh delivers again may then be visible twice.")
 }
 
@@ -116,6 +117,15 @@ mod tests {
 
     fn identity(n: usize) -> Identity {
         (n as u128).to_be_bytes()
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named_with_its_cause() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = IdentityWindow::open(dir.path().to_owned()).err().unwrap();
+        let cause = std::error::Error::source(&error).unwrap();
+        assert!(cause.is::<std::io::Error>() && error.code == "OC0234");
+        assert_eq!(error.reason(), format!("{} can't be read: {cause}", dir.path().display()));
     }
 
     #[test]

@@ -20,6 +20,8 @@ use super::window::IdentityWindow;
 use super::{CHUNK_BYTES, CHUNK_EVENTS, Shared, now_ms};
 use crate::budget::Reservation;
 use crate::codes;
+use crate::error::BoxError;
+use crate::failure::Failure;
 use crate::mesh::{Ack, Delivery};
 use crate::state::write_atomically;
 
@@ -174,12 +176,12 @@ impl Writer {
             Ok(()) => {
                 reach(Failpoint::InboxSynced);
                 self.shared.next.store(self.journal.next_index(), Ordering::Release);
-                self.problem(None);
+                self.works();
                 self.remember(identities);
                 held.drain(..).for_each(confirm);
                 let _ = self.wake.try_send(());
             }
-            Err(e) => self.problem(Some(format!("the inbox can't be written: {e}"))),
+            Err(e) => self.failed("the inbox can't be written", e),
         }
         self.shared.size.store(self.journal.size_bytes(), Ordering::Release);
     }
@@ -226,7 +228,7 @@ impl Writer {
             && let Err(e) = window.save(through)
         {
             // The journal still has them.
-            self.problem(Some(format!("the inbox's window of identities can't be written: {e}")));
+            self.failed("the inbox's window of identities can't be written", e);
         }
     }
 
@@ -234,24 +236,25 @@ impl Writer {
     fn keep(&mut self, checkpoint: &Checkpoint) -> bool {
         reach(Failpoint::BeforeCheckpoint);
         let written = serde_json::to_vec(checkpoint)
-            .map_err(|e| e.to_string())
-            .and_then(|bytes| write_atomically(&self.file, &bytes).map_err(|e| e.to_string()));
+            .map_err(BoxError::from)
+            .and_then(|bytes| Ok(write_atomically(&self.file, &bytes)?));
         reach(Failpoint::Checkpoint);
         let durable = written.is_ok();
         if let Err(e) = written.and_then(|()| self.free(checkpoint.prefix)) {
-            self.problem(Some(format!("the inbox's checkpoint can't be written: {e}")));
+            self.failed("the inbox's checkpoint can't be written", e);
         }
         durable
     }
 
     /// Removes the segments that hold only entries up to `prefix`; the window of identities must know them before.
-    fn free(&mut self, prefix: u64) -> Result<(), String> {
+    fn free(&mut self, prefix: u64) -> Result<(), BoxError> {
         let through = self.journal.next_index() - 1;
         let frees = self.journal.segments().get(1).is_some_and(|second| second.base <= prefix + 1);
         if frees && let Some(window) = &mut self.window {
-            window.save(through).map_err(|e| e.to_string())?;
+            window.save(through)?;
         }
-        self.journal.truncate_before(prefix + 1).map(drop).map_err(|e| e.to_string())
+        self.journal.truncate_before(prefix + 1)?;
+        Ok(())
     }
 
     /// Copies what is not resolved in the oldest segment to the end of the journal, when that frees more than it costs. The
@@ -285,7 +288,7 @@ impl Writer {
                 self.shared.copied.lock().unwrap_or_else(PoisonError::into_inner).extend(copied);
                 let _ = self.wake.try_send(());
             }
-            Err(e) => self.problem(Some(format!("the inbox can't be written: {e}"))),
+            Err(e) => self.failed("the inbox can't be written", e),
         }
     }
 
@@ -334,12 +337,17 @@ impl Writer {
         Ok(())
     }
 
-    fn problem(&self, problem: Option<String>) {
+    fn works(&self) {
+        *self.shared.problem.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn failed(&self, what: &str, cause: impl Into<BoxError>) {
+        let failure = Failure::retryable(codes::INBOX_UNWRITABLE, what).because(cause);
         let mut known = self.shared.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = problem.as_ref().filter(|text| known.as_ref() != Some(*text)) {
-            tracing::error!(code = %codes::INBOX_UNWRITABLE, "{text}");
+        if known.as_ref().map(Failure::reason) != Some(failure.reason()) {
+            tracing::error!(code = %failure.code, "{}", failure.reason());
         }
-        *known = problem;
+        *known = Some(failure);
     }
 }
 

@@ -30,7 +30,7 @@ const TTL: &str = "4000";
 
 /// The event of a body that [`Dialer::grpc_body`] made; nothing is left of what the call carried beside it.
 pub(super) fn decode(body: &[u8]) -> Result<Event, EventError> {
-    let message = pb::CloudEvent::decode(body).map_err(|e| EventError::Data(e.to_string()))?;
+    let message = pb::CloudEvent::decode(body).map_err(|e| EventError::Data(e.into()))?;
     grpc::to_event(message)
 }
 

@@ -108,7 +108,10 @@ impl GrpcSession {
         for event in waiting.iter().take(count) {
             match pb::CloudEvent::decode(event.body.as_slice()) {
                 Ok(event) => events.push(event),
-                Err(error) => return Outcome::Permanent(Failure::permanent(codes::EVENT_NOT_FRAMED, error.to_string())),
+                Err(error) => {
+                    let failure = Failure::permanent(codes::EVENT_NOT_FRAMED, "the event can't be framed");
+                    return Outcome::Permanent(failure.because(error));
+                }
             }
         }
         let mut publisher = PublisherServiceClient::new(self.channel.clone())

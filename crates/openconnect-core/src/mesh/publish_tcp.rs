@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use openconnect_protocol::extension::{MANY, acknowledged};
-use openconnect_protocol::frame::Command;
-use openconnect_protocol::frame::{RawFrame, encode_raw};
+use openconnect_protocol::frame::{Command, FrameError, RawFrame, encode_raw};
 use openconnect_protocol::refusal::RefusalKind;
 use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval};
@@ -113,7 +112,7 @@ impl Lane {
         loop {
             let frame = session.frame().map_err(|e| broken(&session.server, e))?;
             let Some(frame) = frame else { return Ok(()) };
-            let unreadable = |e| broken(&session.server, format!("a header can't be read: {e}"));
+            let unreadable = |e: serde_json::Error| broken(&session.server, FrameError::Header(e.into()));
             match flight.answer(&frame, &session.server).map_err(unreadable)? {
                 Answer::Confirmed => {
                     course.resume_at = None;
@@ -224,7 +223,10 @@ impl Flight {
             );
             match encode_raw(header.as_bytes(), &event.body, output) {
                 Ok(()) => self.sent.push_back(Sent { seq, event, at: now }),
-                Err(e) => self.refuse(event, Failure::permanent(codes::EVENT_NOT_FRAMED, e.to_string())),
+                Err(e) => self.refuse(
+                    event,
+                    Failure::permanent(codes::EVENT_NOT_FRAMED, "the event can't be framed").because(e),
+                ),
             }
         }
     }

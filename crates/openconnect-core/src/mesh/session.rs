@@ -111,7 +111,8 @@ impl Session {
     /// Sends one request and waits for the frame that answers it. Only during set-up and at the end; what else comes is kept
     /// for [`Self::frame`].
     pub(crate) async fn request(&mut self, header: &Header, body: &[u8]) -> Result<Frame, Failure> {
-        let broken = |e: FrameError| Failure::retryable(codes::SESSION_BROKEN, e.to_string());
+        let text = format!("the session with {} broke", self.server);
+        let broken = |e: FrameError| Failure::retryable(codes::SESSION_BROKEN, text.as_str()).because(e);
         encode(header, body, &mut self.output).map_err(broken)?;
         while !self.output.is_empty() {
             self.transfer(false).await.map_err(broken)?;

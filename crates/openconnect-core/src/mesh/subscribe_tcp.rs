@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openconnect_protocol::extension::{ACKS, MANY};
-use openconnect_protocol::frame::{Command, Header, RawFrame, encode_raw};
+use openconnect_protocol::frame::{Command, FrameError, Header, RawFrame, encode_raw};
 use openconnect_protocol::session::{Purpose, Subscription, SubscriptionItem, SubscriptionMode, SubscriptionType};
 use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -158,7 +158,7 @@ impl Receiving {
     fn read(&self, frame: &RawFrame, number: u64, server: &str) -> Pushed {
         let header: PushHeader<'_> = match serde_json::from_slice(&frame.header) {
             Ok(header) => header,
-            Err(e) => return Pushed::Leave(broken(server, format!("a header can't be read: {e}"))),
+            Err(e) => return Pushed::Leave(broken(server, FrameError::Header(e.into()))),
         };
         let reply = match Command::named(header.cmd) {
             Some(Command::AsyncMessageToClient) => Command::AsyncMessageToClientAck,

@@ -107,7 +107,7 @@ fn ask(data: &DataArgs, question: &Ask) -> Result<String, MeshError> {
         BufReader::new(socket).read_line(&mut answer)?;
         Ok(answer)
     };
-    let answer = ask().map_err(|e| MeshError::Refused(format!("the mesh of this folder does not run ({e}); start it first")))?;
+    let answer = ask().map_err(MeshError::NotRunning)?;
     match answer.trim().strip_prefix("error ") {
         Some(reason) => Err(MeshError::Refused(reason.to_owned())),
         None => Ok(answer),
@@ -116,7 +116,7 @@ fn ask(data: &DataArgs, question: &Ask) -> Result<String, MeshError> {
 
 fn status_of(data: &DataArgs) -> Result<Status, MeshError> {
     let answer = ask(data, &Ask::Status)?;
-    serde_json::from_str(&answer).map_err(|e| MeshError::Refused(format!("the mesh's answer can't be read: {e}")))
+    serde_json::from_str(&answer).map_err(MeshError::Answer)
 }
 
 pub(crate) fn status(data: &DataArgs) -> Result<(), MeshError> {

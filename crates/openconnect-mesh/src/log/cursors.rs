@@ -11,12 +11,13 @@ const FILE: &str = "groups.json";
 /// Next unconsumed index by group.
 pub(crate) type Cursors = BTreeMap<String, u64>;
 
+#[derive(Debug, thiserror::Error)]
+#[error("{FILE} is damaged; restore it, or remove it: every group then begins anew: {0}")]
+struct Damaged(#[source] serde_json::Error);
+
 pub(crate) fn load(topic_dir: &Path) -> io::Result<Cursors> {
     match fs::read(topic_dir.join(FILE)) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| {
-            let text = format!("{FILE} is damaged ({e}); restore it, or remove it: every group then begins anew");
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        }),
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, Damaged(e))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Cursors::new()),
         Err(e) => Err(e),
     }

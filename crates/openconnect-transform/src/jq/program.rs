@@ -29,7 +29,9 @@ impl Program {
                 }
                 _ => "The program sees the event as JSON: .type, .subject, .data and so on.",
             };
-            Error::config(codes::PROGRAM_INVALID, format!("{place}: the jq program does not compile: {wrong}")).hint(hint)
+            Error::config(codes::PROGRAM_INVALID, format!("{place}: the jq program does not compile"))
+                .because(wrong)
+                .hint(hint)
         })
     }
 
@@ -60,6 +62,7 @@ impl Program {
 }
 
 /// Why a text is no program.
+#[derive(Debug)]
 enum Wrong {
     TooLong,
     TooDeep,
@@ -82,6 +85,8 @@ impl fmt::Display for Wrong {
         }
     }
 }
+
+impl std::error::Error for Wrong {}
 
 fn compile(text: &str) -> std::result::Result<jaq_core::Filter<Native<Value>>, Wrong> {
     if text.len() > LONGEST {

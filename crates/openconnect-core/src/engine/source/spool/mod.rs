@@ -209,11 +209,10 @@ impl SpoolTasks {
 
 fn decode(entry: &InboxEntry<'_>) -> (Spooled, usize) {
     let raw = entry.stored.raw;
-    let unreadable = |reason: String| {
-        let failure = Failure::permanent(codes::EVENT_UNREADABLE, format!("an event in the spool can't be read: {reason}"));
+    let event = json::decode(raw).map_err(|e| {
+        let failure = Failure::permanent(codes::EVENT_UNREADABLE, "an event in the spool can't be read").because(e);
         (Bytes::copy_from_slice(raw), failure)
-    };
-    let event = json::decode(raw).map_err(|e| unreadable(e.to_string()));
+    });
     let memory = with_overhead(raw.len()) + event.as_ref().map_or(0, attributes_overhead);
     let arrived_ms = entry.arrived_ms;
     (Spooled { event, arrived_ms }, memory)
