@@ -8,41 +8,24 @@ use openconnect_core::cloudevents::{Event, EventBuilder, EventBuilderV10};
 use openconnect_core::sink::{Batch, Sink, SinkContext, WriteReport};
 use openconnect_jdbc_sink::{JdbcSink, JdbcSinkConfig};
 use openconnect_sql::{Dialect, Login, Pool, PoolSettings, Statement, Table, TableName, Target};
-use openconnect_sql_fixtures::{Database, System, database};
+use openconnect_sql_fixtures::EmptyDatabase;
 use serde_json::{Value, json};
 
 pub(crate) struct Fixture {
     pub(crate) name: &'static str,
     pub(crate) url: String,
     pub(crate) pool: Pool,
-    _keep: Keep,
-}
-
-enum Keep {
-    Folder(#[allow(dead_code)] tempfile::TempDir),
-    Database(#[allow(dead_code)] Database),
+    _database: EmptyDatabase,
 }
 
 /// All that can be had.
 pub(crate) async fn all() -> Vec<Fixture> {
-    let mut all = vec![Fixture::sqlite()];
-    for system in System::ALL {
-        if let Some(database) = database(system).await.unwrap() {
-            let url = database.url.clone();
-            all.push(Fixture::new(system.name(), url, Keep::Database(database)));
-        }
-    }
-    all
+    let databases = EmptyDatabase::of_each_kind().await.unwrap();
+    databases.into_iter().map(Fixture::new).collect()
 }
 
 impl Fixture {
-    pub(crate) fn sqlite() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("jdbc:sqlite:{}", dir.path().join("t.db").display());
-        Self::new("sqlite", url, Keep::Folder(dir))
-    }
-
-    fn new(name: &'static str, url: String, keep: Keep) -> Self {
+    fn new(database: EmptyDatabase) -> Self {
         let settings = PoolSettings {
             connections: 2,
             acquire: Duration::from_secs(10),
@@ -50,11 +33,13 @@ impl Fixture {
             busy: Duration::from_secs(5),
             init: Vec::new(),
         };
+        // As a Java connector's configuration has it.
+        let url = database.url.replace("sqlite://", "jdbc:sqlite:");
         Self {
-            name,
+            name: database.name,
             pool: Pool::new(&Target::parse(&url, Login::default()).unwrap(), &settings),
             url,
-            _keep: keep,
+            _database: database,
         }
     }
 

@@ -8,37 +8,24 @@ use openconnect_core::record::{Partition, Record};
 use openconnect_core::source::{SourceContext, SourceRunner};
 use openconnect_jdbc_source::{JdbcSource, JdbcSourceConfig, Position};
 use openconnect_sql::{Dialect, Login, Pool, PoolSettings, Target};
-use openconnect_sql_fixtures::{Database, System, database};
+use openconnect_sql_fixtures::EmptyDatabase;
 use serde_json::{Value, json};
 
 pub(crate) struct Fixture {
     pub(crate) name: &'static str,
     pub(crate) url: String,
     pub(crate) pool: Pool,
-    _keep: Keep,
-}
-
-enum Keep {
-    Folder(#[allow(dead_code)] tempfile::TempDir),
-    Database(#[allow(dead_code)] Database),
+    _database: EmptyDatabase,
 }
 
 /// All that can be had.
 pub(crate) async fn all() -> Vec<Fixture> {
-    let dir = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", dir.path().join("t.db").display());
-    let mut all = vec![Fixture::new("sqlite", url, Keep::Folder(dir))];
-    for system in System::ALL {
-        if let Some(database) = database(system).await.unwrap() {
-            let url = database.url.clone();
-            all.push(Fixture::new(system.name(), url, Keep::Database(database)));
-        }
-    }
-    all
+    let databases = EmptyDatabase::of_each_kind().await.unwrap();
+    databases.into_iter().map(Fixture::new).collect()
 }
 
 impl Fixture {
-    fn new(name: &'static str, url: String, keep: Keep) -> Self {
+    fn new(database: EmptyDatabase) -> Self {
         let settings = PoolSettings {
             connections: 3,
             acquire: Duration::from_secs(10),
@@ -46,11 +33,12 @@ impl Fixture {
             busy: Duration::from_secs(5),
             init: Vec::new(),
         };
+        let url = database.url.clone();
         Self {
-            name,
+            name: database.name,
             pool: Pool::new(&Target::parse(&url, Login::default()).unwrap(), &settings),
             url,
-            _keep: keep,
+            _database: database,
         }
     }
 

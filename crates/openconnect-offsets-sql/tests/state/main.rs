@@ -5,7 +5,7 @@
 //! | `offsets.rs` | positions and the lease |
 //! | `store.rs` | a source's own state |
 //! | `takeover.rs` | a source that runs twice, and its state |
-//! | `place.rs` | the databases, and how the tests open them |
+//! | `place.rs` | how the tests open a database, and take the lease |
 #![allow(clippy::unwrap_used)]
 
 mod offsets;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use openconnect_core::offsets::{Acquired, FileStore, OffsetStore};
 use openconnect_offsets_sql::SqlOffsetStore;
-use openconnect_sql_fixtures::{Server, System, database};
+use openconnect_sql_fixtures::{EmptyDatabase, Server, System, database};
 use serde_json::{Value, json};
 
-use crate::place::{LONG, acquire, databases, open};
+use crate::place::{LONG, acquire, open};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -29,14 +29,15 @@ async fn places() -> Vec<Place> {
         other: Arc::new(file),
         _keep: Box::new(dir),
     }];
-    for database in databases().await {
+    for database in EmptyDatabase::of_each_kind().await.unwrap() {
         // Both make the tables at the same time.
-        let (one, other) = tokio::join!(database.open("a-source/orders"), database.open("a-source/orders"));
+        let [one, other] = ["a-source/orders"; 2].map(|instance| open(&database.url, instance));
+        let (one, other) = tokio::join!(one, other);
         places.push(Place {
             name: database.name,
             one,
             other,
-            _keep: database.keep,
+            _keep: Box::new(database),
         });
     }
     places

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use openconnect_core::failure::FailureKind;
 use openconnect_core::store::{Change, MAX_KEY_BYTES, MAX_LISTED, MAX_TOTAL_BYTES, MAX_VALUE_BYTES, Store};
+use openconnect_sql_fixtures::EmptyDatabase;
 
-use crate::place::{EmptyDatabase, LONG, acquire, databases};
+use crate::place::{LONG, acquire, open};
 
 struct StorePlace {
     name: &'static str,
@@ -28,11 +29,11 @@ async fn places() -> Vec<StorePlace> {
             _keep: Box::new(dir),
         },
     ];
-    for database in databases().await {
+    for database in EmptyDatabase::of_each_kind().await.unwrap() {
         places.push(StorePlace {
             name: database.name,
             store: hold(&database, "me").await,
-            _keep: database.keep,
+            _keep: Box::new(database),
         });
     }
     places
@@ -40,7 +41,7 @@ async fn places() -> Vec<StorePlace> {
 
 /// The store of the instance, after the lease was taken from whoever has it.
 async fn hold(database: &EmptyDatabase, owner: &str) -> Store {
-    let offsets = database.open("a-source/orders").await;
+    let offsets = open(&database.url, "a-source/orders").await;
     let fence = acquire(&offsets, owner, Duration::ZERO).await;
     assert!(offsets.renew(fence, Duration::ZERO).await.unwrap());
     offsets.store(fence).unwrap()
@@ -197,7 +198,7 @@ async fn a_batch_that_is_given_up_is_made_whole_or_not_at_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_finds_the_state_and_shuts_the_older_holder_out() {
-    for database in databases().await {
+    for database in EmptyDatabase::of_each_kind().await.unwrap() {
         let name = database.name;
         let first = hold(&database, "first").await;
         first.apply(vec![Change::put("a", b"1"), Change::put("b", b"1")]).await.unwrap();
@@ -227,10 +228,10 @@ async fn a_standby_finds_the_state_and_shuts_the_older_holder_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_have_stores_of_their_own() {
-    for database in databases().await {
+    for database in EmptyDatabase::of_each_kind().await.unwrap() {
         let mut stores = Vec::new();
         for instance in ["a-source/orders", "a-source/Orders", "a-source/order"] {
-            let offsets = database.open(instance).await;
+            let offsets = open(&database.url, instance).await;
             let fence = acquire(&offsets, "me", LONG).await;
             let store = offsets.store(fence).unwrap();
             store.put("k", instance.as_bytes()).await.unwrap();

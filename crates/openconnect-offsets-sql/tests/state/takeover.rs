@@ -11,11 +11,12 @@ use openconnect_core::store::Store;
 use openconnect_core::{Failure, Result};
 use openconnect_mesh::{Config, Mesh, MeshHandle};
 use openconnect_offsets_sql::SqlOffsets;
+use openconnect_sql_fixtures::EmptyDatabase;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{EmptyDatabase, databases};
+use crate::place::open;
 
 const TTL: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(30);
@@ -116,7 +117,7 @@ async fn next(process: &mut Process) -> u64 {
 async fn a_standby_goes_on_from_the_state_of_the_active_process_which_is_shut_out() {
     let dir = tempfile::tempdir().unwrap();
     let mesh = Mesh::start(Config::embedded(dir.path().join("mesh"))).await.unwrap();
-    for database in databases().await {
+    for database in EmptyDatabase::of_each_kind().await.unwrap() {
         let name = database.name;
         let mut active = start(&database, &mesh);
         assert_eq!(next(&mut active).await, 1, "{name}");
@@ -127,7 +128,7 @@ async fn a_standby_goes_on_from_the_state_of_the_active_process_which_is_shut_ou
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         // The database takes the lease for over, as when the active process has not renewed it.
-        let offsets = database.open("count-source/count").await;
+        let offsets = open(&database.url, "count-source/count").await;
         let first = tokio::time::timeout(LIMIT, async {
             loop {
                 offsets.renew(1, Duration::ZERO).await.unwrap();
