@@ -3,7 +3,7 @@
 use crate::kind::Kind;
 
 /// A value that was read. Databases with many types give their own text of a value, so that no digit is lost: see
-/// [`Kind`](crate::Kind) for what the text means.
+/// [`Kind`] for what the text means.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
     /// `NULL`.

@@ -7,7 +7,7 @@
 //!
 //! * One request is for half of the budget at the most, and whoever waits holds half of it at the most. An event that is larger than
 //!   that becomes a dead letter.
-//! * What can go on only when others go on has a part of the budget of its own ([`Budget::divide`]). In a sink the subscriber waits
+//! * What can go on only when others go on has a part of the budget of its own (`Budget::divide`). In a sink the subscriber waits
 //!   for room in the inbox, and that for the entries behind it; in a staging sink these can wait for entries that are read once
 //!   more. What the last of them holds comes back without anybody else's help: by outcomes, which need no budget.
 

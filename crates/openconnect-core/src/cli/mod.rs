@@ -63,7 +63,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// `openconnect_core::source_main!(MySource, offsets = openconnect_offsets_sql::SqlOffsets);`.
 ///
 /// A source with commands of its own hands them in last: `openconnect_core::source_main!(MySource, commands = [&Preview]);`, or
-/// `openconnect_core::source_main!(MySource, offsets = SqlOffsets, commands = [&Preview]);`, see [`ConnectorCommand`](crate::cli::ConnectorCommand).
+/// `openconnect_core::source_main!(MySource, offsets = SqlOffsets, commands = [&Preview]);`, see [`ConnectorCommand`].
 #[macro_export]
 macro_rules! source_main {
     ($source:ty) => {
@@ -86,7 +86,7 @@ macro_rules! source_main {
 }
 
 /// Makes `main` of a sink's binary: `openconnect_core::sink_main!(MySink);`. A sink with commands of its own hands them in:
-/// `openconnect_core::sink_main!(MySink, commands = [&Preview]);`, see [`ConnectorCommand`](crate::cli::ConnectorCommand).
+/// `openconnect_core::sink_main!(MySink, commands = [&Preview]);`, see [`ConnectorCommand`].
 #[macro_export]
 macro_rules! sink_main {
     ($sink:ty) => {
