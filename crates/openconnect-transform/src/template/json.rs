@@ -184,11 +184,6 @@ impl Object for Number {
         self.text.parse() != Ok(0.0_f64)
     }
 
-    fn custom_cmp(self: &Arc<Self>, other: &DynObject) -> Option<Ordering> {
-        let other = other.downcast_ref::<Self>()?;
-        double(&self.text)?.partial_cmp(&double(&other.text)?)
-    }
-
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }

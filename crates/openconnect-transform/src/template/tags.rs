@@ -31,17 +31,13 @@ pub(super) fn prepare(text: &str) -> Result<String, String> {
                 in_loop = true;
                 let head = LoopHead::parse(tag)?;
                 let uses = uses(&tags[at + 1..], head.variable);
-                insertions.push((tag.start + head.list.start, "(".to_owned()));
+                let start = tag.start + head.list.start;
+                insertions.push((start, "(".to_owned()));
+                insertions.extend(calculable(&tag.code[head.list.clone()], start));
                 insertions.push((tag.start + head.list.end, format!(") | {}({uses}) ", filters::BOUND)));
             }
             Some("endfor") => in_loop = false,
-            _ => {
-                let ends = expressions::operands(&tag.code);
-                insertions.extend(
-                    ends.into_iter()
-                        .map(|end| (tag.start + end, format!(" | {} ", filters::CALCULABLE))),
-                );
-            }
+            _ => insertions.extend(calculable(&tag.code, tag.start)),
         }
     }
     let mut out = String::with_capacity(text.len());
@@ -53,6 +49,12 @@ pub(super) fn prepare(text: &str) -> Result<String, String> {
     }
     out.push_str(&text[copied..]);
     Ok(out)
+}
+
+/// What is added to code that begins at `start`: its operands become numbers where it compares or calculates.
+fn calculable(code: &str, start: usize) -> impl Iterator<Item = (usize, String)> {
+    let ends = expressions::operands(code).into_iter();
+    ends.map(move |end| (start + end, format!(" | {} ", filters::CALCULABLE)))
 }
 
 /// How often the body of a loop, which the tags begin with, names `variable`.

@@ -260,6 +260,11 @@ fn numbers_keep_their_digits() {
         ("{% if data.map == data.same %}equal{% endif %}", "equal"),
         ("{% if data.price != 12.5 %}other{% else %}equal{% endif %}", "equal"),
         ("{% for n in data.list %}{% if n < 2 %}{{ n }}{% endif %}{% endfor %}", "1.50"),
+        (
+            "{% for x in [data.price > 100, 13 > data.price, data.list[0] == 1.5] %}{{ x }} {% endfor %}",
+            "false true true ",
+        ),
+        ("{% for x in [data.price, data.list[-1]] %}{{ x }} {% endfor %}", "12.50 2 "),
         ("{% if data.zero %}true{% else %}zero{% endif %}", "zero"),
         (
             "{{ data.price - 2 }} {{ data.limit / 8 }} {{ data.price | round }} {{ data.price | int }}",
