@@ -57,7 +57,6 @@ impl Source for HttpSource {
     /// Opens the port and closes it again, and reads the certificate.
     async fn check(config: HttpSourceConfig) -> Result<()> {
         tls(&config)?;
-        Decoder::new(&config.event, "")?;
         listen(&config).await.map(drop)
     }
 

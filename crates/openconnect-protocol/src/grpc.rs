@@ -12,7 +12,7 @@ use cloudevents::{AttributesReader, Event, EventBuilder, EventBuilderV10};
 
 use crate::attributes::{self, CONTENT_TYPE, ENCODING, ESCAPE, SUBJECT};
 use crate::members::{self, Envelope};
-use crate::{EventError, payload};
+use crate::{EventError, payload, writable};
 
 /// The generated messages, clients and servers.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, nonstandard_style)]
@@ -207,12 +207,7 @@ pub fn to_event(message: pb::CloudEvent) -> Result<Event, EventError> {
                     .strip_prefix(ESCAPE)
                     .filter(|own| attributes::is_mesh(own) || own.starts_with(ESCAPE))
                     .unwrap_or(name);
-                if !attributes::is_acceptable(own) {
-                    return Err(EventError::invalid(
-                        own,
-                        "an extension's name has lower-case letters and digits only",
-                    ));
-                }
+                writable::check_extension(own)?;
                 builder = builder.extension(own, extension_of(attr));
             }
         }
@@ -259,7 +254,7 @@ fn extension_of(attr: Attr) -> ExtensionValue {
 
 fn timestamp(time: &prost_types::Timestamp) -> Option<DateTime<Utc>> {
     let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
-    DateTime::from_timestamp(time.seconds, nanos).and_then(members::writable_time)
+    DateTime::from_timestamp(time.seconds, nanos).filter(|time| writable::check_time(time).is_ok())
 }
 
 fn time_of(attr: Attr) -> Result<DateTime<Utc>, EventError> {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use cloudevents::event::{Data, ExtensionValue};
 use cloudevents::{Event, EventBuilder, EventBuilderV10};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -13,16 +13,19 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use crate::attributes::{CONTENT_TYPE, SUBJECT};
+use crate::writable::{check_extension, check_subject, check_time};
 use crate::{EventError, attributes, payload};
 
 pub(crate) fn time_text(time: &DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
-/// A time that can be written again: RFC 3339 has years of four digits, in UTC too.
+/// A time that can be written again.
 pub(crate) fn parse_time(text: &str) -> Result<DateTime<Utc>, EventError> {
-    let time = DateTime::parse_from_rfc3339(text).map_err(|e| EventError::invalid("time", e))?;
-    writable_time(time.with_timezone(&Utc)).ok_or_else(|| EventError::invalid("time", "the year is not between 0 and 9999"))
+    let time = DateTime::parse_from_rfc3339(text)
+        .map_err(|e| EventError::invalid("time", e))?
+        .with_timezone(&Utc);
+    check_time(&time).map(|()| time)
 }
 
 /// The URI of a schema. What no URI has, a URL parser would leave out or encode: another URI than the client has sent.
@@ -40,11 +43,6 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_
         // The parser says where, or does not come there.
         Err(_) => serde_json::from_slice(bytes),
     }
-}
-
-/// The time, if RFC 3339 can express it.
-pub(crate) fn writable_time(time: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    (0..=9999).contains(&time.year()).then_some(time)
 }
 
 /// The members of a structured event, before they mean anything. Of duplicates the last wins, as in EventMesh's server.
@@ -221,9 +219,7 @@ impl<'a> Members<'a> {
             _ => None,
         };
         let subject = self.subject.take().map(Cow::into_owned);
-        if subject.as_deref() == Some("") {
-            return Err(EventError::invalid("subject", "it is empty: leave it out instead"));
-        }
+        check_subject(subject.as_deref())?;
         self.build(subject, content_type, data)
     }
 
@@ -252,12 +248,7 @@ impl<'a> Members<'a> {
             builder = builder.time(parse_time(&time)?);
         }
         for (name, value) in self.extensions {
-            if !attributes::is_acceptable(&name) {
-                return Err(EventError::invalid(
-                    &name,
-                    "an extension's name has lower-case letters and digits only",
-                ));
-            }
+            check_extension(&name)?;
             builder = builder.extension(&name, value);
         }
         let mut event = builder.build().map_err(|e| EventError::invalid("event", e))?;

@@ -56,13 +56,12 @@ enum Inner {
 impl Template {
     /// Compiles a template; the error says where it is wrong.
     pub fn compile(text: &str) -> Result<Self> {
-        Self::compile_in(language::environment(None), text)
+        Self::compile_in(language::environment(false), text)
     }
 
-    /// Compiles a template whose values go through `escape` before they stand in the text, such as those of a URL; all but what
-    /// `urlencode` has made.
-    pub fn compile_escaped(text: &str, escape: fn(&str) -> String) -> Result<Self> {
-        Self::compile_in(language::environment(Some(escape)), text)
+    /// Compiles a template of a URL: its values are percent-encoded, all but unreserved characters, with or without `urlencode`.
+    pub fn compile_url(text: &str) -> Result<Self> {
+        Self::compile_in(language::environment(true), text)
     }
 
     fn compile_in(mut environment: Environment<'static>, text: &str) -> Result<Self> {

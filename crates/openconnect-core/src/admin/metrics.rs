@@ -20,6 +20,7 @@
 //! All carry `connector` and `name`.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::status::{Counts, Flow, StatusHandle, WRITE_BUCKETS_MS, Writes, guarantee_name};
 
@@ -35,13 +36,13 @@ pub(crate) fn render(status: &StatusHandle, version: &str) -> String {
     page.head("openconnect_info", "gauge", "Version of the connector.");
     page.line("openconnect_info", &format!("version=\"{}\"", escape(version)), 1);
     page.head("openconnect_events_total", "counter", "Events by outcome since start.");
-    let retried = write_outcomes(&mut page, "openconnect_events_total", status.counts());
+    write_outcomes(&mut page, "openconnect_events_total", status.counts());
     page.head(
         "openconnect_retries_total",
         "counter",
         "Events that are tried again, counted each time.",
     );
-    page.line("openconnect_retries_total", "", retried);
+    page.line("openconnect_retries_total", "", status.counts().retried.load(Relaxed));
     page.head("openconnect_backlog", "gauge", "Events accepted and not yet resolved.");
     page.line("openconnect_backlog", "", status.backlog());
     if let Some(input) = status.input() {
@@ -91,17 +92,11 @@ pub(crate) fn render(status: &StatusHandle, version: &str) -> String {
     page.text
 }
 
-/// A line for each outcome; gives what was retried, which is none.
-fn write_outcomes(page: &mut Page, metric: &str, counts: &Counts) -> u64 {
-    let mut retried = 0;
-    for (name, count) in counts.list() {
-        if name == "retried" {
-            retried = count;
-        } else {
-            page.line(metric, &format!("outcome=\"{name}\""), count);
-        }
+/// A line for each outcome; a retry is none.
+fn write_outcomes(page: &mut Page, metric: &str, counts: &Counts) {
+    for (name, count) in counts.list().into_iter().filter(|(name, _)| *name != "retried") {
+        page.line(metric, &format!("outcome=\"{name}\""), count);
     }
-    retried
 }
 
 fn write_input(page: &mut Page, input: &Flow) {
@@ -110,13 +105,13 @@ fn write_input(page: &mut Page, input: &Flow) {
         "counter",
         "Events of the input by outcome since start.",
     );
-    let retried = write_outcomes(page, "openconnect_input_events_total", &input.counts);
+    write_outcomes(page, "openconnect_input_events_total", &input.counts);
     page.head(
         "openconnect_input_retries_total",
         "counter",
         "Events of the input that were given again.",
     );
-    page.line("openconnect_input_retries_total", "", retried);
+    page.line("openconnect_input_retries_total", "", input.counts.retried.load(Relaxed));
     page.head("openconnect_input_backlog", "gauge", "Events of the input that are not done.");
     page.line("openconnect_input_backlog", "", input.backlog());
     page.head(

@@ -66,13 +66,15 @@ impl Proxy {
 
     /// The credentials that a request itself must carry: those for a proxy that it is not tunnelled through.
     pub(super) fn authorization(&self, target: &Uri) -> Option<HeaderValue> {
-        let via = self.via(target).filter(|_| target.scheme() == Some(&Scheme::HTTP))?;
-        via.basic_auth().cloned()
+        if target.scheme() != Some(&Scheme::HTTP) {
+            return None;
+        }
+        self.via(target)?.basic_auth().cloned()
     }
 
     fn via(&self, target: &Uri) -> Option<hyper_util::client::proxy::matcher::Intercept> {
-        let direct = self.spares_loopback && target.host().is_none_or(is_loopback);
-        self.matcher.intercept(target).filter(|_| !direct)
+        let is_direct = || self.spares_loopback && target.host().is_none_or(is_loopback);
+        self.matcher.intercept(target).filter(|_| !is_direct())
     }
 }
 

@@ -1,7 +1,5 @@
 //! A URL that depends on the event, in which a value never leaves its place.
 
-use std::fmt::Write as _;
-
 use openconnect_core::cloudevents::Event;
 use openconnect_core::template::Template;
 use openconnect_core::{Failure, Result};
@@ -26,7 +24,7 @@ impl UrlTemplate {
     /// The template is wrong, or an expression stands in scheme, host or credentials. The reason does not repeat a URL without expressions,
     /// because it may hold a password.
     pub fn compile(text: &str) -> Result<Self, String> {
-        let template = Template::compile_escaped(text, encode_value).map_err(|error| error.reason())?;
+        let template = Template::compile_url(text).map_err(|error| error.reason())?;
         match fixed_part(text) {
             None => Endpoint::parse(text).map(drop)?,
             Some(fixed) => {
@@ -66,19 +64,6 @@ const OPEN_AUTHORITY: &str = "must have its scheme, host and a `/` before the fi
 fn fixed_part(text: &str) -> Option<&str> {
     let tags = ["{{", "{%", "{#"].into_iter().filter_map(|open| text.find(open));
     tags.min().map(|at| &text[..at])
-}
-
-/// Percent-encodes all but unreserved characters.
-fn encode_value(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            // Writing into a String can't fail.
-            _ => drop(write!(out, "%{byte:02X}")),
-        }
-    }
-    out
 }
 
 /// Does the path have a segment that a URL parser resolves, which removes the one before it?

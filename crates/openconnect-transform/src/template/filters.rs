@@ -8,7 +8,7 @@ use chrono::{DateTime, FixedOffset};
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, filters, tests};
 
-use super::text::{Bounded, of_defined, write_json};
+use super::text::{self, Bounded, of_defined, write_json};
 use super::{json, work};
 
 /// Elements that a loop goes over.
@@ -197,12 +197,7 @@ fn tojson(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
 
 /// The text percent-encoded; where values are encoded anyway, as in a URL, it is not encoded once more.
 fn urlencode(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
-    let mut out = Bounded::default();
-    for byte in of_defined(value)?.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte).encode_utf8(&mut [0; 4]))?,
-            _ => out.push(&format!("%{byte:02X}"))?,
-        }
-    }
+    let (text, mut out) = (of_defined(value)?, Bounded::default());
+    text::percent_encoded(&text).try_for_each(|piece| out.push(piece))?;
     Ok(Value::from_safe_string(out.into_value(state)?))
 }

@@ -12,20 +12,20 @@ use super::{filters, text};
 /// Instructions of one rendering. The length of the template comes first.
 const FUEL: u64 = 50_000;
 
-/// An environment with what templates have. Values stand in the text as JSON writes them; those that `escape` is given for go through
-/// it, unless they are percent-encoded already.
-pub(super) fn environment(escape: Option<fn(&str) -> String>) -> Environment<'static> {
+/// An environment with what templates have. Values stand in the text as JSON writes them; in a URL each is percent-encoded once.
+pub(super) fn environment(is_url: bool) -> Environment<'static> {
     let mut environment = Environment::empty();
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_fuel(Some(FUEL));
     environment.set_formatter(move |out, _, value| {
         let text = text::of(value)?;
-        let written = match escape {
-            Some(escape) if !value.is_safe() => out.write_str(&escape(&text)),
-            _ => out.write_str(&text),
-        };
-        Ok(written?)
+        // `urlencode` marks what it makes as safe.
+        match is_url && !value.is_safe() {
+            true => text::percent_encoded(&text).try_for_each(|piece| out.write_str(piece))?,
+            false => out.write_str(&text)?,
+        }
+        Ok(())
     });
     filters::add(&mut environment);
     environment

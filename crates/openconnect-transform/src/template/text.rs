@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{json, work};
 use crate::raw_json;
@@ -26,6 +27,14 @@ pub(super) fn of(value: &Value) -> Result<Cow<'_, str>, Error> {
             Ok(Cow::Owned(out.into_text()))
         }
     }
+}
+
+/// All but the unreserved characters of RFC 3986.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The text percent-encoded, all but unreserved characters, in pieces.
+pub(super) fn percent_encoded(text: &str) -> impl Iterator<Item = &str> {
+    utf8_percent_encode(text, RESERVED)
 }
 
 /// The text of a value that a filter works on, which must be there.

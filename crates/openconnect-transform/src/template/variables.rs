@@ -29,64 +29,54 @@ pub struct Variables(BTreeMap<&'static str, Variable>);
 
 #[derive(Debug, Clone)]
 enum Variable {
-    Text(Arc<str>),
-    Texts(BTreeMap<Arc<str>, Arc<str>>),
+    /// A value, and how many bytes it has.
+    Value(Value, usize),
+    /// Reading it is charged to a rendering.
     Json(Arc<str>),
 }
 
 impl Variables {
     /// With a text.
     #[must_use]
-    pub fn with_text(mut self, name: &'static str, text: impl Into<Arc<str>>) -> Self {
-        self.0.insert(name, Variable::Text(text.into()));
-        self
+    pub fn with_text(self, name: &'static str, text: impl Into<Arc<str>>) -> Self {
+        let text = text.into();
+        let bytes = text.len();
+        self.with(name, Variable::Value(text.into(), bytes))
     }
 
     /// With a map of texts. Of a name that comes twice, the last one counts.
     #[must_use]
-    pub fn with_texts<N: Into<Arc<str>>, T: Into<Arc<str>>>(mut self, name: &'static str, texts: impl IntoIterator<Item = (N, T)>) -> Self {
-        let texts = texts.into_iter().map(|(name, text)| (name.into(), text.into()));
-        self.0.insert(name, Variable::Texts(texts.collect()));
-        self
+    pub fn with_texts<N: Into<Arc<str>>, T: Into<Arc<str>>>(self, name: &'static str, texts: impl IntoIterator<Item = (N, T)>) -> Self {
+        let texts = texts.into_iter().map(|(name, text)| (name.into(), Value::from(text.into())));
+        let value = Value::from_object(texts.collect::<BTreeMap<Arc<str>, Value>>());
+        let bytes = work::measure(&value);
+        self.with(name, Variable::Value(value, bytes))
     }
 
     /// With what a text of JSON holds. What the text holds beside the members that a template names is not read.
     #[must_use]
-    pub fn with_json(mut self, name: &'static str, json: impl Into<Arc<str>>) -> Self {
-        self.0.insert(name, Variable::Json(json.into()));
+    pub fn with_json(self, name: &'static str, json: impl Into<Arc<str>>) -> Self {
+        self.with(name, Variable::Json(json.into()))
+    }
+
+    fn with(mut self, name: &'static str, variable: Variable) -> Self {
+        self.0.insert(name, variable);
         self
     }
 
     pub(super) fn value(&self, work: &Arc<Work>) -> Value {
-        let values: BTreeMap<&str, (Value, usize)> = self.0.iter().map(|(name, variable)| (*name, variable.value(work))).collect();
-        named(values, work)
+        let values = self.0.iter().map(|(name, variable)| {
+            let value = match variable {
+                Variable::Value(value, bytes) => (value.clone(), *bytes),
+                Variable::Json(json) => (json::value(Arc::clone(json), work), json.len()),
+            };
+            (*name, value)
+        });
+        Value::from_object(Named {
+            values: values.collect(),
+            work: Arc::clone(work),
+        })
     }
-}
-
-impl Variable {
-    /// The value, and how many bytes it has.
-    fn value(&self, work: &Arc<Work>) -> (Value, usize) {
-        match self {
-            Self::Text(text) => (Value::from(Arc::clone(text)), text.len()),
-            Self::Texts(texts) => (
-                Value::from_object(
-                    texts
-                        .iter()
-                        .map(|(name, text)| (Arc::clone(name), Value::from(Arc::clone(text))))
-                        .collect::<BTreeMap<_, _>>(),
-                ),
-                texts.iter().map(|(name, text)| name.len() + text.len()).sum(),
-            ),
-            Self::Json(json) => (json::value(Arc::clone(json), work), json.len()),
-        }
-    }
-}
-
-fn named(values: BTreeMap<&str, (Value, usize)>, work: &Arc<Work>) -> Value {
-    Value::from_object(Named {
-        values: values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-        work: Arc::clone(work),
-    })
 }
 
 /// The variables of one event.
@@ -103,10 +93,11 @@ pub(super) fn events<'a>(events: impl IntoIterator<Item = &'a Event>, work: &Arc
     let events: Vec<Value> = events.into_iter().map(|each| event(each, work)).collect();
     let count = events.len();
     let bytes = events.iter().map(work::measure).sum();
-    named(
-        BTreeMap::from([("events", (Value::from(events), bytes)), ("count", (Value::from(count), 0))]),
-        work,
-    )
+    let events = Variable::Value(Value::from(events), bytes);
+    let variables = Variables::default()
+        .with("events", events)
+        .with("count", Variable::Value(Value::from(count), 0));
+    variables.value(work)
 }
 
 /// The value, or the error where the rendering reads too much: minijinja raises it when it looks at the value.
@@ -120,7 +111,7 @@ fn charged(value: Value, bytes: usize, work: &Work) -> Value {
 /// Values by their names, each with its bytes.
 #[derive(Debug)]
 struct Named {
-    values: BTreeMap<String, (Value, usize)>,
+    values: BTreeMap<&'static str, (Value, usize)>,
     work: Arc<Work>,
 }
 
